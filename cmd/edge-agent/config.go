@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Config is the whole configuration of the daemon, as read from one TOML file.
+// Field names follow the keys; config.toml at the root of the repository says
+// what each of them is for.
+type Config struct {
+	Agent   AgentConfig    `toml:"agent"`
+	AWS     AWSConfig      `toml:"aws"`
+	MQTT    MQTTConfig     `toml:"mqtt"`
+	Display DisplayConfig  `toml:"display"`
+	Decode  DecodeConfig   `toml:"decode"`
+	Control ControlConfig  `toml:"control"`
+	Log     LogConfig      `toml:"log"`
+	Streams []StreamConfig `toml:"streams"`
+}
+
+// AgentConfig says who this agent is. LoadConfig fills an empty ID from the host name.
+type AgentConfig struct {
+	ID       string `toml:"id"`
+	StateDir string `toml:"state_dir"`
+}
+
+// AWSConfig says where the streams are. An empty Region leaves the choice to
+// the SDK; an empty Endpoint means AWS itself.
+type AWSConfig struct {
+	Region   string `toml:"region"`
+	Endpoint string `toml:"endpoint"`
+}
+
+// MQTTConfig says how to reach the broker. An empty Broker turns MQTT off.
+type MQTTConfig struct {
+	Broker            string   `toml:"broker"`
+	Username          string   `toml:"username"`
+	PasswordFile      string   `toml:"password_file"`
+	TopicPrefix       string   `toml:"topic_prefix"`
+	TelemetryInterval Duration `toml:"telemetry_interval"`
+	CAFile            string   `toml:"ca_file"`
+	CertFile          string   `toml:"cert_file"`
+	KeyFile           string   `toml:"key_file"`
+	AllowPlaintext    bool     `toml:"allow_plaintext"`
+}
+
+// DisplayConfig says where the picture goes. An empty Connector means the first connected one.
+type DisplayConfig struct {
+	Sink      string `toml:"sink"`
+	Connector string `toml:"connector"`
+}
+
+// DecodeConfig orders the decoder families, most wanted first.
+type DecodeConfig struct {
+	Order []string `toml:"order"`
+}
+
+// ControlConfig says which commands from MQTT are obeyed.
+type ControlConfig struct {
+	Enabled bool     `toml:"enabled"`
+	Allow   []string `toml:"allow"`
+}
+
+// LogConfig is about the log on standard error.
+type LogConfig struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// StreamConfig is one stream to pull and show. Exactly one of StreamName and
+// StreamARN is set. MaxLag 0 means that no lag is too much.
+type StreamConfig struct {
+	Name       string   `toml:"name"`
+	StreamName string   `toml:"stream_name"`
+	StreamARN  string   `toml:"stream_arn"`
+	Start      string   `toml:"start"`
+	MaxLag     Duration `toml:"max_lag"`
+}
+
+// Defaults returns the configuration of an empty file.
+func Defaults() Config {
+	return Config{
+		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
+		MQTT:    MQTTConfig{TopicPrefix: "edge-agent", TelemetryInterval: Duration(10 * time.Second)},
+		Display: DisplayConfig{Sink: "auto"},
+		Decode:  DecodeConfig{Order: []string{"va", "v4l2", "vendor", "software"}},
+		Control: ControlConfig{Allow: []string{}},
+		Log:     LogConfig{Level: "info", Format: "text"},
+	}
+}
+
+// defaultStream returns the values of an empty [[streams]] table.
+func defaultStream() StreamConfig {
+	return StreamConfig{Start: "now", MaxLag: Duration(10 * time.Second)}
+}
+
+// LoadConfig reads and checks the file at path. On failure the error is a
+// ConfigErrors with every fault that was found, in the order of the file.
+func LoadConfig(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, ConfigErrors{unreadable(path, err)}
+	}
+	c, err := parseConfig(path, string(text))
+	if err != nil {
+		return Config{}, err
+	}
+	if c.Agent.ID == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return Config{}, ConfigErrors{{
+				Code: codeConfigInvalid, File: path, Key: "agent.id",
+				Message: "is empty and the host name cannot be read", Action: "Set an id.", Err: err,
+			}}
+		}
+		c.Agent.ID = idFromHostname(host)
+	}
+	return c, nil
+}
+
+// parseConfig turns the text of a file into a checked Config. name is for messages only.
+func parseConfig(name, text string) (Config, error) {
+	var tables map[string]any
+	if _, err := toml.Decode(text, &tables); err != nil {
+		return Config{}, ConfigErrors{syntaxError(name, err)}
+	}
+	d := configDecoder{file: name, lines: keyLines(text)}
+	c := Defaults()
+	d.table("", tables, reflect.ValueOf(&c).Elem())
+	checkConfig(&c, d.invalid)
+	if len(d.faults) > 0 {
+		return Config{}, d.faults.sorted()
+	}
+	return c, nil
+}
+
+// idFromHostname makes a host name fit what mqtt.ValidName allows.
+func idFromHostname(host string) string {
+	fit := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(host))
+	fit = strings.Trim(fit[:min(len(fit), 64)], "-")
+	if fit == "" {
+		return "edge-agent"
+	}
+	return fit
+}
+
+// Duration is a time.Duration that is written as "10s" in the configuration.
+type Duration time.Duration
+
+// UnmarshalText accepts what time.ParseDuration accepts, but for a sign.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is no duration; write a number with a unit, such as \"500ms\", \"10s\" or \"1m30s\"", text)
+	case v < 0:
+		return fmt.Errorf("%q is negative; a duration is zero or more", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// String writes the duration as time.Duration does.
+func (d Duration) String() string { return time.Duration(d).String() }

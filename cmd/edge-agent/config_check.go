@@ -1,0 +1,227 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// reportFault notes that the value of a key cannot be used, and what would do.
+type reportFault func(key, message, action string)
+
+// What the values of some keys may be.
+var (
+	sinks        = []string{"auto", "kms", "wayland", "x11", "none"}
+	families     = []string{"va", "v4l2", "vendor", "software"}
+	logLevels    = []string{"debug", "info", "warn", "error"}
+	logFormats   = []string{"text", "json"}
+	controlVerbs = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
+
+	regions     = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
+	streamNames = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
+	streamARNs  = regexp.MustCompile(`^arn:[a-z\d-]+:kinesisvideo:([a-z0-9-]+):[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+$`)
+)
+
+// minTelemetryInterval keeps a fleet from flooding its broker by mistake.
+const minTelemetryInterval = Duration(time.Second)
+
+// checkConfig finds what is wrong or contradictory in a decoded configuration.
+// It is a pure function: no file is opened and no name is looked up.
+func checkConfig(c *Config, fault reportFault) {
+	checkAgent(&c.Agent, fault)
+	checkAWS(&c.AWS, fault)
+	checkMQTT(&c.MQTT, fault)
+	checkOneOf("display.sink", c.Display.Sink, sinks, fault)
+	checkDisplay(&c.Display, fault)
+	checkList("decode.order", c.Decode.Order, families, fault)
+	if len(c.Decode.Order) == 0 {
+		fault("decode.order", "is empty", "Name at least one of "+quoted(families)+".")
+	}
+	checkControl(c, fault)
+	checkOneOf("log.level", c.Log.Level, logLevels, fault)
+	checkOneOf("log.format", c.Log.Format, logFormats, fault)
+	checkStreams(c, fault)
+}
+
+func checkAgent(a *AgentConfig, fault reportFault) {
+	if a.ID != "" {
+		checkID("agent.id", a.ID, fault)
+	}
+	if a.StateDir == "" {
+		fault("agent.state_dir", "is empty", "Name a folder the agent may write to.")
+	}
+}
+
+// checkID wants a word that can stand in a topic.
+func checkID(key, id string, fault reportFault) {
+	if err := mqtt.ValidName(id); err != nil {
+		fault(key, fmt.Sprintf("= %q cannot stand in an MQTT topic: %s", id, err), "Allowed are 1 to 64 of a-z, 0-9 and -.")
+	}
+}
+
+func checkAWS(a *AWSConfig, fault reportFault) {
+	if a.Region != "" && !regions.MatchString(a.Region) {
+		fault("aws.region", fmt.Sprintf("= %q is no region", a.Region), `Write it as AWS does, such as "eu-west-1".`)
+	}
+	if a.Endpoint == "" {
+		return
+	}
+	u, err := url.Parse(a.Endpoint)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		fault("aws.endpoint", fmt.Sprintf("= %q is no address of a service", a.Endpoint),
+			`Write "https://host" or "http://host:port", or leave it empty for AWS.`)
+	}
+}
+
+func checkMQTT(m *MQTTConfig, fault reportFault) {
+	if m.TelemetryInterval < minTelemetryInterval {
+		fault("mqtt.telemetry_interval", fmt.Sprintf("= %q is too short", m.TelemetryInterval),
+			fmt.Sprintf("The least is %q.", minTelemetryInterval))
+	}
+	checkID("mqtt.topic_prefix", m.TopicPrefix, fault)
+	if m.PasswordFile != "" && m.Username == "" {
+		fault("mqtt.password_file", "is set but username is not", "Set username as well, or neither.")
+	}
+	const pair = "Set both for mutual TLS, or neither."
+	switch {
+	case m.CertFile != "" && m.KeyFile == "":
+		fault("mqtt.cert_file", "is set but key_file is not", pair)
+	case m.KeyFile != "" && m.CertFile == "":
+		fault("mqtt.key_file", "is set but cert_file is not", pair)
+	}
+	if m.Broker != "" {
+		checkBroker(m, fault)
+	}
+}
+
+func checkBroker(m *MQTTConfig, fault reportFault) {
+	const form = `Write "mqtts://host" or "mqtt://host", with :port where it is not 8883 or 1883.`
+	const key = "mqtt.broker"
+	u, err := url.Parse(m.Broker)
+	switch {
+	case err != nil || u.Host == "":
+		fault(key, "is no address of a broker", form)
+	case u.User != nil:
+		fault(key, "holds a user name or password", "Set username and password_file instead.")
+	case u.Scheme != "mqtt" && u.Scheme != "mqtts":
+		fault(key, fmt.Sprintf("= %q has the unknown scheme %q", m.Broker, u.Scheme), form)
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		fault(key, fmt.Sprintf("= %q goes on after the host", m.Broker), form)
+	case u.Scheme == "mqtt" && (m.CAFile != "" || m.CertFile != "" || m.KeyFile != ""):
+		fault(key, "is mqtt://, without TLS, but ca_file, cert_file or key_file is set", "Write mqtts://, or remove the files.")
+	case u.Scheme == "mqtt" && !isLoopback(u.Hostname()) && !m.AllowPlaintext:
+		fault(key, fmt.Sprintf("= %q would send everything in the clear to another machine", m.Broker),
+			"Write mqtts://, or set allow_plaintext = true.")
+	}
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func checkDisplay(d *DisplayConfig, fault reportFault) {
+	if d.Connector != "" && d.Sink != "auto" && d.Sink != "kms" {
+		fault("display.connector", fmt.Sprintf("is set but sink = %q has no connectors", d.Sink),
+			`Set sink to "kms" or "auto", or leave connector empty.`)
+	}
+}
+
+func checkControl(c *Config, fault reportFault) {
+	checkList("control.allow", c.Control.Allow, controlVerbs, fault)
+	switch {
+	case c.Control.Enabled && c.MQTT.Broker == "":
+		fault("control.enabled", "is true but no broker is set", "Set broker in [mqtt], where commands come from, or enabled = false.")
+	case c.Control.Enabled && len(c.Control.Allow) == 0:
+		fault("control.enabled", "is true but allow is empty", "Name the verbs to obey in allow, or set enabled = false.")
+	}
+}
+
+func checkStreams(c *Config, fault reportFault) {
+	seen := map[string]int{}
+	for i := range c.Streams {
+		s := &c.Streams[i]
+		at := fmt.Sprintf("streams[%d]", i)
+		checkStream(at, s, c.AWS.Region, fault)
+		if first, ok := seen[s.Name]; ok {
+			fault(at+".name", fmt.Sprintf("= %q is the name of streams[%d] too", s.Name, first), "Give every stream a name of its own.")
+		} else {
+			seen[s.Name] = i
+		}
+	}
+}
+
+func checkStream(at string, s *StreamConfig, region string, fault reportFault) {
+	if s.Name == "" {
+		fault(at+".name", "is missing", "Name the stream as it is to be called in MQTT topics, with a-z, 0-9 and -.")
+	} else {
+		checkID(at+".name", s.Name, fault)
+	}
+	switch {
+	case s.StreamName == "" && s.StreamARN == "":
+		fault(at+".stream_name", "is missing, and so is stream_arn", "Set one of them to say which stream to pull.")
+	case s.StreamName != "" && s.StreamARN != "":
+		fault(at+".stream_arn", "is set and so is stream_name", "Keep one of them.")
+	case s.StreamName != "" && !streamNames.MatchString(s.StreamName):
+		fault(at+".stream_name", fmt.Sprintf("= %q is no name of a stream", s.StreamName), "Allowed are 1 to 256 of a-z, A-Z, 0-9, _ . and -.")
+	case s.StreamARN != "":
+		checkARN(at+".stream_arn", s.StreamARN, region, fault)
+	}
+	if _, err := ingest.ParseSelector(s.Start); err != nil {
+		fault(at+".start", "= "+err.Error(), "")
+	}
+}
+
+func checkARN(key, arn, region string, fault reportFault) {
+	m := streamARNs.FindStringSubmatch(arn)
+	switch {
+	case m == nil || len(arn) > 1024:
+		fault(key, fmt.Sprintf("= %q is no ARN of a stream", arn),
+			`Copy it from the console; it looks like "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/name/1234567890123".`)
+	case region != "" && m[1] != region:
+		fault(key, fmt.Sprintf("is in %s but region in [aws] is %q", m[1], region), "Set region to that of the stream.")
+	}
+}
+
+func checkOneOf(key, value string, allowed []string, fault reportFault) {
+	if !slices.Contains(allowed, value) {
+		fault(key, fmt.Sprintf("= %q is not known", value), didYouMean(value, allowed))
+	}
+}
+
+// checkList wants every item known and none twice.
+func checkList(key string, items, allowed []string, fault reportFault) {
+	var unknown, twice []string
+	for i, item := range items {
+		if !slices.Contains(allowed, item) {
+			unknown = append(unknown, item)
+		} else if slices.Contains(items[:i], item) {
+			twice = append(twice, item)
+		}
+	}
+	switch {
+	case len(unknown) > 0:
+		fault(key, "has the unknown "+quoted(unknown), didYouMean(unknown[0], allowed))
+	case len(twice) > 0:
+		fault(key, "repeats "+quoted(twice), "Name each once.")
+	}
+}
+
+func didYouMean(value string, allowed []string) string {
+	action := "Allowed are " + quoted(allowed) + "."
+	if near := nearest(value, allowed); near != "" {
+		action = fmt.Sprintf("Did you mean %q? %s", near, action)
+	}
+	return action
+}
+
+func quoted(words []string) string {
+	return `"` + strings.Join(words, `", "`) + `"`
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Codes of a configuration that cannot be used.
+const (
+	codeConfigUnreadable = "config.unreadable"
+	codeConfigSyntax     = "config.syntax"
+	codeConfigUnknownKey = "config.unknown_key"
+	codeConfigInvalid    = "config.invalid"
+)
+
+// ConfigError is one fault in a configuration file.
+type ConfigError struct {
+	Code    string // one of the config.* codes
+	File    string // as the caller named it
+	Line    int    // from 1; 0 when the fault is in no line
+	Key     string // such as mqtt.broker or streams[0].name; empty when the fault is in no key
+	Message string // what is wrong
+	Action  string // what to do or what is allowed
+	Err     error  // the cause, when there is one below
+}
+
+func (e *ConfigError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.File)
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ":%d", e.Line)
+	}
+	b.WriteString(": ")
+	if e.Key != "" {
+		b.WriteString(e.Key + " ")
+	}
+	b.WriteString(e.Message)
+	if e.Action != "" {
+		b.WriteString(". " + e.Action)
+	}
+	return b.String()
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// ConfigErrors are all faults of one file, in the order of its lines.
+type ConfigErrors []*ConfigError
+
+func (es ConfigErrors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap lets errors.As find the single faults.
+func (es ConfigErrors) Unwrap() []error {
+	errs := make([]error, len(es))
+	for i, e := range es {
+		errs[i] = e
+	}
+	return errs
+}
+
+func (es ConfigErrors) sorted() ConfigErrors {
+	slices.SortStableFunc(es, func(a, b *ConfigError) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
+	})
+	return es
+}
+
+func unreadable(file string, err error) *ConfigError {
+	return &ConfigError{
+		Code: codeConfigUnreadable, File: file, Err: err,
+		Message: "cannot be read: " + rootCause(err).Error(),
+		Action:  "Name an existing file with --config and make sure this user may read it.",
+	}
+}
+
+// rootCause drops the operation and the path that os puts before the reason.
+func rootCause(err error) error {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	return err
+}
+
+func syntaxError(file string, err error) *ConfigError {
+	e := &ConfigError{
+		Code: codeConfigSyntax, File: file, Err: err, Message: "not valid TOML: " + err.Error(),
+		Action: "Text stands in quotes, tables in [brackets], one key = value a line.",
+	}
+	if parse, ok := errors.AsType[toml.ParseError](err); ok {
+		e.Line = parse.Position.Line
+		e.Message = "not valid TOML: " + strings.TrimRight(parse.Message, ".")
+	}
+	return e
+}

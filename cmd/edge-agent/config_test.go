@@ -1,0 +1,202 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with testdata/name; -update writes the file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -update writes it anew)\n--- got\n%s--- want\n%s", path, got, want)
+	}
+}
+
+func TestShippedConfigEqualsDefaults(t *testing.T) {
+	const path = "../../config.toml"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseConfig(path, string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := Defaults(); !reflect.DeepEqual(got, want) {
+		t.Errorf("config.toml gives\n%+v\nthe defaults are\n%+v", got, want)
+	}
+	for _, key := range everyKey() {
+		if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "\n# "+key+" = ") {
+			t.Errorf("config.toml does not show the key %s", key)
+		}
+	}
+}
+
+// The example is commented out, so that nothing else would notice a mistake in it.
+func TestShippedExampleStreamIsValid(t *testing.T) {
+	text, err := os.ReadFile("../../config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(text), "\n# [[streams]]\n")
+	if !found {
+		t.Fatal("config.toml has no commented-out [[streams]]")
+	}
+	var on strings.Builder
+	on.WriteString("[[streams]]\n")
+	for line := range strings.Lines(example) {
+		if rest, ok := strings.CutPrefix(line, "# "); ok && keyLine.MatchString(rest) {
+			on.WriteString(rest)
+		}
+	}
+	c, err := parseConfig("config.toml", on.String())
+	if err != nil {
+		t.Fatalf("%v\nin\n%s", err, on.String())
+	}
+	want := defaultStream()
+	want.Name, want.StreamName = c.Streams[0].Name, c.Streams[0].StreamName
+	if c.Streams[0] != want {
+		t.Errorf("the example gives %+v, the defaults of a stream are %+v", c.Streams[0], want)
+	}
+}
+
+func everyKey() []string {
+	var keys []string
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		table := t.Field(i).Type
+		if table.Kind() == reflect.Slice {
+			continue
+		}
+		keys = append(keys, keysOf(table)...)
+	}
+	return keys
+}
+
+func TestConfigReadsEveryKey(t *testing.T) {
+	got, err := LoadConfig("testdata/full.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Agent: AgentConfig{ID: "dock-3", StateDir: "/srv/edge-agent"},
+		AWS:   AWSConfig{Region: "eu-west-1", Endpoint: "http://127.0.0.1:4566"},
+		MQTT: MQTTConfig{
+			Broker: "mqtts://broker.example:8884", Username: "dock", PasswordFile: "/etc/edge-agent/password",
+			TopicPrefix: "plant-video", TelemetryInterval: Duration(5 * time.Second),
+			CAFile: "ca.pem", CertFile: "cert.pem", KeyFile: "key.pem", AllowPlaintext: true,
+		},
+		Display: DisplayConfig{Sink: "kms", Connector: "HDMI-A-1"},
+		Decode:  DecodeConfig{Order: []string{"v4l2", "software"}},
+		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}},
+		Log:     LogConfig{Level: "debug", Format: "json"},
+		Streams: []StreamConfig{
+			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second)},
+			{
+				Name: "yard", Start: "now", MaxLag: Duration(10 * time.Second),
+				StreamARN: "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000",
+			},
+		},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// Every faulty file in testdata has its message beside it.
+func TestConfigFaults(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no faulty files: %v", err)
+	}
+	for _, path := range files {
+		name := strings.TrimSuffix(filepath.Base(path), ".toml")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = parseConfig(name+".toml", string(text))
+			var faults ConfigErrors
+			if !errors.As(err, &faults) {
+				t.Fatalf("got %v, want ConfigErrors", err)
+			}
+			var got strings.Builder
+			for _, fault := range faults {
+				got.WriteString(fault.Code + ": " + fault.Error() + "\n")
+			}
+			golden(t, filepath.Join("bad", name+".golden"), got.String())
+		})
+	}
+}
+
+func TestConfigUnreadable(t *testing.T) {
+	_, err := LoadConfig(filepath.Join(t.TempDir(), "absent.toml"))
+	var fault *ConfigError
+	if !errors.As(err, &fault) || fault.Code != codeConfigUnreadable || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEmptyIDBecomesTheHostName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "empty.toml")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(path)
+	if err != nil || c.Agent.ID != idFromHostname(host) {
+		t.Errorf("id %q, error %v, want %q", c.Agent.ID, err, idFromHostname(host))
+	}
+}
+
+func TestIDFromHostname(t *testing.T) {
+	for host, want := range map[string]string{
+		"gateway":                       "gateway",
+		"Gate.Way_7":                    "gate-way-7",
+		"-a-":                           "a",
+		"größe":                         "gr--e",
+		"":                              "edge-agent",
+		"...":                           "edge-agent",
+		strings.Repeat("x", 63) + "..y": strings.Repeat("x", 63),
+	} {
+		if got := idFromHostname(host); got != want {
+			t.Errorf("%q becomes %q, want %q", host, got, want)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"broker", "username", "password_file", "id"}
+	for word, want := range map[string]string{
+		"brokr": "broker", "Broker": "broker", "user_name": "username", "passwort_file": "password_file",
+		"idd": "id", "completely": "", "": "",
+	} {
+		if got := nearest(word, known); got != want {
+			t.Errorf("nearest to %q is %q, want %q", word, got, want)
+		}
+	}
+}

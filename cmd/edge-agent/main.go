@@ -1,0 +1,205 @@
+// Command edge-agent shows Amazon Kinesis Video Streams on the display of a
+// gateway box and tells over MQTT how that goes.
+//
+// In go a command line and, for the daemon, a configuration file; out come
+// pictures, MQTT messages and a log. This file holds the grammar of the command
+// line; every command is a plain struct with a Run method in a file of its own,
+// so that tests call it without flags. The agent (agent.go) is the one place
+// that knows all packages and wires them; the goroutines are its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// grammar is the command line. The names and helps of all flags stand here and
+// nowhere else.
+type grammar struct {
+	Run      runCommand      `cmd:"" help:"Run the daemon: pull the configured streams, show them, report over MQTT."`
+	Demo     demoCommand     `cmd:"" help:"Show the whole way on this machine: a simulated service, a broker, the agent, a picture."`
+	Inspect  inspectCommand  `cmd:"" help:"List what is in a GetMedia capture."`
+	Simulate simulateCommand `cmd:"" help:"Serve files as live Kinesis video streams, for those without AWS at hand."`
+	Explain  explainCommand  `cmd:"" help:"Say what an error code means and what to do."`
+	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
+	Renderer rendererCommand `cmd:"" hidden:"" help:"Decode and show what comes in over file descriptor 3. The agent starts this itself."`
+}
+
+type runCommand struct {
+	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
+}
+
+type demoCommand struct {
+	For time.Duration `placeholder:"20s" help:"End after this time; at 0 only a signal ends it."`
+}
+
+type inspectCommand struct {
+	JSON bool   `name:"json" help:"One JSON object a line instead of a table."`
+	File string `arg:"" help:"Capture to read; - is standard input."`
+}
+
+type simulateCommand struct {
+	Listen  string       `default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to listen on (${default}); port 0 takes a free one."`
+	Streams []streamFile `name:"stream" required:"" sep:"none" placeholder:"NAME=FILE" help:"Serve this Matroska file or GetMedia capture as the stream NAME. May be repeated."`
+}
+
+type explainCommand struct {
+	Code string `arg:"" optional:"" help:"Code as in a log line or an MQTT event, such as kvs.media.4500. Without one, all are listed."`
+}
+
+type versionCommand struct{}
+
+type rendererCommand struct{}
+
+// streamFile is the value of simulate --stream.
+type streamFile struct {
+	Name, File string
+}
+
+// UnmarshalText reads NAME=FILE.
+func (s *streamFile) UnmarshalText(text []byte) error {
+	name, file, found := strings.Cut(string(text), "=")
+	if !found || file == "" || !streamNames.MatchString(name) {
+		return fmt.Errorf("%q is not NAME=FILE with a NAME of a-z, A-Z, 0-9, _ . and -", text)
+	}
+	s.Name, s.File = name, file
+	return nil
+}
+
+// command is what every subcommand is. Run blocks until the work is done or ctx
+// is over, and has then stopped whatever it started.
+type command interface {
+	Run(ctx context.Context, std stdio) error
+}
+
+// stdio is where a command reads and writes instead of the process's own files.
+type stdio struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	std := stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	os.Exit(execute(context.Background(), os.Args[1:], std))
+}
+
+// execute parses args, runs the command they name and returns the exit status.
+func execute(ctx context.Context, args []string, std stdio) int {
+	name, cmd, err := parse(args, std)
+	switch {
+	case err != nil:
+		return printError(std.Err, usageError(err.Error()))
+	case cmd == nil:
+		return exitOK // it was --help
+	}
+	if stopsCleanly(name) {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		// The second signal finds the default again and ends a stop that hangs.
+		context.AfterFunc(ctx, stop)
+	}
+	return printError(std.Err, cmd.Run(ctx, std))
+}
+
+// stopsCleanly says that a signal ends the command's context. The other
+// commands have nothing to put in order and die of the signal like any filter,
+// even while they wait for standard input.
+func stopsCleanly(name string) bool {
+	return slices.Contains([]string{"run", "demo", "simulate", "renderer"}, name)
+}
+
+// parse returns the command that args name, with its flags filled in. It is nil
+// when args ask for help, which has been printed then.
+func parse(args []string, std stdio) (name string, cmd command, err error) {
+	helped := false
+	parser, err := kong.New(
+		&grammar{},
+		kong.Name("edge-agent"),
+		kong.Description("Shows Amazon Kinesis Video Streams on the display of this box, and reports over MQTT."),
+		kong.Writers(std.Out, std.Err),
+		kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
+	)
+	if err != nil {
+		return "", nil, err
+	}
+	parsed, err := parser.Parse(args)
+	if helped {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	node := parsed.Selected()
+	return node.Name, node.Target.Addr().Interface().(command), nil
+}
+
+// failure is what ends a command: a code of the table in mqtt, which knows what
+// to do about it, and what happened this time.
+type failure struct {
+	Code    string
+	Message string
+	Err     error // the cause, when there is one below
+}
+
+func (f *failure) Error() string { return f.Code + ": " + f.Message }
+
+func (f *failure) Unwrap() error { return f.Err }
+
+// usageError says what is wrong with a command line.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// printError writes why a command ended, in one line or, for a configuration,
+// one for each fault. It returns the exit status.
+func printError(w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if usage, ok := errors.AsType[usageError](err); ok {
+		fmt.Fprintf(w, "edge-agent: usage: %s. See edge-agent --help.\n", usage)
+		return exitUsage
+	}
+	if faults, ok := errors.AsType[ConfigErrors](err); ok {
+		for _, fault := range faults {
+			fmt.Fprintf(w, "edge-agent: %s: %s\n", fault.Code, fault)
+		}
+		return exitFailed
+	}
+	f := asFailure(err)
+	code, _ := mqtt.Lookup(f.Code)
+	fmt.Fprintf(w, "edge-agent: %s. %s\n", strings.TrimSuffix(f.Error(), "."), code.Action)
+	return exitFailed
+}
+
+// asFailure finds the code of an error, whichever package it is from.
+func asFailure(err error) *failure {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
+	}
+	if e, ok := errors.AsType[*mqtt.Error](err); ok {
+		return &failure{Code: e.Code, Message: e.Error(), Err: err}
+	}
+	return &failure{Code: "internal", Message: err.Error(), Err: err}
+}
