@@ -1,0 +1,197 @@
+package mkv
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/at-wat/ebml-go"
+)
+
+// seeds are the captures' beginnings, where the captures are there, and documents of our own.
+func seeds(f *testing.F) {
+	for _, name := range []string{"test_mixed_tags.mkv", "empty-mkv-with-tags.mkv"} {
+		if b := optionalSample(f, name); b != nil {
+			f.Add(b[:min(len(b), 8<<10)])
+		}
+	}
+	f.Add(join(fragmentBytes(1, "a", "bb"), fragmentBytes(2, "c")))
+	f.Add(join(prologueBytes(), el(idTracks, trackBytes(1, "V", nil)), endless(idCluster), el(idTimestamp, num(1)),
+		el(idSimpleBlock, blockBytes(1, 0, laceEBML, []byte("\x02\x83\xbeaaabbcccc")))))
+	f.Add(join(prologueBytes(), claim(idTags, 1<<40), fragmentBytes(2, "b")))
+}
+
+// Whatever comes off the wire: no panic, an end, and the same result however the
+// bytes are split.
+func FuzzReader(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		want := events(bytes.NewReader(body))
+		rng := rand.New(rand.NewPCG(uint64(len(body)), 1))
+		if got := events(&randomReader{body, rng}); !slices.Equal(got, want) {
+			t.Errorf("split differently: got %q, want %q", got, want)
+		}
+		if n := len(want); n > 4*len(body)+4 {
+			t.Errorf("%d events from %d bytes", n, len(body))
+		}
+	})
+}
+
+// What a Tags element says is what ebml-go reads from it, where that reads it at all.
+func FuzzTagsAgainstEBMLGo(f *testing.F) {
+	f.Add(tagsBytes("AWS_KINESISVIDEO_ERROR_ID", "4500")[5:])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if len(payload) > 1<<12 {
+			return
+		}
+		body := join(prologueBytes(), el(idTags, payload))
+		r := NewReader(bytes.NewReader(body))
+		var got []Tag
+		for {
+			ev, err := r.Next()
+			if err != nil {
+				break
+			}
+			switch ev := ev.(type) {
+			case *Tags:
+				got = append(got, ev.List...)
+			case *End:
+				if ev.Err != nil {
+					return // refused, and said so
+				}
+			}
+		}
+		var doc struct {
+			Tags struct {
+				Tag []struct {
+					SimpleTag []struct {
+						TagName   string
+						TagString string
+					}
+				}
+			}
+		}
+		if ebml.Unmarshal(bytes.NewReader(el(idTags, payload)), &doc, ebml.WithIgnoreUnknown(true)) != nil {
+			return
+		}
+		var want []Tag
+		for _, tag := range doc.Tags.Tag {
+			for _, s := range tag.SimpleTag {
+				want = append(want, Tag{s.TagName, s.TagString})
+			}
+		}
+		if len(got) < len(want) {
+			t.Errorf("got %q, ebml-go reads %q", got, want)
+		}
+	})
+}
+
+func FuzzCodecPrivate(f *testing.F) {
+	for _, c := range avcConfigs {
+		f.Add(unhex(f, c.avcC))
+	}
+	f.Add(unhex(f, "420101016000000300900000030000030078a002ac80301d796566924caf016808000003000800000300c840"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, err := ParseAVCC(b); err == nil && (len(c.SPS) == 0 || len(c.PPS) == 0 || c.Width < 0 || c.Height < 0) {
+			t.Errorf("accepted %+v", c)
+		}
+		if c, err := ParseHVCC(b); err == nil && len(c.SPS) == 0 {
+			t.Errorf("accepted %+v", c)
+		}
+		hevcSize(b)
+		isKey(&Track{CodecID: CodecH264, CodecPrivate: b}, b, false)
+		isKey(&Track{CodecID: CodecH265, CodecPrivate: b}, b, false)
+	})
+}
+
+// benchBody is about 64 MB of fragments as they are in real captures: 60 frames
+// of 5 KB after a key frame of 90 KB.
+func benchBody() []byte {
+	frames := []string{string(make([]byte, 90<<10))}
+	for range 60 {
+		frames = append(frames, string(make([]byte, 5<<10)))
+	}
+	return bytes.Repeat(fragmentBytes(1, frames...), 160)
+}
+
+func BenchmarkReader(b *testing.B) {
+	body := benchBody()
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		r := NewReader(bytes.NewReader(body))
+		for {
+			if _, err := r.Next(); err == io.EOF {
+				break
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// BenchmarkEBMLGo is the peer: ebml.Unmarshal of the same bytes into a channel of blocks.
+func BenchmarkEBMLGo(b *testing.B) {
+	one := benchBody()
+	one = one[:len(one)/160]
+	b.SetBytes(int64(len(one)) * 160)
+	b.ReportAllocs()
+	for b.Loop() {
+		for range 160 {
+			var doc struct {
+				EBML struct {
+					DocType string `ebml:"EBMLDocType"`
+				} `ebml:"EBML"`
+				Segment struct {
+					Tracks struct {
+						TrackEntry []struct{ TrackNumber uint64 }
+					}
+					Tags []struct {
+						Tag []struct {
+							SimpleTag []struct{ TagName, TagString string }
+						}
+					}
+					Cluster struct {
+						Timecode    uint64
+						SimpleBlock chan ebml.Block
+					}
+				} `ebml:",size=unknown"`
+			}
+			blocks := make(chan ebml.Block, 128)
+			doc.Segment.Cluster.SimpleBlock = blocks
+			done := make(chan struct{})
+			go func() {
+				for range blocks {
+				}
+				close(done)
+			}()
+			if err := ebml.Unmarshal(bytes.NewReader(one), &doc, ebml.WithIgnoreUnknown(true)); err != nil {
+				b.Fatal(err)
+			}
+			close(blocks)
+			<-done
+		}
+	}
+}
+
+// In the steady state a frame costs no allocation.
+func TestFramesAllocateNothing(t *testing.T) {
+	frame := simpleBlockBytes(0, 0, "frame")
+	body := join(prologueBytes(), el(idTracks, trackBytes(1, CodecH264, nil)), endless(idCluster),
+		el(idTimestamp, num(1)), bytes.Repeat(frame, 5000))
+	r := NewReader(bytes.NewReader(body))
+	next := func() {
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		next()
+	}
+	if n := testing.AllocsPerRun(1000, next); n != 0 {
+		t.Errorf("%v allocations a frame", n)
+	}
+}
