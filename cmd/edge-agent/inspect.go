@@ -166,14 +166,15 @@ func (i *inspector) end(ev *mkv.End) {
 	}
 }
 
-// fragmentOf fills a line. A Matroska file that never was at the service has no
-// closing tags to wait for.
+// fragmentOf fills a line. A fragment is complete with its closing tags, whatever
+// is wrong behind them; a file that never was at the service has none and is
+// complete when nothing is wrong.
 func fragmentOf(ev *mkv.End) *fragmentLine {
 	f := &ev.Fragment
 	line := &fragmentLine{
 		Type: "fragment", Number: known(f.Number), Server: timestamp(f.ServerTime), Producer: timestamp(f.ProducerTime),
 		Token: known(f.Token), Frames: f.Frames, KeyFrames: f.KeyFrames, Bytes: f.Bytes,
-		Complete: ev.Err == nil && (f.Number == "" || f.Complete()),
+		Complete: f.Complete() || f.Number == "" && ev.Err == nil,
 	}
 	if f.HasBehind {
 		line.Behind = new(f.Behind.Milliseconds())

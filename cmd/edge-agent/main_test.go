@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// run calls the program with args and nothing on standard input.
+func run(args ...string) (status int, out, err string) {
+	var o, e strings.Builder
+	status = execute(context.Background(), args, stdio{In: strings.NewReader(""), Out: &o, Err: &e})
+	return status, o.String(), e.String()
+}
+
+func TestHelpGolden(t *testing.T) {
+	t.Setenv("COLUMNS", "100")
+	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "simulate", "explain", "version", "renderer"} {
+		t.Run(command, func(t *testing.T) {
+			args := []string{command, "--help"}
+			if command == "edge-agent" {
+				args = args[1:]
+			}
+			status, out, errs := run(args...)
+			if status != exitOK || errs != "" {
+				t.Errorf("status %d, standard error %q", status, errs)
+			}
+			golden(t, filepath.Join("help", command+".txt"), out)
+		})
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{},
+		{"frobnicate"},
+		{"inspect"},
+		{"inspect", "-", "again"},
+		{"run", "--confg", "x"},
+		{"demo", "--for", "soon"},
+		{"simulate"},
+		{"simulate", "--stream", "gate"},
+		{"simulate", "--stream", "a gate=clip.mkv"},
+		{"simulate", "--stream", "=clip.mkv"},
+		{"explain", "ingest.ct"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			status, out, errs := run(args...)
+			if status != exitUsage || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "edge-agent: usage: ") {
+				t.Errorf("status %d, standard output %q, standard error %q", status, out, errs)
+			}
+		})
+	}
+}
+
+func TestParse(t *testing.T) {
+	for line, want := range map[string]command{
+		"run":                      &runCommand{Config: "/etc/edge-agent/config.toml"},
+		"run --config c.toml":      &runCommand{Config: "c.toml"},
+		"demo":                     &demoCommand{},
+		"demo --for 1m30s":         &demoCommand{For: 90 * time.Second},
+		"inspect -":                &inspectCommand{File: "-"},
+		"inspect --json a.mkv":     &inspectCommand{File: "a.mkv", JSON: true},
+		"explain":                  &explainCommand{},
+		"simulate --stream a=b=,c": &simulateCommand{Listen: "127.0.0.1:0", Streams: []streamFile{{"a", "b=,c"}}},
+		"simulate --listen :80 --stream a=b --stream c=d": &simulateCommand{Listen: ":80", Streams: []streamFile{{"a", "b"}, {"c", "d"}}},
+		"renderer": &rendererCommand{},
+	} {
+		name, got, err := parse(strings.Fields(line), stdio{})
+		if err != nil || !reflect.DeepEqual(got, want) || name != strings.Fields(line)[0] {
+			t.Errorf("%s: %q %+v, error %v, want %+v", line, name, got, err, want)
+		}
+	}
+}
+
+func TestConfigFaultsAreOneLineEach(t *testing.T) {
+	status, out, errs := run("run", "--config", "testdata/bad/unknown-keys.toml")
+	lines := strings.Split(strings.TrimSuffix(errs, "\n"), "\n")
+	if status != exitFailed || out != "" || len(lines) != 9 {
+		t.Fatalf("status %d, standard output %q, %d lines of errors:\n%s", status, out, len(lines), errs)
+	}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "edge-agent: config.") || !strings.Contains(line, "unknown-keys.toml:") {
+			t.Errorf("not a fault with code and file: %s", line)
+		}
+	}
+}
+
+func TestFailureIsOneLineWithWhatToDo(t *testing.T) {
+	status, _, errs := run("inspect", filepath.Join(t.TempDir(), "absent.mkv"))
+	if status != exitFailed || strings.Count(errs, "\n") != 1 ||
+		!strings.HasPrefix(errs, "edge-agent: capture.unreadable: ") || !strings.HasSuffix(errs, "Check the path and the permissions of the file.\n") {
+		t.Errorf("status %d, standard error %q", status, errs)
+	}
+}
+
+func TestErrorsKeepTheirCode(t *testing.T) {
+	for want, err := range map[string]error{
+		"edge-agent: mqtt.tls: no: bad. ":       fmt.Errorf("start: %w", &mqtt.Error{Code: "mqtt.tls", Message: "no: bad"}),
+		"edge-agent: demo.failed: no picture. ": fmt.Errorf("demo: %w", &failure{Code: "demo.failed", Message: "no picture."}),
+		"edge-agent: internal: odd. ":           fmt.Errorf("odd"),
+	} {
+		var out strings.Builder
+		if status := printError(&out, err); status != exitFailed || !strings.HasPrefix(out.String(), want) {
+			t.Errorf("status %d, %q, want it to begin with %q", status, out.String(), want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	status, out, errs := run("explain", "kvs.media.4500")
+	code, _ := mqtt.Lookup("kvs.media.4500")
+	if status != exitOK || errs != "" || !strings.Contains(out, code.Summary) || !strings.Contains(out, code.Action) {
+		t.Errorf("status %d, %q, %q", status, out, errs)
+	}
+	status, out, _ = run("explain")
+	if status != exitOK || strings.Count(out, "\n") != len(mqtt.Codes()) {
+		t.Errorf("status %d, the list has %d lines, the table %d codes", status, strings.Count(out, "\n"), len(mqtt.Codes()))
+	}
+}
+
+func TestVersion(t *testing.T) {
+	status, out, _ := run("version")
+	if status != exitOK || !strings.HasPrefix(out, "edge-agent "+version+" (commit ") {
+		t.Errorf("status %d, %q", status, out)
+	}
+}
