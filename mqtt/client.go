@@ -1,0 +1,430 @@
+package mqtt
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+)
+
+const (
+	// minRetry is the least time between two attempts to connect; AWS IoT Core
+	// allows one CONNECT a second for a client id.
+	minRetry = 1 * time.Second
+	maxRetry = 60 * time.Second
+	// stableAfter is how long a connection has to last for the back-off to start again.
+	stableAfter = 30 * time.Second
+	// farewellTimeout bounds what is sent after Run was told to stop. With
+	// handoverTimeout and goodbyeTimeout at worst, Run ends within 2 s.
+	farewellTimeout = 700 * time.Millisecond
+)
+
+// Client publishes for one agent. All its methods are safe for concurrent use
+// and none but Run blocks on the network.
+type Client struct {
+	config Config
+	topics Topics
+	log    *slog.Logger
+	dial   dialFunc
+
+	pending pending
+	outbox  outbox
+	wake    chan struct{} // has room for one: something is to be sent
+
+	mu      sync.Mutex // guards what follows
+	repeats repeats
+	dropped tally // events dropped and not yet reported
+	outage  tally // attempts that failed and were not yet reported
+	status  Status
+}
+
+// tally sums up what cannot be reported yet.
+type tally struct {
+	count       int64
+	code        string
+	message     string
+	first, last time.Time
+}
+
+func (t *tally) add(first, last time.Time, count int64) {
+	if t.count == 0 {
+		t.first = first
+	}
+	t.count += count
+	t.last = last
+}
+
+// Status is how the connection stands.
+type Status struct {
+	Connected        bool
+	Since            time.Time // when Connected became what it is
+	Attempts         int       // attempts that failed since the last connection
+	Err              error     // an *Error: why it is or was last disconnected, nil if it never was
+	Published        uint64    // messages confirmed or, with QoS 0, written
+	Queued           int       // events waiting to be confirmed
+	DroppedTelemetry uint64
+	DroppedEvents    uint64
+}
+
+// New checks the configuration. Its errors have the code mqtt.config.
+func New(config Config) (*Client, error) {
+	config.Prefix = cmp.Or(config.Prefix, DefaultPrefix)
+	config.ClientID = cmp.Or(config.ClientID, config.Prefix+"-"+config.AgentID)
+	topics, err := NewTopics(config.Prefix, config.AgentID)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := config.Broker.check(); err != nil {
+		return nil, err
+	}
+	return &Client{
+		config: config,
+		topics: topics,
+		log:    cmp.Or(config.Logger, slog.Default()),
+		dial:   (&net.Dialer{}).DialContext,
+		outbox: &memoryOutbox{limit: maxEvents},
+		wake:   make(chan struct{}, 1),
+		status: Status{Since: time.Now()},
+	}, nil
+}
+
+// Topics returns the agent's topic names.
+func (c *Client) Topics() Topics { return c.topics }
+
+// Run connects and publishes until ctx ends, and connects again whenever the
+// connection breaks. When ctx ends it publishes "offline", then what is still
+// waiting, and returns within 2 s. Call it once. It always returns nil: what goes
+// wrong is logged, stands in Status and is reported as an event afterwards.
+func (c *Client) Run(ctx context.Context) error {
+	retry := newBackOff()
+	for {
+		began := time.Now()
+		err := c.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > stableAfter {
+			retry.Reset()
+		}
+		wait := max(minRetry, retry.NextBackOff())
+		c.noteFailure(err, wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// newBackOff waits 1 to 3 s, then 2 to 6 s and so on: an even spread, so that a
+// fleet does not come back all at once.
+func newBackOff() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: 2 * time.Second, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxRetry}
+}
+
+// once is one connection from its beginning to its end.
+func (c *Client) once(ctx context.Context) error {
+	offline := &will{topic: c.topics.Availability(), payload: Offline}
+	l, err := openLink(ctx, c.config.Broker, c.dial, c.config.ClientID, offline)
+	if err != nil {
+		return err
+	}
+	c.pending.set(c.topics.Availability(), []byte(Online))
+	c.pending.open()
+	c.noteConnected(l.addr)
+	err = c.serve(ctx, l)
+	c.pending.close()
+	if ctx.Err() == nil {
+		l.close(false)
+		return err
+	}
+	l.close(c.farewell(ctx, l))
+	c.noteStopped()
+	return nil
+}
+
+// serve publishes what comes until the link breaks or ctx ends.
+func (c *Client) serve(ctx context.Context, l *link) error {
+	for {
+		repeat := c.flushRepeats()
+		if err := c.drain(ctx, l); err != nil {
+			return err
+		}
+		select {
+		case <-c.wake:
+		case <-repeat:
+		case err := <-l.lost:
+			return l.lostError(err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// drain publishes everything that waits, one message at a time: that keeps the
+// order, and an event stays in the outbox until it is confirmed.
+func (c *Client) drain(ctx context.Context, l *link) error {
+	for {
+		m, sent, ok := c.next()
+		if !ok {
+			return nil
+		}
+		if err := l.publish(ctx, m); err != nil {
+			return err
+		}
+		sent()
+		c.notePublished()
+	}
+}
+
+// next returns the next message and what to call once it is sent. Events come
+// last: state and telemetry are few and bounded.
+func (c *Client) next() (m message, sent func(), ok bool) {
+	if m, sent, ok = c.pending.next(); ok {
+		return m, sent, true
+	}
+	e, ok := c.outbox.first()
+	if !ok && c.reportDropped() {
+		e, ok = c.outbox.first()
+	}
+	if !ok {
+		return message{}, nil, false
+	}
+	payload, err := json.Marshal(e)
+	if err != nil { // Event has made sure of this
+		panic(err)
+	}
+	sent = func() { c.outbox.remove(e.Seq) }
+	return message{topic: c.topics.Events(), qos: 1, payload: payload}, sent, true
+}
+
+// farewell publishes "offline", then what is left, and tells whether the broker
+// has confirmed "offline". If not, the will has to say it.
+func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
+	defer cancel()
+	offline := message{topic: c.topics.Availability(), qos: 1, retained: true, payload: []byte(Offline)}
+	if err := l.publish(ctx, offline); err != nil {
+		c.log.Warn("could not sign off from the MQTT broker, which will do it for us", "code", "mqtt.unreachable", "err", err)
+		return false
+	}
+	c.pending.forget(c.topics.Availability())
+	c.flushAllRepeats()
+	if err := c.drain(ctx, l); err != nil {
+		c.log.Warn("stopped before all events were sent", "code", "mqtt.dropped", "events", c.outbox.size(), "err", err)
+	}
+	return true
+}
+
+// SetInfo publishes what the agent is. An empty SessionID is not filled in.
+func (c *Client) SetInfo(info Info) {
+	info.Decoders = append([]Decoder{}, info.Decoders...) // [] rather than null
+	info.Displays = append([]Display{}, info.Displays...)
+	info.Commands = append([]string{}, info.Commands...)
+	c.setRetained(c.topics.Info(), info)
+}
+
+// SetState publishes where a stream stands. The stream's name must satisfy ValidName.
+func (c *Client) SetState(stream string, state State) {
+	if c.validStream(stream) {
+		c.setRetained(c.topics.State(stream), state)
+	}
+}
+
+func (c *Client) setRetained(topic string, payload any) {
+	if text, ok := c.marshal(topic, payload); ok {
+		c.pending.set(topic, text)
+		c.signal()
+	}
+}
+
+// Telemetry publishes what happened to a stream. Without a connection it is
+// dropped and counted. The stream's name must satisfy ValidName.
+func (c *Client) Telemetry(stream string, telemetry Telemetry) {
+	if !c.validStream(stream) {
+		return
+	}
+	topic := c.topics.Telemetry(stream)
+	if text, ok := c.marshal(topic, telemetry); ok {
+		c.pending.add(message{topic: topic, payload: text})
+		c.signal()
+	}
+}
+
+// Event reports something that happened. It is kept until the broker has
+// confirmed it, or dropped as the oldest of too many. Severity defaults to that
+// of the code and TS to now; ID, Seq, Count, FirstTS and LastTS are set here.
+func (c *Client) Event(e Event) {
+	if _, ok := c.marshal(c.topics.Events(), e.Detail); !ok {
+		e.Detail = nil
+	}
+	if e.Severity == "" {
+		e.Severity = severityOf(e.Code)
+	}
+	if e.TS.IsZero() {
+		e.TS.Time = time.Now()
+	}
+	e.Count, e.FirstTS, e.LastTS = 1, e.TS, e.TS
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.putAll(c.repeats.due(now))
+	if c.repeats.add(e, now) {
+		c.put(e)
+	}
+	c.signal()
+}
+
+func severityOf(code string) Severity {
+	if entry, ok := Lookup(code); ok {
+		return entry.Severity
+	}
+	return SeverityError // a code that nobody described deserves a look
+}
+
+// flushRepeats puts the sums that are due into the outbox and returns a channel
+// that fires when the next ones are.
+func (c *Client) flushRepeats() <-chan time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putAll(c.repeats.due(time.Now()))
+	at, ok := c.repeats.next()
+	if !ok {
+		return nil
+	}
+	return time.After(time.Until(at))
+}
+
+func (c *Client) flushAllRepeats() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putAll(c.repeats.all(time.Now()))
+}
+
+func (c *Client) putAll(events []Event) {
+	for _, e := range events {
+		c.put(e)
+	}
+}
+
+// put gives an event its id and hands it to the outbox. The caller holds c.mu,
+// so that ids, seq and order agree.
+func (c *Client) put(e Event) {
+	e.ID = uuid.Must(uuid.NewV7()).String()
+	for _, lost := range c.outbox.put(e) {
+		c.dropped.add(lost.FirstTS.Time, lost.LastTS.Time, lost.Count)
+		c.status.DroppedEvents += uint64(lost.Count)
+	}
+}
+
+// putTally reports a tally as one event and empties it. The caller holds c.mu.
+func (c *Client) putTally(t *tally) {
+	last := Time{t.last}
+	c.put(Event{
+		Code: t.code, Severity: severityOf(t.code), Message: t.message,
+		TS: last, FirstTS: Time{t.first}, LastTS: last, Count: t.count,
+	})
+	*t = tally{}
+}
+
+// reportDropped makes an event of the events dropped so far, if any.
+func (c *Client) reportDropped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped.count == 0 {
+		return false
+	}
+	c.dropped.code, c.dropped.message = "mqtt.dropped", "the outbox was full and the oldest events were dropped"
+	c.putTally(&c.dropped)
+	return true
+}
+
+func (c *Client) noteConnected(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Connected, c.status.Since, c.status.Attempts = true, time.Now(), 0
+	if c.outage.count > 0 {
+		c.putTally(&c.outage)
+	}
+	c.log.Info("connected to the MQTT broker", "broker", addr)
+}
+
+// noteFailure records why there is no connection.
+func (c *Client) noteFailure(err error, wait time.Duration) {
+	code := "mqtt.unreachable"
+	var coded *Error
+	if errors.As(err, &coded) {
+		code = coded.Code
+	}
+	c.log.Warn("no connection to the MQTT broker, trying again", "code", code, "err", err, "wait", wait.Round(time.Millisecond))
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.outage.code, c.outage.message = code, err.Error()
+	c.outage.add(now, now, 1)
+	c.setDisconnected(now)
+	c.status.Attempts++
+	c.status.Err = err
+}
+
+func (c *Client) noteStopped() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setDisconnected(time.Now())
+}
+
+func (c *Client) setDisconnected(now time.Time) {
+	if c.status.Connected {
+		c.status.Connected, c.status.Since = false, now
+	}
+}
+
+func (c *Client) notePublished() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Published++
+}
+
+// Status tells how the connection stands.
+func (c *Client) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.status
+	s.Queued = c.outbox.size()
+	s.DroppedTelemetry = c.pending.droppedTelemetry()
+	return s
+}
+
+func (c *Client) validStream(stream string) bool {
+	err := ValidName(stream)
+	if err != nil {
+		c.log.Error("a stream name cannot be used in topics, nothing is published for it", "code", "internal", "stream", stream, "err", err)
+	}
+	return err == nil
+}
+
+// marshal fails only on values that JSON does not have, such as NaN.
+func (c *Client) marshal(topic string, payload any) ([]byte, bool) {
+	text, err := json.Marshal(payload)
+	if err != nil {
+		c.log.Error("a value cannot be published", "code", "internal", "topic", topic, "err", err)
+	}
+	return text, err == nil
+}
+
+// signal wakes Run.
+func (c *Client) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it has not yet seen the last one
+	}
+}

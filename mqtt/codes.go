@@ -1,0 +1,166 @@
+package mqtt
+
+import "strings"
+
+// Severity says how bad an event is.
+type Severity string
+
+const (
+	SeverityInfo    Severity = "info"    // routine, or good again
+	SeverityWarning Severity = "warning" // the agent copes by itself
+	SeverityError   Severity = "error"   // somebody has to do something
+)
+
+// Code is an entry of the code table, written for the technician who looks after the box.
+type Code struct {
+	Code     string
+	Severity Severity
+	Summary  string // what happened
+	Action   string // what to do, or what the agent does by itself
+}
+
+// Codes returns the table in the order in which it grew. A family stands in it
+// once, as "kvs.http.<Exception>".
+func Codes() []Code { return append([]Code(nil), codeTable...) }
+
+// Lookup finds a code. A code that is not listed itself but belongs to a family
+// gets the text of the family.
+func Lookup(code string) (Code, bool) {
+	if c, ok := codeIndex[code]; ok {
+		return c, true
+	}
+	for _, f := range families {
+		member, ok := strings.CutPrefix(code, f.prefix)
+		if ok && f.belongs(member) {
+			c := codeIndex[f.entry]
+			c.Code = code
+			return c, true
+		}
+	}
+	return Code{}, false
+}
+
+// families name their members after what the service sends, so that codes the
+// service adds one day are still understood.
+var families = []struct {
+	prefix  string
+	entry   string
+	belongs func(member string) bool
+}{
+	{"kvs.media.", "kvs.media.<id>", isNumber},
+	{"kvs.http.", "kvs.http.<Exception>", isIdentifier},
+}
+
+func isNumber(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+func isIdentifier(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	return s != "" && strings.Trim(s[:1], letters) == "" && strings.Trim(s, letters+"0123456789_") == ""
+}
+
+var codeIndex = indexCodes(codeTable)
+
+// indexCodes panics when a code stands in the table twice: the program does not
+// start with an ambiguous table.
+func indexCodes(table []Code) map[string]Code {
+	index := make(map[string]Code, len(table))
+	for _, c := range table {
+		if _, twice := index[c.Code]; twice {
+			panic("mqtt: code " + c.Code + " stands in the table twice")
+		}
+		index[c.Code] = c
+	}
+	return index
+}
+
+// codeTable is append-only: fleets match on codes, so an entry is never removed,
+// renamed or given another meaning. New entries go to the end.
+var codeTable = []Code{
+	// ingest: one stream and its session with the service
+	{"ingest.playing", SeverityInfo, "The stream is playing.", "Nothing to do."},
+	{"ingest.stall", SeverityWarning, "The session is open but no data has come for too long.", "The agent reconnects. If it goes on, check that the camera is sending and that the network carries the stream."},
+	{"ingest.cut", SeverityWarning, "The connection broke in the middle of a fragment.", "The agent reconnects and resumes after the last whole fragment. If it goes on, check the network."},
+	{"ingest.end", SeverityInfo, "The service ended the session, as it does every 40 to 45 minutes or when there is nothing to send.", "Nothing to do: the agent resumes where the session ended."},
+	{"ingest.malformed", SeverityWarning, "The data of the stream could not be understood.", "The agent reconnects. If it goes on, record the stream and look at it with `edge-agent inspect`; the producer may write a broken file."},
+	{"ingest.resumed", SeverityInfo, "The stream goes on after an interruption.", "Nothing to do."},
+	{"ingest.endpoint", SeverityWarning, "The service did not say where to fetch the stream.", "The agent tries again. Check region, stream name and the permission kinesisvideo:GetDataEndpoint."},
+	{"ingest.credentials", SeverityError, "No AWS credentials were found, or they could not be renewed.", "Provide credentials to the agent (environment, profile, role) and check the clock of the box. The agent tries again."},
+	{"ingest.config", SeverityError, "The configuration of the stream cannot work.", "Correct the stream's section in the configuration; the message names the key."},
+	{"ingest.unreachable", SeverityWarning, "The service could not be reached.", "The agent tries again. Check network, DNS, proxy and firewall (TCP 443)."},
+	{"ingest.gap", SeverityWarning, "Fragments are missing: the stream could not be resumed exactly where it stopped.", "Nothing to do for this gap. If it happens often, check the retention of the stream and the network."},
+	{"ingest.skipped", SeverityWarning, "The stream was too far behind and jumped to now.", "Nothing to do. If it happens often, the network or the box is too slow; max_lag sets the limit."},
+
+	// lag: how far behind the picture is
+	{"lag.high", SeverityWarning, "The stream is further behind than max_lag allows.", "Check the network and the load of the box; the telemetry says which part of the way is slow."},
+	{"lag.normal", SeverityInfo, "The lag is back within max_lag.", "Nothing to do."},
+
+	// decode: the decoder and the renderer process
+	{"decode.fallback", SeverityWarning, "A decoder did not work and the agent took the next one.", "The picture goes on. If it is now decoded in software, check driver and permissions of the hardware decoder."},
+	{"decode.recovered", SeverityInfo, "A decoder that had failed works again.", "Nothing to do."},
+	{"decode.crash", SeverityWarning, "The renderer process ended unexpectedly.", "The agent starts it again. If it goes on, update the graphics driver or change [decode] order."},
+	{"decode.hang", SeverityWarning, "The renderer process stopped answering.", "The agent kills it and starts a new one. If it goes on, update the graphics driver or change [decode] order."},
+	{"decode.error", SeverityWarning, "The decoder reported an error.", "The agent goes on at the next key frame. If it goes on, check the stream with `edge-agent inspect`."},
+	{"decode.codec", SeverityError, "The stream has a codec that the agent cannot show.", "Set the camera to H.264 or H.265."},
+	{"decode.none", SeverityError, "No decoder on this box can decode the stream.", "Install the GStreamer plug-ins (gstreamer1.0-libav decodes in software) or extend [decode] order."},
+
+	// display: where the picture goes
+	{"display.none", SeverityError, "No display was found.", "Connect a display, or set [display] sink. The agent starts to show when one is connected."},
+	{"display.connector", SeverityError, "The configured display connector does not exist.", "Correct [display] connector; the message lists those that exist."},
+	{"display.lost", SeverityWarning, "The display was disconnected.", "Check the cable and that the display is on. The agent goes on when it is back."},
+	{"display.back", SeverityInfo, "The display is connected again.", "Nothing to do."},
+	{"display.busy", SeverityError, "Another program is using the display.", "Stop the other program (often a desktop), or set [display] sink to show in a window. The agent tries again."},
+
+	// mqtt: the connection that carries these events
+	{"mqtt.unreachable", SeverityWarning, "The MQTT broker could not be reached, or the connection to it was lost.", "The agent tries again and keeps the events. Check [mqtt] broker, network and firewall, and that the broker runs."},
+	{"mqtt.refused", SeverityError, "The MQTT broker refused the agent.", "Check [mqtt] username and password_file, and what the broker allows this client. The agent tries again."},
+	{"mqtt.tls", SeverityError, "No secure connection to the MQTT broker could be made.", "Check the CA, certificate and key files, their dates, the host name in [mqtt] broker and the clock of the box. The agent tries again."},
+	{"mqtt.dropped", SeverityWarning, "Events were dropped because the broker was away for too long.", "The count says how many are lost. Check why the broker was away."},
+	{"mqtt.config", SeverityError, "The MQTT configuration cannot work.", "Correct the [mqtt] section; the message names the key."},
+	{"mqtt.flapping", SeverityError, "The MQTT connection is closed again shortly after each connect.", "Most often two agents have the same id: give each box its own [agent] id."},
+
+	// control: commands over MQTT
+	{"control.rejected", SeverityWarning, "A command was rejected and not carried out.", "The response says why. Commands must be allowed in [control]."},
+
+	// config: the configuration file
+	{"config.syntax", SeverityError, "The configuration file is not valid TOML.", "Correct the line that the message names."},
+	{"config.unknown_key", SeverityError, "The configuration has a key that does not exist.", "Correct or remove it; the message names the line and the nearest key."},
+	{"config.invalid", SeverityError, "A value in the configuration cannot work.", "Correct the value that the message names."},
+	{"config.unreadable", SeverityError, "The configuration file could not be read.", "Check the path and the permissions of the file."},
+
+	// capture: files given to inspect and simulate
+	{"capture.malformed", SeverityError, "The capture is not what GetMedia sends.", "The message has the byte offset and the element. What came before it is still valid."},
+	{"capture.truncated", SeverityError, "The capture ends in the middle of a fragment.", "Record it again if the end matters. What came before is still valid."},
+	{"capture.unreadable", SeverityError, "The capture could not be read.", "Check the path and the permissions of the file."},
+
+	// agent: the program itself
+	{"demo.failed", SeverityError, "The demo did not show pictures or did not get its telemetry back.", "The message says what was missing; the output above says why."},
+	{"agent.started", SeverityInfo, "The agent started.", "Nothing to do."},
+	{"agent.stopped", SeverityInfo, "The agent was stopped.", "Nothing to do, if it was meant."},
+	{"internal", SeverityError, "Something happened in the agent that never should.", "Please report it with the message and the log. The agent goes on as well as it can."},
+
+	// kvs.media: errors that the service writes into the stream (ids of the GetMedia API)
+	{"kvs.media.<id>", SeverityError, "The service ended the stream with an error that the agent does not know.", "The agent tries again. Look the number up in the GetMedia API reference."},
+	{"kvs.media.3002", SeverityWarning, "The service failed to write the stream.", "The agent tries again."},
+	{"kvs.media.4000", SeverityWarning, "The fragment asked for does not exist in the stream.", "The agent goes on with the next fragment it can get. Check the retention of the stream."},
+	{"kvs.media.4500", SeverityError, "Access to the stream's KMS key was denied.", "Allow kms:Decrypt on the stream's key to the agent's identity. The agent tries again."},
+	{"kvs.media.4501", SeverityError, "The stream's KMS key is disabled.", "Enable the key in AWS KMS. The agent tries again."},
+	{"kvs.media.4502", SeverityError, "The stream's KMS key did not pass validation.", "Check key and key policy in AWS KMS. The agent tries again."},
+	{"kvs.media.4503", SeverityWarning, "The stream's KMS key is not available at the moment.", "The agent tries again. If it goes on, check the key in AWS KMS."},
+	{"kvs.media.4504", SeverityError, "The stream's KMS key is not meant for this use.", "Give the stream a symmetric key for encryption and decryption."},
+	{"kvs.media.4505", SeverityError, "The stream's KMS key is in a state that forbids its use.", "Check in AWS KMS whether it is to be deleted or waits for import."},
+	{"kvs.media.4506", SeverityError, "The stream's KMS key was not found.", "Restore the key, or give the stream another one."},
+	{"kvs.media.5000", SeverityWarning, "The service had an internal error.", "The agent tries again."},
+
+	// kvs.http: answers of the service that are not a stream
+	{"kvs.http.<Exception>", SeverityError, "The service answered with an error that the agent does not know.", "The agent tries again slowly. The detail has the request id for AWS support."},
+	{"kvs.http.ClientLimitExceededException", SeverityWarning, "Too many calls are made for this stream.", "The agent waits and tries again. Look for other readers of the stream."},
+	{"kvs.http.ConnectionLimitExceededException", SeverityWarning, "Too many readers are connected to this stream.", "The agent waits and tries again. Close other readers; three at a time are allowed."},
+	{"kvs.http.InvalidEndpointException", SeverityWarning, "The service says that the stream lives elsewhere.", "The agent asks for the new address and tries again."},
+	{"kvs.http.NotAuthorizedException", SeverityError, "The credentials do not allow to read this stream, or they have expired.", "Allow kinesisvideo:GetMedia and kinesisvideo:GetDataEndpoint to the agent's identity; check the clock of the box. The agent tries again slowly."},
+	{"kvs.http.AccessDeniedException", SeverityError, "The credentials do not allow this call.", "Allow kinesisvideo:GetMedia and kinesisvideo:GetDataEndpoint to the agent's identity. The agent tries again slowly."},
+	{"kvs.http.ExpiredTokenException", SeverityWarning, "The credentials have expired.", "The agent renews them and tries again. If it goes on, renew what the credentials come from and check the clock of the box."},
+	{"kvs.http.ResourceNotFoundException", SeverityError, "The stream does not exist in this region and account.", "Check stream name, region and credentials. The agent tries again slowly."},
+	{"kvs.http.InvalidArgumentException", SeverityError, "The service refused the start position or another argument.", "The agent tries a newer position. If it goes on, check `start` of the stream."},
+}

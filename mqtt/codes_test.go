@@ -1,0 +1,73 @@
+package mqtt
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The list of codes may only grow at its end; -update does not help to remove one.
+func TestCodesAreAppendOnly(t *testing.T) {
+	var codes strings.Builder
+	for _, c := range Codes() {
+		codes.WriteString(c.Code + "\n")
+	}
+	published, err := os.ReadFile("testdata/codes.txt")
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(codes.String(), string(published)) {
+		t.Fatal("a code of testdata/codes.txt was removed, renamed or moved; fleets match on them")
+	}
+	golden(t, "codes.txt", []byte(codes.String()))
+}
+
+func TestEveryCodeSaysWhatHappenedAndWhatToDo(t *testing.T) {
+	for _, c := range Codes() {
+		switch c.Severity {
+		case SeverityInfo, SeverityWarning, SeverityError:
+		default:
+			t.Errorf("%s: severity %q", c.Code, c.Severity)
+		}
+		for _, text := range []string{c.Summary, c.Action} {
+			if !strings.HasSuffix(text, ".") || len(text) > 200 {
+				t.Errorf("%s: not a short sentence: %q", c.Code, text)
+			}
+		}
+	}
+}
+
+func TestACodeCannotBeListedTwice(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a table with the same code twice is accepted")
+		}
+	}()
+	indexCodes([]Code{{Code: "a.b"}, {Code: "c"}, {Code: "a.b"}})
+}
+
+func TestLookup(t *testing.T) {
+	tests := []struct {
+		code, summary string
+		found         bool
+	}{
+		{"mqtt.tls", "No secure connection", true},
+		{"kvs.media.4500", "Access to the stream's KMS key", true},
+		{"kvs.media.3000", "an error that the agent does not know", true},
+		{"kvs.http.ResourceNotFoundException", "The stream does not exist", true},
+		{"kvs.http.SomethingNewException", "an error that the agent does not know", true},
+		{"kvs.media.", "", false},
+		{"kvs.media.x1", "", false},
+		{"kvs.http.", "", false},
+		{"kvs.http.4Exception", "", false},
+		{"kvs.http.a b", "", false},
+		{"mqtt", "", false},
+		{"", "", false},
+	}
+	for _, test := range tests {
+		c, found := Lookup(test.code)
+		if found != test.found || found && (c.Code != test.code || !strings.Contains(c.Summary, test.summary)) {
+			t.Errorf("Lookup(%q) = %+v, %v", test.code, c, found)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package mqtt
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// Config is what a Client needs to know.
+type Config struct {
+	Broker   Broker
+	ClientID string // "" means <prefix>-<agent id>; must be unique on the broker
+	Prefix   string // "" means DefaultPrefix
+	AgentID  string
+	Logger   *slog.Logger // nil means slog.Default()
+}
+
+// Broker says where the broker is and how to log in. The files are read again
+// at every attempt to connect, so that passwords and certificates can be renewed
+// under a running agent.
+type Broker struct {
+	URL            string // mqtt://host[:1883] or mqtts://host[:8883]
+	Username       string
+	PasswordFile   string // a newline at its end does not count
+	CAFile         string // PEM; "" means the system's
+	CertFile       string // PEM, with KeyFile: the client's own certificate
+	KeyFile        string
+	AllowPlaintext bool // permits mqtt:// to other machines
+}
+
+// address is a checked Broker.URL.
+type address struct {
+	host, port string
+	tls        bool
+}
+
+func (a address) String() string { return net.JoinHostPort(a.host, a.port) }
+
+// check finds what can be known to be wrong without connecting.
+func (b Broker) check() (address, error) {
+	addr, err := parseAddress(b.URL)
+	switch {
+	case err != nil:
+		return address{}, configError("broker: %w", err)
+	case !addr.tls && !b.AllowPlaintext && !isLoopback(addr.host):
+		return address{}, configError("broker: mqtt:// to %s would send everything in the clear; use mqtts://, or set allow_plaintext = true", addr.host)
+	case !addr.tls && (b.CAFile != "" || b.CertFile != "" || b.KeyFile != ""):
+		return address{}, configError("broker: certificate files are set but mqtt:// does not use them; use mqtts://")
+	case (b.CertFile == "") != (b.KeyFile == ""):
+		return address{}, configError("cert_file and key_file are only of use together")
+	case b.PasswordFile != "" && b.Username == "":
+		return address{}, configError("password_file is set but username is not")
+	}
+	return addr, nil
+}
+
+func parseAddress(raw string) (address, error) {
+	if raw == "" {
+		return address{}, errors.New("it is empty; give mqtt://HOST or mqtts://HOST")
+	}
+	u, err := url.Parse(raw)
+	if err != nil { // its text would repeat the URL and with it a password
+		return address{}, errors.New("it is not a URL; give mqtt://HOST or mqtts://HOST")
+	}
+	if u.User != nil {
+		return address{}, errors.New("user and password do not belong into the URL; use username and password_file")
+	}
+	defaultPorts := map[string]string{"mqtt": "1883", "mqtts": "8883"}
+	port, ok := defaultPorts[u.Scheme]
+	if !ok {
+		return address{}, fmt.Errorf("%q must begin with mqtt:// or mqtts://", raw)
+	}
+	if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return address{}, fmt.Errorf("%q must be %s://HOST or %s://HOST:PORT", raw, u.Scheme, u.Scheme)
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	return address{host: u.Hostname(), port: port, tls: u.Scheme == "mqtts"}, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// password reads the password; "" when none is configured.
+func (b Broker) password() (string, error) {
+	if b.PasswordFile == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(b.PasswordFile)
+	if err != nil {
+		return "", configError("password_file: %w", err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
+// tlsConfig reads the certificate files.
+func (b Broker) tlsConfig(addr address) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: addr.host}
+	if addr.port == "443" {
+		config.NextProtos = []string{"x-amzn-mqtt-ca"} // AWS IoT Core tells MQTT from HTTPS by it
+	}
+	if b.CAFile != "" {
+		pem, err := os.ReadFile(b.CAFile)
+		if err != nil {
+			return nil, tlsError("ca_file", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, tlsError("ca_file", fmt.Errorf("%s holds no PEM certificate", b.CAFile))
+		}
+	}
+	if b.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(b.CertFile, b.KeyFile)
+		if err != nil {
+			return nil, tlsError("cert_file and key_file", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+func tlsError(what string, err error) error {
+	return &Error{Code: "mqtt.tls", Message: what, Err: err}
+}

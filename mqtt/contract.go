@@ -1,0 +1,211 @@
+// Package mqtt tells the outside world about one agent.
+//
+// In: what the agent reports (Info, State, Telemetry, Event), from any
+// goroutine; no call blocks on the network. Out: the messages of docs/mqtt.md
+// on an MQTT 3.1.1 broker.
+//
+// The Client owns the connection and everything still to be sent. Run does all
+// the work on the goroutine that calls it; the only others are those of the
+// paho library, which live as long as one connection and end before the next.
+//
+// A message takes this way:
+//
+//	SetInfo, SetState, Telemetry ──▶ pending ─┐
+//	                                          ├─▶ Run: drain ─▶ link.publish ─▶ broker
+//	Event ──▶ repeats ──▶ outbox ─────────────┘
+//
+// The code table (codes.go) is the project's one list of what can happen.
+package mqtt
+
+import (
+	"fmt"
+	"time"
+)
+
+// DefaultPrefix is the first level of every topic unless configured.
+const DefaultPrefix = "edge-agent"
+
+// Payloads of the availability topic, the only ones that are not JSON.
+const (
+	Online  = "online"
+	Offline = "offline"
+)
+
+// Topics are the topic names of one agent.
+type Topics struct{ base string }
+
+// NewTopics makes the topic names below <prefix>/v1/<agentID>/.
+// Both must satisfy ValidName.
+func NewTopics(prefix, agentID string) (Topics, error) {
+	if err := ValidName(prefix); err != nil {
+		return Topics{}, configError("topic_prefix %q cannot be used in topics: %w", prefix, err)
+	}
+	if err := ValidName(agentID); err != nil {
+		return Topics{}, configError("the agent id %q cannot be used in topics: %w", agentID, err)
+	}
+	return Topics{base: prefix + "/v1/" + agentID + "/"}, nil
+}
+
+func (t Topics) Availability() string           { return t.base + "availability" }
+func (t Topics) Info() string                   { return t.base + "info" }
+func (t Topics) Events() string                 { return t.base + "events" }
+func (t Topics) State(stream string) string     { return t.base + "streams/" + stream + "/state" }
+func (t Topics) Telemetry(stream string) string { return t.base + "streams/" + stream + "/telemetry" }
+
+// All is the filter that matches every topic of the agent.
+func (t Topics) All() string { return t.base + "#" }
+
+// maxNameLen keeps the longest topic below the 256 bytes of AWS IoT Core.
+const maxNameLen = 64
+
+// ValidName tells whether a name can stand in a topic: 1 to 64 of a-z, 0-9 and '-'.
+func ValidName(name string) error {
+	if name == "" {
+		return fmt.Errorf("it is empty")
+	}
+	if len(name) > maxNameLen {
+		return fmt.Errorf("it has %d characters, at most %d are allowed", len(name), maxNameLen)
+	}
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' {
+			return fmt.Errorf("%q is not one of a-z, 0-9 and '-'", r)
+		}
+	}
+	return nil
+}
+
+// Schema is the version of the contract. It is written as 1 whatever its value,
+// so that no payload can leave without it.
+type Schema int
+
+func (Schema) MarshalJSON() ([]byte, error) { return []byte("1"), nil }
+
+// Time is written as RFC 3339 in UTC with exactly three decimals, or null when zero.
+// (time.Time would leave out trailing zeros.)
+type Time struct{ time.Time }
+
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return []byte(t.UTC().Format(`"2006-01-02T15:04:05.000Z"`)), nil
+}
+
+// Millis is a duration in whole milliseconds, as it stands in the payloads.
+type Millis int64
+
+// Info is what the agent is and what it found on the box. Topic info, retained.
+type Info struct {
+	Schema     Schema    `json:"schema"`
+	Version    string    `json:"version"`
+	Commit     string    `json:"commit"`
+	Arch       string    `json:"arch"`
+	OS         string    `json:"os"`
+	GStreamer  string    `json:"gstreamer"`   // its version, "" when not known
+	SessionID  string    `json:"session_id"`  // new at every start of the agent
+	ConfigHash string    `json:"config_hash"` // of the effective configuration
+	Decoders   []Decoder `json:"decoders"`    // found on this box
+	Displays   []Display `json:"displays"`    // found on this box
+	Commands   []string  `json:"commands"`    // verbs allowed by the configuration
+}
+
+// Decoder is a decoder that was found on the box.
+type Decoder struct {
+	Name  string `json:"name"`  // GStreamer element, such as "vah264dec"
+	Codec string `json:"codec"` // "h264", "h265"
+	Kind  string `json:"kind"`  // as in the configuration: va, v4l2, vendor, software
+}
+
+// Display is a display that was found on the box.
+type Display struct {
+	Connector string `json:"connector"` // such as "HDMI-A-1"; "" for a window
+	Sink      string `json:"sink"`      // as in the configuration: kms, wayland, x11
+	Width     int    `json:"width"`     // pixels of the current mode, 0 when not known
+	Height    int    `json:"height"`
+}
+
+// StreamState is where a stream stands.
+type StreamState string
+
+const (
+	Starting StreamState = "starting" // nothing received yet
+	Playing  StreamState = "playing"  // fragments arrive
+	Stalled  StreamState = "stalled"  // connected, but nothing arrives
+	Backoff  StreamState = "backoff"  // waits before the next attempt
+	Stopped  StreamState = "stopped"  // on request
+	Failed   StreamState = "failed"   // trying again cannot help
+)
+
+// State is where a stream stands and why. Topic streams/<name>/state, retained.
+type State struct {
+	Schema         Schema      `json:"schema"`
+	State          StreamState `json:"state"`
+	Since          Time        `json:"since"`
+	Code           string      `json:"code"`    // why, "" when all is well
+	Message        string      `json:"message"` // for people
+	Attempt        int         `json:"attempt"` // of the current run of failures, 0 when playing
+	Decoder        string      `json:"decoder"` // Decoder.Name, "" when none
+	FragmentNumber string      `json:"fragment_number"`
+}
+
+// Clock says whether the box's clock can be compared with others.
+type Clock string
+
+const (
+	ClockSynced   Clock = "synced"
+	ClockUnsynced Clock = "unsynced"
+	ClockUnknown  Clock = "unknown"
+)
+
+// Telemetry is what happened to one stream between From and To.
+// Topic streams/<name>/telemetry.
+type Telemetry struct {
+	Schema        Schema  `json:"schema"`
+	From          Time    `json:"from"`
+	To            Time    `json:"to"`
+	Fragments     int64   `json:"fragments"`
+	Frames        int64   `json:"frames"` // received
+	Bytes         int64   `json:"bytes"`  // received
+	BitrateBPS    int64   `json:"bitrate_bps"`
+	FPS           float64 `json:"fps"` // received
+	ShownFrames   int64   `json:"shown_frames"`
+	DroppedFrames int64   `json:"dropped_frames"`
+	Reconnects    int64   `json:"reconnects"`
+	Decoder       string  `json:"decoder"`
+	Clock         Clock   `json:"clock"`
+	Lag           Lag     `json:"lag"`
+}
+
+// Lag is how far behind the stream is, by three measures; nil when unknown.
+type Lag struct {
+	Service  *Distribution `json:"service_ms"`  // MILLIS_BEHIND_NOW of the service
+	Producer *Distribution `json:"producer_ms"` // wall clock less the producer's timestamps
+	Local    *Distribution `json:"local_ms"`    // from receiving a frame to showing it
+}
+
+// Distribution sums up the values seen between From and To.
+type Distribution struct {
+	Last Millis `json:"last"`
+	Min  Millis `json:"min"`
+	P50  Millis `json:"p50"`
+	P95  Millis `json:"p95"`
+	Max  Millis `json:"max"`
+}
+
+// Event is something that happened. Topic events. Those who report one fill in
+// Code, Stream, Message and Detail; Client.Event fills in the rest.
+type Event struct {
+	Schema   Schema   `json:"schema"`
+	ID       string   `json:"id"`  // UUIDv7; the same when an event is sent twice
+	Seq      uint64   `json:"seq"` // one more with every event of this agent; a hole is a lost event
+	TS       Time     `json:"ts"`
+	Severity Severity `json:"severity"`
+	Code     string   `json:"code"`
+	Stream   string   `json:"stream"` // "" when it is about the whole agent
+	Message  string   `json:"message"`
+	Count    int64    `json:"count"`    // how often it happened, 1 or more
+	FirstTS  Time     `json:"first_ts"` // first and last of these
+	LastTS   Time     `json:"last_ts"`
+	// Detail holds what machines want to know: the keys depend on the code. May be null.
+	Detail map[string]any `json:"detail"`
+}

@@ -1,0 +1,137 @@
+package mqtt
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var (
+	t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	t1 = time.Date(2026, 3, 1, 13, 0, 10, 500_900_000, time.FixedZone("CET", 3600))
+)
+
+// payloads are one of each kind, with every field filled, and their empty selves.
+var payloads = map[string]any{
+	"info": Info{
+		Version: "1.2.3", Commit: "abcdef0", Arch: "arm64", OS: "Debian GNU/Linux 12", GStreamer: "1.22.0",
+		SessionID: "0195f3a1-0000-7000-8000-000000000001", ConfigHash: "9f86d081",
+		Decoders: []Decoder{{Name: "avdec_h264", Codec: "h264", Kind: "software"}},
+		Displays: []Display{{Connector: "HDMI-A-1", Sink: "kms", Width: 1920, Height: 1080}},
+		Commands: []string{"status"},
+	},
+	"state": State{
+		State: Backoff, Since: Time{t1}, Code: "ingest.cut", Message: "the connection broke", Attempt: 2,
+		Decoder: "avdec_h264", FragmentNumber: "91343852333181432392682062607743920146264321",
+	},
+	"telemetry": Telemetry{
+		From: Time{t0}, To: Time{t1}, Fragments: 5, Frames: 300, Bytes: 2500000, BitrateBPS: 2000000, FPS: 29.97,
+		ShownFrames: 299, DroppedFrames: 1, Reconnects: 1, Decoder: "avdec_h264", Clock: ClockSynced,
+		Lag: Lag{
+			Service: &Distribution{Last: 120, Min: -5, P50: 110, P95: 180, Max: 200},
+			Local:   &Distribution{Last: 40, Min: 30, P50: 41, P95: 60, Max: 90},
+		},
+	},
+	"event": Event{
+		ID: "0195f3a1-0000-7000-8000-000000000002", Seq: 7, TS: Time{t1}, Severity: SeverityError,
+		Code: "kvs.media.4500", Stream: "door", Message: "access to the key was denied", Count: 3,
+		FirstTS: Time{t0}, LastTS: Time{t1}, Detail: map[string]any{"error_id": 4500, "error_code": "KMS_KEY_ACCESS_DENIED"},
+	},
+	"state-empty":     State{State: Starting, Since: Time{t0}},
+	"telemetry-empty": Telemetry{From: Time{t0}, To: Time{t1}, Clock: ClockUnknown},
+	"event-empty":     Event{Code: "agent.started", Severity: SeverityInfo, Count: 1},
+}
+
+func TestPayloadsAreAsWrittenDown(t *testing.T) {
+	for name, payload := range payloads {
+		t.Run(name, func(t *testing.T) {
+			got, err := json.MarshalIndent(payload, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".json", append(got, '\n'))
+		})
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs from what is written (-update if that is meant):\n%s", path, got)
+	}
+}
+
+func TestPayloadsReadBack(t *testing.T) {
+	sent := payloads["telemetry"].(Telemetry)
+	text, err := json.Marshal(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Telemetry
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Schema != 1 || !got.From.Equal(t0) || !got.To.Equal(t1.Truncate(time.Millisecond)) {
+		t.Errorf("schema %d, from %v, to %v", got.Schema, got.From, got.To)
+	}
+	if !reflect.DeepEqual(got.Lag, sent.Lag) {
+		t.Errorf("lag %+v, want %+v", got.Lag, sent.Lag)
+	}
+}
+
+func TestTopics(t *testing.T) {
+	topics, err := NewTopics("edge-agent", "gate-7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		topics.Availability():    "edge-agent/v1/gate-7/availability",
+		topics.Info():            "edge-agent/v1/gate-7/info",
+		topics.Events():          "edge-agent/v1/gate-7/events",
+		topics.State("door"):     "edge-agent/v1/gate-7/streams/door/state",
+		topics.Telemetry("door"): "edge-agent/v1/gate-7/streams/door/telemetry",
+		topics.All():             "edge-agent/v1/gate-7/#",
+	}
+	for got, want := range want {
+		if got != want {
+			t.Errorf("topic %q, want %q", got, want)
+		}
+	}
+}
+
+func TestNamesThatWouldBreakTopicsAreRefused(t *testing.T) {
+	for _, name := range []string{"", "Door", "a/b", "+", "#", "a b", "ä", "$sys", "a_b", "a.b", strings.Repeat("a", 65)} {
+		if ValidName(name) == nil {
+			t.Errorf("%q is taken for a name", name)
+		}
+		if _, err := NewTopics(DefaultPrefix, name); err == nil {
+			t.Errorf("%q is taken for an agent id", name)
+		}
+		if _, err := NewTopics(name, "gate-7"); err == nil {
+			t.Errorf("%q is taken for a prefix", name)
+		}
+	}
+	for _, name := range []string{"a", "0", "gate-7", strings.Repeat("a", 64)} {
+		if err := ValidName(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

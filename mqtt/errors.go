@@ -1,0 +1,25 @@
+package mqtt
+
+import "fmt"
+
+// Error is an error of this package. Code is one of the code table, whose Action
+// says what to do.
+type Error struct {
+	Code    string
+	Message string // what happened, in a sentence
+	Err     error  // the cause, may be nil
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Message
+	}
+	return e.Message + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// configError is an *Error with code mqtt.config. The format may hold one %w.
+func configError(format string, args ...any) error {
+	return &Error{Code: "mqtt.config", Message: "mqtt configuration", Err: fmt.Errorf(format, args...)}
+}

@@ -1,0 +1,216 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// The waits of a connection. Every one ends in an error that breaks the connection.
+const (
+	connectTimeout  = 10 * time.Second // dial and TLS; then again CONNECT to CONNACK
+	writeTimeout    = 5 * time.Second  // one write to the socket
+	handoverTimeout = 1 * time.Second  // until paho's writer takes a message
+	confirmTimeout  = 10 * time.Second // PUBLISH to PUBACK, SUBSCRIBE to SUBACK
+	keepAlive       = 30 * time.Second
+	pingTimeout     = 10 * time.Second
+	goodbyeTimeout  = 250 * time.Millisecond // DISCONNECT, and the end of paho's goroutines
+)
+
+// link is one connection to a broker. It uses a paho client once: paho's own
+// reconnection loses messages without an error (docs/mqtt.md), so a link that
+// broke is closed and another one opened.
+type link struct {
+	addr  string
+	conn  net.Conn
+	paho  paho.Client
+	lost  chan error // gets the reason when the connection breaks; has room for it
+	cause error      // the reason, once taken from lost
+}
+
+// will is the message that the broker publishes when the link breaks.
+type will struct{ topic, payload string }
+
+// openLink dials, logs in and waits for the CONNACK. The will may be nil.
+func openLink(ctx context.Context, b Broker, dial dialFunc, clientID string, w *will) (*link, error) {
+	addr, err := b.check()
+	if err != nil {
+		return nil, err
+	}
+	password, err := b.password()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := b.connect(ctx, dial, addr)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{addr: addr.String(), conn: deadlineConn{conn}, lost: make(chan error, 1)}
+	options := l.options(clientID).SetUsername(b.Username).SetPassword(password)
+	if w != nil {
+		options.SetWill(w.topic, w.payload, 1, true)
+	}
+	l.paho = paho.NewClient(options)
+	return l, l.login(ctx)
+}
+
+// dialFunc opens a TCP connection; tests put their own in its place.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// connect opens the TCP connection and, for mqtts://, TLS on it.
+func (b Broker) connect(ctx context.Context, dial dialFunc, addr address) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var config *tls.Config
+	if addr.tls {
+		var err error
+		if config, err = b.tlsConfig(addr); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := dial(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, &Error{Code: "mqtt.unreachable", Message: "cannot reach the broker at " + addr.String(), Err: err}
+	}
+	if config == nil {
+		return conn, nil
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, tlsError("no secure connection to the broker at "+addr.String(), err)
+	}
+	return secure, nil
+}
+
+func (l *link) options(clientID string) *paho.ClientOptions {
+	o := paho.NewClientOptions()
+	o.Servers = []*url.URL{{Scheme: "mqtt", Host: l.addr}} // paho only uses it for messages
+	o.CustomOpenConnectionFn = func(*url.URL, paho.ClientOptions) (net.Conn, error) { return l.conn, nil }
+	return o.SetClientID(clientID).
+		SetProtocolVersion(4). // 3.1.1, and no attempt at 3.1
+		SetCleanSession(true).
+		SetAutoReconnect(false).
+		SetConnectRetry(false).
+		// In order: otherwise paho runs every handler on a goroutine of its own, and
+		// messages overtake each other. Our handlers never block, as this requires.
+		SetOrderMatters(true).
+		SetConnectTimeout(connectTimeout).
+		SetWriteTimeout(handoverTimeout). // also the hand-over's; deadlineConn sees to the writes
+		SetKeepAlive(keepAlive).
+		SetPingTimeout(pingTimeout).
+		SetConnectionLostHandler(func(_ paho.Client, err error) { l.lost <- err })
+}
+
+// login exchanges CONNECT and CONNACK. When it fails the link is closed.
+func (l *link) login(ctx context.Context) error {
+	giveUp := context.AfterFunc(ctx, func() { l.conn.Close() })
+	token := l.paho.Connect().(*paho.ConnectToken)
+	<-token.Done() // bounded by connectTimeout
+	if !giveUp() {
+		l.close(false)
+		return ctx.Err()
+	}
+	if err := token.Error(); err != nil {
+		l.close(false)
+		return loginError(l.addr, token.ReturnCode(), err)
+	}
+	return nil
+}
+
+// loginError finds the code for a CONNECT that failed.
+func loginError(addr string, returnCode byte, err error) error {
+	var remote *net.OpError
+	switch {
+	case returnCode != packets.ErrNetworkError && returnCode != packets.Accepted:
+		return &Error{Code: "mqtt.refused", Message: "the broker at " + addr + " refused the login", Err: err}
+	case errors.As(err, &remote) && remote.Op == "remote error":
+		// With TLS 1.3 the verdict on our certificate comes after the handshake.
+		return tlsError("the broker at "+addr+" refused the secure connection", remote.Err)
+	default:
+		return &Error{Code: "mqtt.unreachable", Message: "the broker at " + addr + " did not answer the login", Err: err}
+	}
+}
+
+// publish returns once the message is confirmed (QoS 1) or written (QoS 0).
+func (l *link) publish(ctx context.Context, m message) error {
+	if err := l.broken(); err != nil {
+		return err
+	}
+	token := l.paho.Publish(m.topic, m.qos, m.retained, m.payload)
+	return l.await(ctx, token, "confirm "+m.topic)
+}
+
+// subscribe returns once the broker has granted the subscription.
+func (l *link) subscribe(ctx context.Context, filter string, handler paho.MessageHandler) error {
+	token := l.paho.Subscribe(filter, 1, handler).(*paho.SubscribeToken)
+	if err := l.await(ctx, token, "confirm the subscription to "+filter); err != nil {
+		return err
+	}
+	if granted, ok := token.Result()[filter]; !ok || granted > 2 { // 0x80 is a refusal
+		return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " refused the subscription to " + filter}
+	}
+	return nil
+}
+
+// await waits for a token. A context that ends leaves the link whole.
+func (l *link) await(ctx context.Context, token paho.Token, what string) error {
+	late := time.NewTimer(confirmTimeout)
+	defer late.Stop()
+	select {
+	case <-token.Done():
+		if err := token.Error(); err != nil {
+			return l.lostError(err)
+		}
+		return nil
+	case err := <-l.lost:
+		l.cause = l.lostError(err)
+		return l.cause
+	case <-late.C:
+		return l.lostError(fmt.Errorf("it did not %s within %s", what, confirmTimeout))
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// broken returns the error that broke the link, nil while it is whole.
+func (l *link) broken() error {
+	select {
+	case err := <-l.lost:
+		l.cause = l.lostError(err)
+	default:
+	}
+	return l.cause
+}
+
+func (l *link) lostError(err error) error {
+	return &Error{Code: "mqtt.unreachable", Message: "lost the connection to the broker at " + l.addr, Err: err}
+}
+
+// close ends the link and waits for paho's goroutines. Not graceful means without
+// DISCONNECT, on which the broker publishes the will.
+func (l *link) close(graceful bool) {
+	if !graceful {
+		l.conn.Close()
+	}
+	l.paho.Disconnect(uint(goodbyeTimeout.Milliseconds()))
+	l.conn.Close()
+}
+
+// deadlineConn gives every write a deadline; paho has none on its pings,
+// acknowledgements and DISCONNECT, and would wait for TCP to give up.
+type deadlineConn struct{ net.Conn }
+
+func (c deadlineConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,81 @@
+package mqtt
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// Whatever comes when: the counts that pass add up to what happened, and no two
+// events of one code and stream pass within one window.
+func TestRepeatsLoseNothingAndHoldTheRate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r repeats
+		happened, passed := map[repeatKey]int64{}, map[repeatKey]int64{}
+		lastPass := map[repeatKey]time.Time{}
+		now := t0
+		pass := func(e Event) {
+			key := repeatKey{e.Code, e.Stream}
+			if last, ok := lastPass[key]; ok && now.Sub(last) < repeatWindow {
+				t.Fatalf("%v passes %s after the last one", key, now.Sub(last))
+			}
+			if e.FirstTS.After(e.LastTS.Time) || e.LastTS.After(now) {
+				t.Fatalf("%v: first %v, last %v, now %v", key, e.FirstTS, e.LastTS, now)
+			}
+			lastPass[key] = now
+			passed[key] += e.Count
+		}
+		for range rapid.IntRange(1, 200).Draw(t, "events") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 15000).Draw(t, "ms")) * time.Millisecond)
+			for _, sum := range r.due(now) {
+				pass(sum)
+			}
+			e := Event{
+				Code:   rapid.SampledFrom([]string{"a", "b"}).Draw(t, "code"),
+				Stream: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "stream"),
+				Count:  1, FirstTS: Time{now}, LastTS: Time{now},
+			}
+			happened[repeatKey{e.Code, e.Stream}]++
+			if r.add(e, now) {
+				pass(e)
+			}
+		}
+		for at, ok := r.next(); ok; at, ok = r.next() {
+			now = at
+			sums := r.due(now)
+			if len(sums) == 0 {
+				t.Fatalf("nothing is due at the time that next named")
+			}
+			for _, sum := range sums {
+				pass(sum)
+			}
+		}
+		for key, n := range happened {
+			if passed[key] != n {
+				t.Fatalf("%v happened %d times, %d passed", key, n, passed[key])
+			}
+		}
+		if r.due(now.Add(2 * repeatWindow)); len(r.windows) != 0 {
+			t.Fatalf("%d windows are kept for nothing", len(r.windows))
+		}
+	})
+}
+
+func TestASumSaysTheNewestAndFromWhen(t *testing.T) {
+	var r repeats
+	at := func(s int) Time { return Time{t0.Add(time.Duration(s) * time.Second)} }
+	for s, message := range []string{"first", "second", "third"} {
+		passes := r.add(Event{Code: "a", Message: message, Count: 1, FirstTS: at(s), LastTS: at(s)}, at(s).Time)
+		if passes != (s == 0) {
+			t.Fatalf("%s passes: %v", message, passes)
+		}
+	}
+	sums := r.due(t0.Add(repeatWindow))
+	if len(sums) != 1 {
+		t.Fatalf("%d sums", len(sums))
+	}
+	if s := sums[0]; s.Message != "third" || s.Count != 2 || s.FirstTS != at(1) || s.LastTS != at(2) {
+		t.Errorf("sum %+v", s)
+	}
+}
