@@ -1,0 +1,300 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// failure is why a child was given up.
+type failure struct {
+	Report
+	plan   *Plan         // in use at the time; nil when it is not to blame
+	worked time.Duration // how long the plan had shown pictures
+}
+
+func (f *failure) Error() string { return f.Message }
+
+func failed(code, format string, args ...any) *failure {
+	return &failure{Report: Report{Code: code, Message: fmt.Sprintf(format, args...)}}
+}
+
+func (f *failure) setDetail(key string, value any) {
+	if f.Detail == nil {
+		f.Detail = make(map[string]any)
+	}
+	f.Detail[key] = value
+}
+
+// denyName is what is denied after the failure: the decoder, or the way to the screen.
+func (f *failure) denyName() string {
+	if f.Code == CodeDisplayLost {
+		return string(f.plan.Display.Sink)
+	}
+	return f.plan.Element
+}
+
+func reportOf(err error) Report {
+	r := Report{Code: CodeError, Message: err.Error()}
+	var e *Error
+	if errors.As(err, &e) {
+		r.Code = e.Code
+	}
+	return r
+}
+
+// attempt is the agent's side of one child's life.
+type attempt struct {
+	r        *Renderer
+	child    *child
+	out      *Writer
+	hello    chan Hello    // one
+	moved    chan struct{} // holds a token after a status
+	progress progress
+
+	mu      sync.Mutex
+	plan    *Plan     // in use
+	showing time.Time // since when plan shows pictures; zero before
+	waiter  chan picture
+	request int64 // number of the snapshot that waiter waits for
+}
+
+// picture is the answer to a snapshot.
+type picture struct {
+	png []byte
+	err error
+}
+
+func newAttempt(r *Renderer, c *child) *attempt {
+	return &attempt{
+		r: r, child: c, out: NewWriter(c.conn),
+		hello: make(chan Hello, 1), moved: make(chan struct{}, 1),
+		progress: progress{patience: r.config.Patience, latency: r.config.Latency, started: time.Now()},
+	}
+}
+
+// feed gives the child a pipeline for the format of the frames, and the frames.
+func (a *attempt) feed(ctx context.Context) error {
+	var hello Hello
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case hello = <-a.hello:
+	}
+	a.r.gate.Rewind()
+	var open *Format
+	for {
+		if err := a.room(ctx); err != nil {
+			return err
+		}
+		u, err := a.r.gate.Take(ctx)
+		if err != nil {
+			return err
+		}
+		if u.Format != open {
+			if err := a.open(*u.Format, hello.Elements); err != nil {
+				return err
+			}
+			open = u.Format
+		}
+		if err := a.out.Frame(u); err != nil {
+			return a.broken(ctx, err)
+		}
+		a.progress.sent(time.Now())
+		a.r.fed()
+	}
+}
+
+// room waits until the child holds few enough frames.
+func (a *attempt) room(ctx context.Context) error {
+	for a.progress.inFlight() >= maxInFlight {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-a.moved:
+		}
+	}
+	return nil
+}
+
+// open asks for a pipeline. Its answer is not awaited: frames may follow at once.
+func (a *attempt) open(f Format, found []string) error {
+	plan, err := a.r.choose(f, found)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.plan, a.showing = &plan, time.Time{}
+	a.mu.Unlock()
+	a.r.log.Info("opening a decoder", "element", plan.Element, "family", plan.Family, "display", plan.Display.String())
+	return a.out.JSON(KindOpen, Open{Number: a.progress.open(time.Now()), Plan: plan, Latency: a.r.config.Latency})
+}
+
+// broken waits for a better reason than a write that failed: the end of the
+// process or an error it reported.
+func (a *attempt) broken(ctx context.Context, err error) error {
+	timer := time.NewTimer(a.r.config.Patience.Status)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return failed(CodeCrash, "the renderer process closed its connection: %v", err)
+	}
+}
+
+// read takes in what the child says until it says no more.
+func (a *attempt) read(ctx context.Context) error {
+	r := NewReader(a.child.conn)
+	for {
+		m, err := r.Next()
+		if err != nil {
+			if !errors.Is(err, io.EOF) && ctx.Err() == nil {
+				return failed(CodeCrash, "the renderer process talks nonsense: %v", err)
+			}
+			return a.broken(ctx, err)
+		}
+		a.progress.hearing(time.Now())
+		if err := a.take(m); err != nil {
+			return err
+		}
+	}
+}
+
+// take handles one message.
+func (a *attempt) take(m Message) error {
+	switch m.Kind {
+	case KindHello:
+		var h Hello
+		if err := m.Decode(&h); err != nil {
+			return err
+		}
+		a.r.greet(h)
+		select {
+		case a.hello <- h:
+		default:
+		}
+	case KindOpened:
+		var o Opened
+		if err := m.Decode(&o); err != nil {
+			return err
+		}
+		a.progress.opened(o.Number)
+	case KindStatus, KindDrained:
+		var s Status
+		if err := m.Decode(&s); err != nil {
+			return err
+		}
+		a.status(s)
+	case KindFailure:
+		var f Failure
+		if err := m.Decode(&f); err != nil {
+			return err
+		}
+		return f.failure()
+	case KindPicture:
+		a.answer(m)
+	}
+	return nil
+}
+
+func (a *attempt) status(s Status) {
+	before, ok := a.progress.advance(s)
+	select {
+	case a.moved <- struct{}{}:
+	default:
+	}
+	if !ok {
+		return
+	}
+	a.r.count(before, s)
+	if before.Shown == 0 && s.Shown > 0 {
+		a.mu.Lock()
+		a.showing = time.Now()
+		plan := *a.plan
+		a.mu.Unlock()
+		a.r.firstPicture(plan)
+	}
+}
+
+// failure is what the child reported, in words.
+func (f Failure) failure() error {
+	e := failed(f.Code, "%s: %s", f.Element, f.Message)
+	if f.Element == "" {
+		e.Message = f.Message
+	}
+	e.Detail = map[string]any{
+		"gst_element": f.Element, "gst_domain": f.Domain, "gst_code": f.GstCode, "gst_debug": f.Debug,
+	}
+	return e
+}
+
+// watch ends the attempt when the child does not work.
+func (a *attempt) watch(ctx context.Context) error {
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case now := <-ticker.C:
+			if err := a.progress.check(now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// blame names the plan that was in use.
+func (a *attempt) blame(err error) error {
+	var f *failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f.plan = a.plan
+	if f.Code == CodeNoDecoder || f.Code == CodeNoDisplay || f.Code == CodeConnector {
+		f.plan = nil
+	}
+	if !a.showing.IsZero() {
+		f.worked = time.Since(a.showing)
+	}
+	return f
+}
+
+// snapshot asks for the picture on the screen and waits for it.
+func (a *attempt) snapshot(ctx context.Context) ([]byte, error) {
+	waiter := make(chan picture, 1)
+	a.mu.Lock()
+	a.request++
+	request := a.request
+	a.waiter = waiter
+	a.mu.Unlock()
+	if err := a.out.Raw(KindSnapshot, 0, request, nil); err != nil {
+		return nil, &Error{Code: CodeNoPicture, Message: "the renderer process is gone", Err: err}
+	}
+	select {
+	case <-ctx.Done():
+		return nil, &Error{Code: CodeNoPicture, Message: "no picture came in time", Err: ctx.Err()}
+	case p := <-waiter:
+		return p.png, p.err
+	}
+}
+
+// answer hands a picture to the one who waits for it.
+func (a *attempt) answer(m Message) {
+	p := picture{png: append([]byte(nil), m.Payload...)}
+	if m.Flags&FlagFailed != 0 {
+		p = picture{err: errorf(CodeNoPicture, "%s", m.Payload)}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiter != nil && m.Time == a.request {
+		a.waiter <- p
+		a.waiter = nil
+	}
+}

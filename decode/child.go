@@ -1,0 +1,156 @@
+package decode
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ChildFD is the descriptor at which a renderer finds its end of the socket pair.
+const ChildFD = 3
+
+// maxLogLine is how much of a line that the child logs is kept.
+const maxLogLine = 4 << 10
+
+// child is a renderer process and the agent's end of its socket pair.
+type child struct {
+	cmd  *exec.Cmd
+	conn *net.UnixConn
+	log  *os.File // what the child writes to standard error
+
+	started chan error
+	exited  chan struct{} // closed when the process is gone and reaped
+
+	mu       sync.Mutex
+	lastLine string
+}
+
+// startChild starts a process with one end of a new socket pair. The caller must
+// run both keep and copyLog until they return, and stop the child.
+func startChild(command, env []string) (*child, error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	logRead, logWrite, err := os.Pipe()
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	defer logWrite.Close()
+
+	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{})}
+	c.cmd = exec.Command(command[0], command[1:]...)
+	c.cmd.Env = append(os.Environ(), env...)
+	c.cmd.Stderr = logWrite
+	c.cmd.ExtraFiles = []*os.File{theirs}
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	go c.keep()
+	if err := <-c.started; err != nil {
+		<-c.exited
+		ours.Close()
+		logRead.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	file := os.NewFile(uintptr(fds[0]), "renderer")
+	theirs = os.NewFile(uintptr(fds[1]), "agent")
+	defer file.Close()
+	conn, err := net.FileConn(file)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}
+
+// keep starts the process and waits for its end on one thread: the kernel sends
+// the parent-death signal when the thread that started the child ends, not the process.
+func (c *child) keep() {
+	defer close(c.exited)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := c.cmd.Start()
+	c.started <- err
+	if err == nil {
+		_ = c.cmd.Wait() // ProcessState has all there is to know
+	}
+}
+
+// copyLog hands on what the child logs, line by line, until nobody can write there any more.
+func (c *child) copyLog(log *slog.Logger) {
+	defer c.log.Close()
+	r := bufio.NewReaderSize(c.log, maxLogLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		if text := strings.TrimSpace(string(line)); text != "" {
+			c.mu.Lock()
+			c.lastLine = text
+			c.mu.Unlock()
+			log.Info("renderer says", "line", text)
+		}
+		if err != nil && err != bufio.ErrBufferFull {
+			return
+		}
+	}
+}
+
+// stop ends the process and returns when it is gone: after grace at the latest
+// by force, with everything it started.
+func (c *child) stop(grace time.Duration) {
+	if grace > 0 {
+		_ = c.conn.CloseWrite() // end of file is the request to end
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-c.exited:
+		case <-timer.C:
+		}
+	}
+	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	<-c.exited
+	_ = c.conn.Close()
+	_ = c.log.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // whoever left the process group may hold it open
+}
+
+// ending waits for the end of the process and says how it came.
+func (c *child) ending(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.exited:
+	}
+	detail := map[string]any{}
+	how := "exited"
+	status := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		detail["signal"] = status.Signal().String()
+		how = fmt.Sprintf("was killed by signal %d (%v)", status.Signal(), status.Signal())
+	} else {
+		detail["exit_status"] = status.ExitStatus()
+		how = fmt.Sprintf("%s with status %d", how, status.ExitStatus())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lastLine != "" {
+		detail["last_line"] = c.lastLine
+	}
+	return &failure{Report: Report{Code: CodeCrash, Message: "the renderer process " + how, Detail: detail}}
+}

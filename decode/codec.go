@@ -1,0 +1,179 @@
+package decode
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// Codec is a video codec, named as in GStreamer's caps.
+type Codec string
+
+// The codecs that can be decoded.
+const (
+	H264 Codec = "h264"
+	H265 Codec = "h265"
+)
+
+// StreamFormat says how NAL units are told apart in a frame, named as in
+// GStreamer's caps.
+type StreamFormat string
+
+// Length-prefixed NAL units are AVC in H.264 and HVC1 in H.265; ByteStream is
+// Annex B, with start codes.
+const (
+	AVC        StreamFormat = "avc"
+	HVC1       StreamFormat = "hvc1"
+	ByteStream StreamFormat = "byte-stream"
+)
+
+// Format is what a decoder must know of a track.
+type Format struct {
+	Codec  Codec
+	Stream StreamFormat
+
+	// CodecData is the AVCDecoderConfigurationRecord or its H.265 counterpart. For
+	// ByteStream it holds the parameter sets in Annex B form when the container has
+	// them; they have to precede the first frame.
+	CodecData []byte
+
+	Width, Height int // as the container says; 0 when it does not
+}
+
+// FormatOf finds the format of a track. The service does not check
+// CodecPrivate, so the track's first frame has the last word on how NAL units are told apart.
+func FormatOf(t *mkv.Track, first []byte) (Format, error) {
+	f := Format{CodecData: t.CodecPrivate, Width: t.Width, Height: t.Height}
+	var lengthSize int
+	switch t.CodecID {
+	case mkv.CodecH264:
+		f.Codec, f.Stream = H264, AVC
+		lengthSize = avcLengthSize(t.CodecPrivate)
+	case mkv.CodecH265:
+		f.Codec, f.Stream = H265, HVC1
+		lengthSize = hevcLengthSize(t.CodecPrivate)
+	default:
+		return Format{}, errorf(CodeCodec, "track %d has codec %q; only %s and %s can be decoded",
+			t.Number, t.CodecID, mkv.CodecH264, mkv.CodecH265)
+	}
+	switch {
+	case t.Encoded:
+		return Format{}, errorf(CodeCodec, "track %d is compressed or encrypted in the container; the producer must send it plain", t.Number)
+	case lengthSize > 0 && lengthPrefixed(first, lengthSize):
+		return f, nil
+	case startCode(first):
+		f.Stream = ByteStream
+		if !startCode(t.CodecPrivate) {
+			f.CodecData = nil
+		}
+		return f, nil
+	case lengthSize > 0:
+		return Format{}, errorf(CodeCodec, "track %d: the frames are neither NAL units with %d-byte lengths, as CodecPrivate says, nor Annex B; the producer's muxer is at fault",
+			t.Number, lengthSize)
+	}
+	return Format{}, errorf(CodeCodec, "track %d: CodecPrivate (%d bytes) is no decoder configuration and the frames are not Annex B; the producer must send one of the two",
+		t.Number, len(t.CodecPrivate))
+}
+
+// Equal says that a decoder set up for f can go on with g.
+func (f Format) Equal(g Format) bool {
+	return f.Codec == g.Codec && f.Stream == g.Stream && f.Width == g.Width && f.Height == g.Height &&
+		bytes.Equal(f.CodecData, g.CodecData)
+}
+
+// Caps is the format as GStreamer caps. Width and height stay out of it: parsers
+// believe them over the parameter sets, and containers are often wrong.
+func (f Format) Caps() string {
+	caps := "video/x-" + string(f.Codec) + ",stream-format=" + string(f.Stream) + ",alignment=au"
+	if f.Stream != ByteStream {
+		caps += ",codec_data=(buffer)" + hex.EncodeToString(f.CodecData)
+	}
+	return caps
+}
+
+// Prefix is what has to precede the first frame.
+func (f Format) Prefix() []byte {
+	if f.Stream == ByteStream {
+		return f.CodecData
+	}
+	return nil
+}
+
+// avcLengthSize gives the size of the NAL unit lengths that an
+// AVCDecoderConfigurationRecord announces (ISO/IEC 14496-15, 5.3.3.1), or 0 when b is none.
+func avcLengthSize(b []byte) int {
+	if len(b) < 7 || b[0] != 1 {
+		return 0
+	}
+	rest, ok := skipParameterSets(b[6:], int(b[5]&0x1f))
+	if !ok || len(rest) == 0 || b[5]&0x1f == 0 {
+		return 0
+	}
+	if _, ok = skipParameterSets(rest[1:], int(rest[0])); !ok {
+		return 0
+	}
+	return int(b[4]&3) + 1
+}
+
+// hevcLengthSize does the same for an HEVCDecoderConfigurationRecord (8.3.3.1).
+func hevcLengthSize(b []byte) int {
+	if len(b) < 23 || b[0] != 1 {
+		return 0
+	}
+	rest := b[23:]
+	for range int(b[22]) { // arrays of one NAL unit type each
+		if len(rest) < 3 {
+			return 0
+		}
+		var ok bool
+		rest, ok = skipParameterSets(rest[3:], int(binary.BigEndian.Uint16(rest[1:])))
+		if !ok {
+			return 0
+		}
+	}
+	return int(b[21]&3) + 1
+}
+
+// skipParameterSets steps over n NAL units with 16-bit lengths.
+func skipParameterSets(b []byte, n int) (rest []byte, ok bool) {
+	for range n {
+		if len(b) < 2 {
+			return nil, false
+		}
+		size := 2 + int(binary.BigEndian.Uint16(b))
+		if size == 2 || len(b) < size {
+			return nil, false
+		}
+		b = b[size:]
+	}
+	return b, true
+}
+
+// lengthPrefixed says that lengths lead exactly from NAL unit to NAL unit to the
+// end of the frame. 00 00 01 may begin a length as well as a start code, so only the whole walk tells.
+func lengthPrefixed(frame []byte, lengthSize int) bool {
+	if len(frame) == 0 {
+		return false
+	}
+	for len(frame) > 0 {
+		if len(frame) < lengthSize {
+			return false
+		}
+		var size uint64
+		for _, b := range frame[:lengthSize] {
+			size = size<<8 | uint64(b)
+		}
+		if size == 0 || size > uint64(len(frame)-lengthSize) {
+			return false
+		}
+		frame = frame[lengthSize+int(size):]
+	}
+	return true
+}
+
+// startCode says that b begins with an Annex B start code.
+func startCode(b []byte) bool {
+	return bytes.HasPrefix(b, []byte{0, 0, 1}) || bytes.HasPrefix(b, []byte{0, 0, 0, 1})
+}

@@ -1,0 +1,70 @@
+// Package decode turns the encoded frames of one stream into a picture, by way
+// of a child process that does the decoding.
+//
+// In go frames with their place on the producer's time line ([Renderer.Push]).
+// Out come reports and figures: what is decoded by which element, what was shown
+// when, what was dropped. The picture itself never passes through this process:
+//
+//	Push ──▶ gate ──▶ socket pair ──▶ renderer child (package gst) ──▶ screen
+//	          │ kept since the              │ opened, status, failure
+//	          │ last key frame              ▼
+//	          └── replay ◀── supervision: deny the plan, start the next child
+//
+// What decides is pure and stands apart from what acts: [FormatOf] (what has to
+// be decoded), [Choose] (by which elements), [ChooseDisplay] (to which
+// screen), [Timeline] (when). The wire protocol ([Reader], [Writer]) is shared by both ends.
+//
+// [Renderer.Run] owns the child, the socket and every goroutine of this package:
+// for each child one feeds, one reads what it says, one reads its log, one waits
+// for its end and one watches that it is alive. When Run has returned, all of them are gone.
+package decode
+
+import "fmt"
+
+// The stable codes of what this package reports.
+const (
+	CodeCodec     = "decode.codec"     // the track is nothing that can be decoded here
+	CodeNoDecoder = "decode.none"      // no decoder for the codec is installed
+	CodeStart     = "decode.start"     // the renderer process cannot be started
+	CodeError     = "decode.error"     // a pipeline element reported an error
+	CodeCrash     = "decode.crash"     // the renderer process died
+	CodeHang      = "decode.hang"      // the renderer process does not answer
+	CodeSilent    = "decode.silent"    // frames go in and no picture comes out
+	CodeFallback  = "decode.fallback"  // another decoder took over
+	CodeRecovered = "decode.recovered" // the picture is back after a failure
+	CodeDropped   = "decode.dropped"   // frames were given up, because the queue was full
+
+	CodeNoDisplay   = "display.none"      // the display that was asked for cannot be used
+	CodeConnector   = "display.connector" // the connector that was asked for cannot be used
+	CodeDisplayLost = "display.lost"      // the display failed while it was in use
+	CodeNoPicture   = "display.snapshot"  // there is no picture to take
+)
+
+// Error is a failure with its stable code. Message says what happened and what
+// to do about it.
+type Error struct {
+	Code    string
+	Message string
+	Err     error
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Message + ": " + e.Err.Error()
+	}
+	return e.Message
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func errorf(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Report is something that happened to the picture.
+type Report struct {
+	Code    string
+	Message string
+	Detail  map[string]any // for machines: element, family, signal, …
+}

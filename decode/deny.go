@@ -1,0 +1,54 @@
+package decode
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// The time a plan is denied after a failure doubles with each one.
+const (
+	denyFirst = 30 * time.Second
+	denyMost  = time.Hour
+	// denyForgive is how long a plan must have worked for its past to be forgotten.
+	denyForgive = 10 * time.Minute
+)
+
+// denyList remembers what failed. It is pure: the clock is an argument.
+type denyList struct {
+	entries map[string]denial
+}
+
+type denial struct {
+	times int
+	until time.Time
+}
+
+// deny keeps something from being used for a while, after it had worked that long.
+func (l *denyList) deny(name string, worked time.Duration, now time.Time) time.Duration {
+	if l.entries == nil {
+		l.entries = make(map[string]denial)
+	}
+	d := l.entries[name]
+	if worked >= denyForgive {
+		d.times = 0
+	}
+	span := min(denyFirst<<min(d.times, 16), denyMost)
+	l.entries[name] = denial{times: d.times + 1, until: now.Add(span)}
+	return span
+}
+
+func (l *denyList) denied(name string, now time.Time) bool {
+	return now.Before(l.entries[name].until)
+}
+
+// names lists what is denied now.
+func (l *denyList) names(now time.Time) []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(l.entries)) {
+		if l.denied(name, now) {
+			list = append(list, name)
+		}
+	}
+	return list
+}

@@ -1,0 +1,281 @@
+package decode
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Sink is a way to a screen.
+type Sink string
+
+// The ways to a screen. Auto takes a desktop session if there is one, because
+// that session then holds the output, else the output itself, else None.
+const (
+	Auto    Sink = "auto"
+	KMS     Sink = "kms"
+	Wayland Sink = "wayland"
+	X11     Sink = "x11"
+	None    Sink = "none" // decode, show nowhere
+)
+
+// Element is the GStreamer element of the sink.
+func (s Sink) Element() string {
+	switch s {
+	case KMS:
+		return "kmssink"
+	case Wayland:
+		return "waylandsink"
+	case X11:
+		return "ximagesink" // works without XVideo, which virtual X servers lack
+	}
+	return "fakesink"
+}
+
+// Mode is a size in pixels.
+type Mode struct {
+	Width, Height int
+}
+
+// window is the size of the picture on X11, where the screen's size is not known
+// here: it fits nearly every screen.
+var window = Mode{1280, 720}
+
+// Display is where the pictures go.
+type Display struct {
+	Sink        Sink
+	Card        string // KMS: device node, such as /dev/dri/card1
+	Driver      string // KMS: kernel driver of the card, for people
+	Connector   string // KMS: such as HDMI-A-1
+	ConnectorID int    // KMS: of the connector; 0 when the kernel does not tell
+	Mode        Mode   // size to scale to; zero: leave it to the sink
+}
+
+// String names the display for people: "kms HDMI-A-1 1920x1080".
+func (d Display) String() string {
+	text := string(d.Sink)
+	if d.Connector != "" {
+		text += " " + d.Connector
+	}
+	if d.Mode.Width > 0 {
+		text += fmt.Sprintf(" %dx%d", d.Mode.Width, d.Mode.Height)
+	}
+	return text
+}
+
+// adapt is the part of the pipeline between decoder and sink. The queue gives
+// conversion a thread of its own; it holds pictures back rather than dropping them, because
+// frames come in ahead of their time and wait best while they are small.
+func (d Display) adapt() []string {
+	if d.Sink == None {
+		return nil
+	}
+	parts := []string{"queue max-size-buffers=2 max-size-bytes=0 max-size-time=0", "videoconvertscale"}
+	if d.Mode.Width > 0 {
+		parts = append(parts, fmt.Sprintf("video/x-raw,width=%d,height=%d,pixel-aspect-ratio=1/1", d.Mode.Width, d.Mode.Height))
+	}
+	return parts
+}
+
+// Surroundings is what ChooseDisplay looks at.
+type Surroundings struct {
+	Getenv    func(key string) string
+	DRM       fs.FS                               // /sys/class/drm
+	Reachable func(network, address string) error // tries to connect to a display server
+	Found     []string                            // GStreamer elements that exist
+	Denied    func(Sink) (why string, denied bool)
+}
+
+// Choice is the display that was chosen and why it was not another.
+type Choice struct {
+	Display Display
+	Passed  []string // "x11: DISPLAY is not set", in the order they were looked at
+}
+
+// ChooseDisplay chooses where pictures go. want Auto always gives a display, in the end
+// None; any other want that is impossible gives an *Error that says why.
+func ChooseDisplay(want Sink, connector string, s Surroundings) (Choice, error) {
+	order := []Sink{want}
+	if want == Auto {
+		order = []Sink{Wayland, X11, KMS, None}
+		if connector != "" { // asking for an output means asking for it without a desktop
+			order = []Sink{KMS, None}
+		}
+	}
+	var choice Choice
+	var cause error
+	for _, sink := range order {
+		d, err := s.try(sink, connector)
+		if err == nil {
+			choice.Display = d
+			return choice, nil
+		}
+		cause = err
+		choice.Passed = append(choice.Passed, string(sink)+": "+err.Error())
+	}
+	return choice, cause
+}
+
+// try says how to use a sink, or why it cannot be used.
+func (s Surroundings) try(sink Sink, connector string) (Display, error) {
+	if s.Denied != nil {
+		if why, denied := s.Denied(sink); denied {
+			return Display{}, errorf(CodeNoDisplay, "%s", why)
+		}
+	}
+	if sink != None && !slices.Contains(s.Found, sink.Element()) {
+		return Display{}, errorf(CodeNoDisplay, "GStreamer has no %s; install gstreamer1.0-plugins-bad (kms, wayland) or gstreamer1.0-plugins-good (x11)", sink.Element())
+	}
+	switch sink {
+	case KMS:
+		return s.tryKMS(connector)
+	case Wayland:
+		return s.tryWayland()
+	case X11:
+		return s.tryX11()
+	case None:
+		return Display{Sink: None}, nil
+	}
+	return Display{}, errorf(CodeNoDisplay, "there is no display sink %q; choose auto, kms, wayland, x11 or none", sink)
+}
+
+// tryWayland looks first, because the sink without these says nothing useful.
+func (s Surroundings) tryWayland() (Display, error) {
+	dir, name := s.Getenv("XDG_RUNTIME_DIR"), s.Getenv("WAYLAND_DISPLAY")
+	switch {
+	case name == "":
+		return Display{}, errorf(CodeNoDisplay, "WAYLAND_DISPLAY is not set")
+	case dir == "" && !path.IsAbs(name):
+		return Display{}, errorf(CodeNoDisplay, "XDG_RUNTIME_DIR is not set")
+	}
+	if !path.IsAbs(name) {
+		name = path.Join(dir, name)
+	}
+	if err := s.Reachable("unix", name); err != nil {
+		return Display{}, &Error{Code: CodeNoDisplay, Message: "no Wayland compositor answers", Err: err}
+	}
+	return Display{Sink: Wayland}, nil
+}
+
+func (s Surroundings) tryX11() (Display, error) {
+	name := s.Getenv("DISPLAY")
+	if name == "" {
+		return Display{}, errorf(CodeNoDisplay, "DISPLAY is not set")
+	}
+	network, address, err := xAddress(name)
+	if err == nil {
+		err = s.Reachable(network, address)
+	}
+	if err != nil {
+		return Display{}, &Error{Code: CodeNoDisplay, Message: "no X server answers at DISPLAY=" + name, Err: err}
+	}
+	return Display{Sink: X11, Mode: window}, nil
+}
+
+// xAddress finds the socket of an X display: ":0", "unix:0" and "host:0.1".
+func xAddress(display string) (network, address string, err error) {
+	i := strings.LastIndexByte(display, ':')
+	if i < 0 {
+		return "", "", fmt.Errorf("%q is not of the form host:number", display)
+	}
+	host := display[:i]
+	text, _, _ := strings.Cut(display[i+1:], ".")
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", "", fmt.Errorf("%q is not of the form host:number", display)
+	}
+	if host == "" || host == "unix" {
+		return "unix", fmt.Sprintf("/tmp/.X11-unix/X%d", number), nil
+	}
+	return "tcp", fmt.Sprintf("%s:%d", host, 6000+number), nil
+}
+
+// tryKMS takes the connector that was asked for, or the first with a screen.
+func (s Surroundings) tryKMS(want string) (Display, error) {
+	connectors := Connectors(s.DRM)
+	if len(connectors) == 0 {
+		return Display{}, errorf(CodeNoDisplay, "the kernel shows no output below /sys/class/drm; the box has no graphics or its driver is not loaded")
+	}
+	var seen []string
+	for _, c := range connectors {
+		if want != "" && c.Name != want {
+			seen = append(seen, c.Name)
+			continue
+		}
+		if c.Connected {
+			return Display{Sink: KMS, Card: "/dev/dri/" + c.Card, Driver: c.Driver, Connector: c.Name, ConnectorID: c.ID, Mode: c.Preferred}, nil
+		}
+		if want != "" {
+			return Display{}, errorf(CodeConnector, "no screen is connected to %s", want)
+		}
+		seen = append(seen, c.Name)
+	}
+	if want != "" {
+		return Display{}, errorf(CodeConnector, "there is no connector %s; there are %s", want, strings.Join(seen, ", "))
+	}
+	return Display{}, errorf(CodeNoDisplay, "no screen is connected to any of %s", strings.Join(seen, ", "))
+}
+
+// Connector is an output of a graphics card.
+type Connector struct {
+	Card      string // such as card1
+	Name      string // such as HDMI-A-1
+	ID        int    // 0 when the kernel does not tell
+	Connected bool
+	Preferred Mode // zero when not known
+	Driver    string
+}
+
+// Connectors reads the outputs from /sys/class/drm, in the kernel's order. What cannot be
+// read is left out: nothing there is promised to exist.
+func Connectors(drm fs.FS) []Connector {
+	entries, err := fs.ReadDir(drm, ".")
+	if err != nil {
+		return nil
+	}
+	var list []Connector
+	for _, entry := range entries {
+		card, name, ok := strings.Cut(entry.Name(), "-")
+		status := attribute(drm, entry.Name(), "status")
+		if !ok || status == "" || strings.HasPrefix(name, "Writeback") {
+			continue
+		}
+		id, _ := strconv.Atoi(attribute(drm, entry.Name(), "connector_id"))
+		list = append(list, Connector{
+			Card: card, Name: name, ID: id,
+			Connected: status == "connected",
+			Preferred: firstMode(attribute(drm, entry.Name(), "modes")),
+			Driver:    driver(attribute(drm, card, "device/uevent")),
+		})
+	}
+	return list
+}
+
+func attribute(drm fs.FS, dir, name string) string {
+	b, err := fs.ReadFile(drm, path.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// firstMode reads the first line of modes, which is the preferred one: "1920x1080" or "1920x1080i".
+func firstMode(modes string) Mode {
+	var m Mode
+	if n, _ := fmt.Sscanf(modes, "%dx%d", &m.Width, &m.Height); n != 2 {
+		return Mode{}
+	}
+	return m
+}
+
+func driver(uevent string) string {
+	for line := range strings.Lines(uevent) {
+		if name, ok := strings.CutPrefix(line, "DRIVER="); ok {
+			return strings.TrimSpace(name)
+		}
+	}
+	return ""
+}

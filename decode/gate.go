@@ -1,0 +1,190 @@
+package decode
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"time"
+)
+
+// Unit is one access unit on its way to the renderer.
+type Unit struct {
+	Format  *Format
+	Data    []byte
+	Time    time.Duration // presentation time on the producer's line
+	Key     bool
+	Discont bool // units before this one are missing
+	Replay  bool // was given out before, or is too old: decode it, do not show it
+}
+
+// Limits bounds a Gate. It holds at most what both allow.
+type Limits struct {
+	Units, Bytes int
+}
+
+// DefaultLimits hold several seconds of 4K video.
+var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20}
+
+// Gate is the bounded queue between the session and the renderer child. It begins
+// with a key frame and keeps what it has given out since the last key frame, so that a new
+// renderer can begin in the middle:
+//
+//	units:  K d d d d d d K d d
+//	        └─ given out ─┘└ waiting ┘
+//	                       next
+//
+// When it is full the waiting units are given up, and those that follow until
+// the next key frame: pictures that refer to missing ones would be broken.
+//
+// Push may be called from any goroutine; Take and Rewind belong to one other.
+type Gate struct {
+	limits Limits
+	ready  chan struct{} // holds a token while something may be waiting
+
+	mu      sync.Mutex
+	units   []Unit
+	next    int // index of the first waiting unit
+	bytes   int // of all units
+	shut    bool
+	discont bool
+	dropped uint64
+}
+
+// NewGate makes an empty gate, which waits for a key frame.
+func NewGate(limits Limits) *Gate {
+	return &Gate{limits: limits, ready: make(chan struct{}, 1), shut: true, discont: true}
+}
+
+// Push adds a unit, whose data is copied, and never blocks. It returns how many
+// units this one cost, itself included: 0 when there was room.
+func (g *Gate) Push(u Unit) (dropped int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.shut && g.full(len(u.Data)) {
+		g.forget()
+	}
+	if !g.shut && g.full(len(u.Data)) {
+		dropped = g.giveUp()
+	}
+	if g.shut && !u.Key || len(u.Data) > g.limits.Bytes {
+		g.discont = true
+		g.dropped += uint64(dropped + 1)
+		return dropped + 1
+	}
+	u.Data = bytes.Clone(u.Data)
+	u.Discont = g.discont
+	g.shut, g.discont = false, false
+	g.units = append(g.units, u)
+	g.bytes += len(u.Data)
+	g.dropped += uint64(dropped)
+	select {
+	case g.ready <- struct{}{}:
+	default:
+	}
+	return dropped
+}
+
+// full says that n more bytes do not fit.
+func (g *Gate) full(n int) bool {
+	return len(g.units) >= g.limits.Units || g.bytes+n > g.limits.Bytes
+}
+
+// forget lets go of what was given out: room for new units is worth more than a replay.
+func (g *Gate) forget() {
+	g.cut(g.next)
+	g.next = 0
+}
+
+// giveUp drops what waits and shuts the gate until the next key frame.
+func (g *Gate) giveUp() (dropped int) {
+	dropped = len(g.units) - g.next
+	for i := g.next; i < len(g.units); i++ {
+		g.bytes -= len(g.units[i].Data)
+		g.units[i] = Unit{}
+	}
+	g.units = g.units[:g.next]
+	g.shut, g.discont = true, true
+	return dropped
+}
+
+// cut drops the first n units.
+func (g *Gate) cut(n int) {
+	for i := range n {
+		g.bytes -= len(g.units[i].Data)
+	}
+	kept := copy(g.units, g.units[n:])
+	clear(g.units[kept:])
+	g.units = g.units[:kept]
+}
+
+// Take gives out the next unit and waits for one when there is none. Its data
+// must not be changed. The error is that of the context.
+func (g *Gate) Take(ctx context.Context) (Unit, error) {
+	for {
+		if u, ok := g.take(); ok {
+			return u, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Unit{}, context.Cause(ctx)
+		case <-g.ready:
+		}
+	}
+}
+
+func (g *Gate) take() (Unit, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.next == len(g.units) {
+		return Unit{}, false
+	}
+	if g.units[g.next].Key {
+		g.cut(g.next)
+		g.next = 0
+	}
+	g.next++
+	return g.units[g.next-1], true
+}
+
+// Rewind makes Take begin again with the last key frame that was given out, for
+// a new renderer. All units but the newest are marked for replay. It returns how many.
+func (g *Gate) Rewind() (replay int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.next == 0 && (len(g.units) == 0 || g.units[0].Key) {
+		return 0
+	}
+	g.next = 0
+	first := 0
+	for first < len(g.units) && !g.units[first].Key {
+		first++
+	}
+	g.dropped += uint64(first)
+	g.cut(first)
+	if len(g.units) == 0 {
+		g.shut, g.discont = true, true
+		return 0
+	}
+	for i := range g.units[:len(g.units)-1] {
+		g.units[i].Replay = true
+	}
+	g.units[0].Discont = true
+	select {
+	case g.ready <- struct{}{}:
+	default:
+	}
+	return len(g.units) - 1
+}
+
+// GateStats counts.
+type GateStats struct {
+	Waiting int
+	Dropped uint64 // since the gate was made, those before the first key frame included
+}
+
+// Stats gives the present figures.
+func (g *Gate) Stats() GateStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return GateStats{Waiting: len(g.units) - g.next, Dropped: g.dropped}
+}

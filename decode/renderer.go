@@ -1,0 +1,394 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// Config says how a Renderer works. Zero values mean the defaults.
+type Config struct {
+	Command   []string // starts a renderer child; default: this executable with the argument "renderer"
+	Env       []string // added to the child's environment
+	Sink      Sink     // default: Auto
+	Connector string   // KMS output to use; default: the first connected
+	Order     []Family // default: DefaultOrder
+	Latency   time.Duration
+	Unpaced   bool   // show as fast as pictures come
+	Limits    Limits // of the gate
+	Patience  Patience
+
+	// Report is told what happens to the picture. It is called from the renderer's
+	// goroutines and from Push, and must not block.
+	Report func(Report)
+	Log    *slog.Logger
+
+	DRM fs.FS // default: /sys/class/drm
+}
+
+// Bounds of the renderer's life.
+const (
+	stopGrace    = time.Second            // for a child to end by itself
+	maxInFlight  = 256                    // frames in the child that have not reached the decoder
+	maxBackoff   = 10 * time.Second       // between two attempts
+	firstBackoff = 100 * time.Millisecond // doubled from the second failure in a row
+	checkEvery   = 100 * time.Millisecond // supervision
+	dialTimeout  = time.Second            // for a display server
+)
+
+// Renderer keeps a picture on a screen by way of one child process at a time.
+// Its methods may be called from any goroutine.
+//
+//	           Hello           first frame         first picture
+//	starting ─────────▶ idle ─────────────▶ open ────────────────▶ showing
+//	   ▲                                     │ error, crash, hang,    │
+//	   │ after the back-off                  ▼ silence, lost display  │
+//	   └─────────────────────────────── plan denied ◀─────────────────┘
+type Renderer struct {
+	config Config
+	gate   *Gate
+	log    *slog.Logger
+
+	pushing sync.Mutex // orders Push
+	input   input
+
+	snapshots sync.Mutex // one at a time
+
+	mu      sync.Mutex
+	current *attempt
+	deny    denyList
+	after   *failure // since which no picture was shown
+	stats   Stats
+}
+
+// New makes a renderer, which does nothing before Run but queue frames.
+func New(c Config) *Renderer {
+	if len(c.Command) == 0 {
+		c.Command = []string{"/proc/self/exe", "renderer"} // the very same build, even after an upgrade on disk
+	}
+	if c.Sink == "" {
+		c.Sink = Auto
+	}
+	if len(c.Order) == 0 {
+		c.Order = DefaultOrder
+	}
+	if c.Latency == 0 {
+		c.Latency = DefaultLatency
+	}
+	if c.Limits == (Limits{}) {
+		c.Limits = DefaultLimits
+	}
+	if c.Patience == (Patience{}) {
+		c.Patience = DefaultPatience
+	}
+	if c.Report == nil {
+		c.Report = func(Report) {}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.DRM == nil {
+		c.DRM = os.DirFS("/sys/class/drm")
+	}
+	return &Renderer{config: c, gate: NewGate(c.Limits), log: c.Log}
+}
+
+// Run keeps a renderer child alive until the context ends, and returns when
+// child and goroutines are gone. The error is always nil: what fails is reported and tried again.
+func (r *Renderer) Run(ctx context.Context) error {
+	inARow := 0
+	for ctx.Err() == nil {
+		shown := r.Stats().Shown
+		err := r.once(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if r.Stats().Shown > shown {
+			inARow = 0
+		}
+		inARow++
+		wait := backoff(inARow)
+		r.note(err, wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// backoff is the wait after failures in a row: none after the first, because
+// the next plan is probably good.
+func backoff(inARow int) time.Duration {
+	if inARow < 2 {
+		return 0
+	}
+	return min(firstBackoff<<min(inARow-2, 16), maxBackoff)
+}
+
+// once is the life of one child. The error is why it ended.
+func (r *Renderer) once(ctx context.Context) error {
+	c, err := startChild(r.config.Command, r.config.Env)
+	if err != nil {
+		return failed(CodeStart, "the renderer process cannot be started: %v", err)
+	}
+	a := newAttempt(r, c)
+	r.setCurrent(a)
+	defer r.setCurrent(nil)
+
+	running, end := context.WithCancelCause(ctx)
+	unblock := context.AfterFunc(running, func() { _ = c.conn.SetWriteDeadline(time.Now()) })
+	defer unblock()
+	var all sync.WaitGroup
+	all.Go(func() { c.copyLog(r.log) })
+	all.Go(func() { end(c.ending(running)) })
+	all.Go(func() { end(a.read(running)) })
+	all.Go(func() { end(a.watch(running)) })
+	end(a.feed(running))
+
+	grace := time.Duration(0)
+	if ctx.Err() != nil {
+		grace = stopGrace
+	}
+	c.stop(grace)
+	all.Wait()
+	return a.blame(context.Cause(running))
+}
+
+func (r *Renderer) setCurrent(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current = a
+	if a == nil {
+		r.stats.Restarts++
+	}
+}
+
+// note remembers and reports why a child ended.
+func (r *Renderer) note(err error, wait time.Duration) {
+	var f *failure
+	if !errors.As(err, &f) {
+		f = failed(CodeError, "the renderer process ended: %v", err)
+	}
+	if f.plan != nil {
+		name, now := f.denyName(), time.Now()
+		r.mu.Lock()
+		span := r.deny.deny(name, f.worked, now)
+		r.after = f
+		r.mu.Unlock()
+		f.Message += fmt.Sprintf("; %s is passed over for %v", name, span)
+		f.setDetail("element", f.plan.Element)
+		f.setDetail("family", string(f.plan.Family))
+		f.setDetail("display", f.plan.Display.String())
+	}
+	r.log.Warn(f.Message, "code", f.Code, "retry_in", wait)
+	r.config.Report(f.Report)
+}
+
+// choose makes the plan for a format with what the child found.
+func (r *Renderer) choose(f Format, found []string) (Plan, error) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	choice, err := ChooseDisplay(r.config.Sink, r.config.Connector, Surroundings{
+		Getenv: os.Getenv, DRM: r.config.DRM, Reachable: dial, Found: found,
+		Denied: func(s Sink) (string, bool) {
+			return "it failed a short while ago", r.config.Sink == Auto && s != None && r.deny.denied(string(s), now)
+		},
+	})
+	if err != nil {
+		return Plan{}, &failure{Report: reportOf(err)}
+	}
+	r.stats.Passed = choice.Passed
+	denied := func(element string) bool { return r.deny.denied(element, now) }
+	plans := Choose(f, choice.Display, found, r.config.Order, denied)
+	if len(plans) == 0 { // a decoder that failed before is better than none
+		plans = Choose(f, choice.Display, found, r.config.Order, nil)
+		slices.Reverse(plans)
+	}
+	if len(plans) == 0 {
+		return Plan{}, failed(CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
+	}
+	plan := plans[0]
+	plan.Unpaced = r.config.Unpaced
+	r.stats.Decoder, r.stats.Family, r.stats.Display = plan.Element, plan.Family, plan.Display
+	return plan, nil
+}
+
+func dial(network, address string) error {
+	conn, err := net.DialTimeout(network, address, dialTimeout)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// firstPicture reports that the picture is back, if it was gone.
+func (r *Renderer) firstPicture(p Plan) {
+	r.mu.Lock()
+	f := r.after
+	r.after = nil
+	r.mu.Unlock()
+	if f == nil {
+		return
+	}
+	code := CodeRecovered
+	message := fmt.Sprintf("%s (%s) shows the picture again on %v", p.Element, p.Family, p.Display)
+	if f.plan.Element != p.Element {
+		code = CodeFallback
+		message = fmt.Sprintf("%s (%s) decodes now, after %s failed", p.Element, p.Family, f.plan.Element)
+	}
+	r.log.Info(message, "code", code)
+	r.config.Report(Report{Code: code, Message: message, Detail: map[string]any{
+		"element": p.Element, "family": string(p.Family), "display": p.Display.String(),
+		"failed_element": f.plan.Element, "cause": f.Code,
+	}})
+}
+
+// Push hands in one frame of the stream that is shown; its data is copied.
+// at is its presentation time on the producer's line, best as time since 1970. Frames of tracks
+// that are no video are passed over. Push never blocks: what finds no room is dropped, counted and reported.
+func (r *Renderer) Push(f *mkv.Frame, at time.Duration) {
+	if f.Track.Type != mkv.Video {
+		return
+	}
+	r.pushing.Lock()
+	defer r.pushing.Unlock()
+	format, err := r.input.format(f)
+	if err != nil {
+		r.config.Report(reportOf(err))
+	}
+	if format == nil {
+		return
+	}
+	dropped := r.gate.Push(Unit{Format: format, Data: f.Data, Time: at, Key: f.Key})
+	if r.input.overflowed(dropped) {
+		r.config.Report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
+	}
+}
+
+// Snapshot gives the picture that is on the screen, as PNG.
+func (r *Renderer) Snapshot(ctx context.Context) ([]byte, error) {
+	r.snapshots.Lock()
+	defer r.snapshots.Unlock()
+	r.mu.Lock()
+	a := r.current
+	r.mu.Unlock()
+	if a == nil {
+		return nil, errorf(CodeNoPicture, "the renderer process is not running")
+	}
+	return a.snapshot(ctx)
+}
+
+// Stats is what a renderer has done so far. Counts go on over all children.
+type Stats struct {
+	GStreamer string  // version
+	Decoder   string  // GStreamer element in use, or last used; "" before the first
+	Family    Family  // of Decoder
+	Display   Display // in use, or last used
+	Passed    []string
+	Denied    []string // elements and sinks that failed and are passed over now
+
+	Fed      uint64 // frames given to children, replayed ones each time
+	Decoded  uint64 // pictures
+	Shown    uint64 // pictures on the screen
+	Late     uint64 // pictures whose time was over, replayed ones among them
+	Dropped  uint64 // frames that found no room or came before a key frame
+	Waiting  int    // frames in the queue
+	Restarts int    // children that ended
+
+	// Of the newest picture on the screen; zero before the first.
+	FrameTime time.Duration // as given to Push
+	Wall      time.Time     // when it was there
+}
+
+// Stats gives the present figures.
+func (r *Renderer) Stats() Stats {
+	g := r.gate.Stats()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stats
+	s.Dropped, s.Waiting = g.Dropped, g.Waiting
+	s.Denied = r.deny.names(time.Now())
+	return s
+}
+
+func (r *Renderer) greet(h Hello) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.GStreamer = h.GStreamer
+}
+
+func (r *Renderer) fed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Fed++
+}
+
+// count adds what has changed between two statuses of a pipeline.
+func (r *Renderer) count(before, now Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Decoded += now.Decoded - before.Decoded
+	r.stats.Shown += now.Shown - before.Shown
+	r.stats.Late += now.Late - before.Late
+	if !now.Wall.IsZero() {
+		r.stats.FrameTime, r.stats.Wall = now.FrameTime, now.Wall
+	}
+}
+
+// input is what Push remembers from frame to frame.
+type input struct {
+	track    *mkv.Track
+	current  *Format
+	told     bool // that the track cannot be decoded
+	dropping bool
+	began    bool // a frame found room
+}
+
+// format is the format of the frame's track, nil while it is not known. The same
+// pointer means the same format. The error is given once for a track.
+func (in *input) format(f *mkv.Frame) (*Format, error) {
+	if f.Track == in.track && (in.current != nil || !f.Key) {
+		return in.current, nil
+	}
+	if f.Track != in.track {
+		in.told = false
+	}
+	if !f.Key {
+		return nil, nil // wait for a frame that decoding can begin with
+	}
+	in.track = f.Track
+	format, err := FormatOf(f.Track, f.Data)
+	if err != nil {
+		in.current = nil
+		if in.told {
+			return nil, nil
+		}
+		in.told = true
+		return nil, err
+	}
+	if in.current == nil || !in.current.Equal(format) {
+		in.current = &format
+	}
+	return in.current, nil
+}
+
+// overflowed says that dropping has begun with this frame.
+func (in *input) overflowed(dropped int) bool {
+	begins := dropped > 0 && in.began && !in.dropping
+	in.dropping = dropped > 0
+	in.began = in.began || dropped == 0
+	return begins
+}

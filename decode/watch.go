@@ -1,0 +1,125 @@
+package decode
+
+import (
+	"sync"
+	"time"
+)
+
+// Patience is how long the renderer child may take.
+type Patience struct {
+	Hello  time.Duration // from its start to Hello; the first start on a box searches all plugins
+	Open   time.Duration // to build and start a pipeline
+	Status time.Duration // between two Status messages
+	First  time.Duration // from the first frames to the first picture out of the decoder
+	Next   time.Duration // between two pictures, on top of the latency, while frames go in
+	Frames uint64        // that must have gone in before First and Next count
+}
+
+// DefaultPatience suits boxes as slow as a Raspberry Pi under load.
+var DefaultPatience = Patience{
+	Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second,
+	First: 1500 * time.Millisecond, Next: maxGap + 500*time.Millisecond, Frames: 30,
+}
+
+// progress is what is known of the child's life: what was asked of it and what it answered.
+// It tells a child that works from one that does not.
+type progress struct {
+	patience Patience
+	latency  time.Duration
+
+	mu      sync.Mutex
+	started time.Time
+	heard   time.Time // last message; zero before Hello
+	opening time.Time // when the pipeline was asked for; zero when it is open or none was
+	number  uint32    // of the pipeline
+	fed     uint64    // frames sent to it
+	status  Status    // last of it
+
+	stuck    time.Time // when the first frame since the last progress was sent
+	stuckFed uint64    // frames since then
+}
+
+func (p *progress) hearing(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heard = now
+}
+
+// open begins a new pipeline and returns its number.
+func (p *progress) open(now time.Time) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.number++
+	p.opening = now
+	p.fed, p.stuckFed = 0, 0
+	p.status = Status{}
+	return p.number
+}
+
+func (p *progress) opened(number uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if number == p.number {
+		p.opening = time.Time{}
+		p.stuckFed = 0
+	}
+}
+
+func (p *progress) sent(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fed++
+	if p.stuckFed == 0 {
+		p.stuck = now
+	}
+	p.stuckFed++
+}
+
+// advance takes in a Status and gives the one before it; ok is false when it is
+// of an earlier pipeline.
+func (p *progress) advance(s Status) (before Status, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.Number != p.number || s.Number == 0 {
+		return Status{}, false
+	}
+	before, p.status = p.status, s
+	if s.Decoded > before.Decoded {
+		p.stuckFed = 0
+	}
+	return before, true
+}
+
+// inFlight is how many frames were sent and have not reached the decoder, as far as is known.
+func (p *progress) inFlight() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fed - min(p.fed, p.status.Fed) + p.status.Queued
+}
+
+// check returns the failure of a child that does not work.
+func (p *progress) check(now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.heard.IsZero():
+		if now.Sub(p.started) > p.patience.Hello {
+			return failed(CodeHang, "the renderer process did not say hello within %v", p.patience.Hello)
+		}
+	case now.Sub(p.heard) > p.patience.Status:
+		return failed(CodeHang, "the renderer process has not answered for %v", p.patience.Status)
+	case !p.opening.IsZero():
+		if now.Sub(p.opening) > p.patience.Open {
+			return failed(CodeHang, "the pipeline did not start within %v", p.patience.Open)
+		}
+	case p.stuckFed >= max(1, p.patience.Frames):
+		limit := p.patience.First
+		if p.status.Decoded > 0 {
+			limit = p.patience.Next + p.latency
+		}
+		if now.Sub(p.stuck) > limit {
+			return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package decode
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// The protocol between agent and renderer. Both ends are the same executable, so
+// there is no version. Each message is a header of 16 bytes, little endian, and a payload:
+//
+//	0      1      2          4               8                              16
+//	┌──────┬──────┬──────────┬───────────────┬──────────────────────────────┐
+//	│ kind │flags │    0     │ payload bytes │ time (ns) or request number  │
+//	└──────┴──────┴──────────┴───────────────┴──────────────────────────────┘
+const headerSize = 16
+
+// Kind tells messages apart.
+type Kind uint8
+
+// The messages. Payloads are JSON but for Frame and Picture.
+const (
+	KindOpen     Kind = 1 // agent: Open; builds a pipeline, in place of an earlier one
+	KindFrame    Kind = 2 // agent: one access unit, with flags and its time on the producer's line
+	KindDrain    Kind = 3 // agent: show what is left, then take the pipeline down
+	KindSnapshot Kind = 4 // agent: numbered request for the picture that is on the screen
+
+	KindHello   Kind = 16 // renderer: Hello, once, first
+	KindOpened  Kind = 17 // renderer: Opened
+	KindStatus  Kind = 18 // renderer: Status, every StatusInterval: also the heartbeat
+	KindFailure Kind = 19 // renderer: Failure
+	KindPicture Kind = 20 // renderer: answer to Snapshot: the picture, or with FlagFailed why there is none
+	KindDrained Kind = 21 // renderer: Status, the last of a pipeline
+)
+
+// Flags of a message.
+const (
+	FlagKey     = 1 << 0 // Frame: a decoder can begin here
+	FlagDiscont = 1 << 1 // Frame: frames before it are missing
+	FlagReplay  = 1 << 2 // Frame: decode, do not show
+	FlagFailed  = 1 << 3 // Picture: the payload is a message
+)
+
+// StatusInterval is the time between two Status messages.
+const StatusInterval = 200 * time.Millisecond
+
+// maxPayload bounds what a reader takes memory for, by kind.
+func maxPayload(k Kind) int {
+	switch k {
+	case KindFrame:
+		return 32 << 20
+	case KindPicture:
+		return 64 << 20
+	case KindDrain, KindSnapshot:
+		return 0
+	case KindOpen, KindHello, KindOpened, KindStatus, KindFailure, KindDrained:
+		return 1 << 20
+	}
+	return -1
+}
+
+// Hello is what the renderer says of itself.
+type Hello struct {
+	GStreamer string   // version
+	Elements  []string // video decoders and sinks that exist
+}
+
+// Open asks for a pipeline.
+type Open struct {
+	Number  uint32 // of the pipeline; comes back in what the renderer says of it
+	Plan    Plan
+	Latency time.Duration // budget of the timeline
+}
+
+// Opened says that a pipeline was built and started.
+type Opened struct {
+	Number uint32
+}
+
+// Status says how far a pipeline is. Number is 0 when there is none.
+type Status struct {
+	Number   uint32
+	Fed      uint64 // frames taken from the socket
+	Queued   uint64 // of these, waiting before the decoder
+	Decoded  uint64 // pictures that left the decoder
+	Shown    uint64 // pictures that were on the screen
+	Late     uint64 // pictures the sink dropped because their time was over; replayed ones are among them
+	Anchored uint64 // how often the time line was anchored
+
+	// Of the newest picture on the screen; zero before the first.
+	FrameTime time.Duration // on the producer's line
+	Wall      time.Time     // when it was there
+}
+
+// Failure is an error of a pipeline, which is taken down by it.
+type Failure struct {
+	Number  uint32
+	Code    string // CodeError, CodeHang or CodeDisplayLost
+	Element string // GStreamer element, such as avdec_h264
+	Domain  string // of the GError, such as gst-stream-error-quark
+	GstCode int
+	Message string
+	Debug   string
+}
+
+// Message is one message as read.
+type Message struct {
+	Kind    Kind
+	Flags   uint8
+	Time    int64
+	Payload []byte // valid until the next call of Next
+}
+
+// Decode reads a JSON payload into v.
+func (m Message) Decode(v any) error {
+	if err := json.Unmarshal(m.Payload, v); err != nil {
+		return fmt.Errorf("message of kind %d: %w", m.Kind, err)
+	}
+	return nil
+}
+
+// Reader reads messages. It belongs to one goroutine.
+type Reader struct {
+	r       *bufio.Reader
+	payload []byte
+}
+
+// NewReader reads from r.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{r: bufio.NewReaderSize(r, 64<<10)}
+}
+
+// Next reads one message. The error is io.EOF at the end between two messages.
+func (r *Reader) Next() (Message, error) {
+	head, err := r.r.Peek(headerSize)
+	if err != nil {
+		if err == io.EOF && len(head) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return Message{}, err
+	}
+	m := Message{Kind: Kind(head[0]), Flags: head[1], Time: int64(binary.LittleEndian.Uint64(head[8:]))}
+	size := int64(binary.LittleEndian.Uint32(head[4:]))
+	if size > int64(maxPayload(m.Kind)) {
+		return Message{}, fmt.Errorf("message of kind %d with %d bytes is not allowed", m.Kind, size)
+	}
+	if _, err := r.r.Discard(headerSize); err != nil {
+		return Message{}, err
+	}
+	if int64(cap(r.payload)) < size {
+		r.payload = make([]byte, size, size+size/4)
+	}
+	m.Payload = r.payload[:size]
+	if _, err := io.ReadFull(r.r, m.Payload); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return Message{}, err
+	}
+	return m, nil
+}
+
+// Writer writes messages, from any goroutine, each whole.
+type Writer struct {
+	mu   sync.Mutex
+	w    io.Writer
+	head [headerSize]byte
+	vec  [2][]byte
+}
+
+// NewWriter writes to w.
+func NewWriter(w io.Writer) *Writer {
+	return &Writer{w: w}
+}
+
+// Frame sends an access unit.
+func (w *Writer) Frame(u Unit) error {
+	var flags uint8
+	if u.Key {
+		flags |= FlagKey
+	}
+	if u.Discont {
+		flags |= FlagDiscont
+	}
+	if u.Replay {
+		flags |= FlagReplay
+	}
+	return w.Raw(KindFrame, flags, int64(u.Time), u.Data)
+}
+
+// JSON sends v.
+func (w *Writer) JSON(k Kind, v any) error {
+	payload, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return w.Raw(k, 0, 0, payload)
+}
+
+// Raw sends a message as it is, header and payload in one system call when w is
+// a socket.
+func (w *Writer) Raw(k Kind, flags uint8, time int64, payload []byte) error {
+	if len(payload) > maxPayload(k) {
+		return fmt.Errorf("message of kind %d with %d bytes is not allowed", k, len(payload))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.head = [headerSize]byte{byte(k), flags}
+	binary.LittleEndian.PutUint32(w.head[4:], uint32(len(payload)))
+	binary.LittleEndian.PutUint64(w.head[8:], uint64(time))
+	w.vec = [2][]byte{w.head[:], payload}
+	buffers := net.Buffers(w.vec[:])
+	if len(payload) == 0 {
+		buffers = buffers[:1]
+	}
+	_, err := buffers.WriteTo(w.w)
+	w.vec[1] = nil
+	return err
+}
