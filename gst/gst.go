@@ -1,0 +1,48 @@
+// Package gst is the renderer: the child process that decodes and shows, and the
+// only place with cgo.
+//
+// In come messages of package decode over a socket: a plan, then encoded frames.
+// Out go what was shown, failures and snapshots. The child does as it is told: which
+// decoder and which display was decided by the agent, and what to do about a failure will be.
+//
+// Threads. [Serve] runs on its caller's goroutine, which reads the socket and
+// pushes frames; one more goroutine sends the status at intervals. For each pipeline one
+// goroutine waits for the bus, in C. Each change of state runs on a goroutine of its own that is given up when it does
+// not come back, because drivers hang there; Serve then returns an error and the process is to end.
+// GStreamer's streaming threads never enter Go: what they have to say they count
+// in C, without locks.
+package gst
+
+// #cgo pkg-config: gstreamer-1.0 gstreamer-base-1.0 gstreamer-app-1.0 gstreamer-video-1.0
+// #include "player.h"
+import "C"
+
+import (
+	"sync"
+	"unsafe"
+
+	"github.com/go-gst/go-gst/gst"
+)
+
+var initOnce = sync.OnceFunc(func() { gst.Init(nil) })
+
+// Version is the version of the GStreamer that is loaded, such as "1.22.0".
+func Version() string {
+	initOnce()
+	var major, minor, micro, nano C.guint
+	C.gst_version(&major, &minor, &micro, &nano)
+	return itoa(major) + "." + itoa(minor) + "." + itoa(micro)
+}
+
+// Elements lists the names of the video decoders and sinks that are installed.
+// That an element exists proves nothing about the hardware behind it.
+func Elements() []string {
+	initOnce()
+	list := C.video_elements()
+	defer C.g_strfreev(list)
+	var names []string
+	for p := list; *p != nil; p = (**C.char)(unsafe.Add(unsafe.Pointer(p), unsafe.Sizeof(*p))) {
+		names = append(names, C.GoString(*p))
+	}
+	return names
+}

@@ -1,0 +1,253 @@
+package gst
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image/png"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// patience bounds every wait of a test; nothing is expected to take nearly that long.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// frame is a frame of a clip, with its data copied.
+type frame struct {
+	track *mkv.Track
+	data  []byte
+	at    time.Duration
+	key   bool
+}
+
+// clip makes a moving test picture with ffmpeg and reads its frames.
+func clip(t *testing.T, size string, frames string, encoder ...string) []frame {
+	t.Helper()
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		t.Skip("ffmpeg is not installed: no clip can be made")
+	}
+	file := filepath.Join(t.TempDir(), "clip.mkv")
+	args := []string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=30:size=" + size, "-frames:v", frames, "-pix_fmt", "yuv420p", "-g", "30"}
+	out, err := exec.Command("ffmpeg", append(append(args, encoder...), file)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ffmpeg: %v: %s", err, out)
+	}
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []frame
+	r := mkv.NewReader(bytes.NewReader(body))
+	for {
+		event, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := event.(*mkv.Frame); ok {
+			list = append(list, frame{f.Track, bytes.Clone(f.Data), f.Time, f.Key})
+		}
+	}
+}
+
+// agent is the other end of a renderer that runs in this process.
+type agent struct {
+	t    *testing.T
+	conn net.Conn
+	out  *decode.Writer
+	in   *decode.Reader
+	end  chan error
+
+	hello  decode.Hello
+	status decode.Status
+}
+
+// serve runs Serve over a socket pair and waits for its hello.
+func serve(t *testing.T) *agent {
+	t.Helper()
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ours, err := net.Dial("unix", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ours.SetDeadline(time.Now().Add(patience))
+	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours), end: make(chan error, 1)}
+	go func() { a.end <- Serve(context.Background(), theirs) }()
+	t.Cleanup(func() { _ = ours.Close() })
+	m := a.until(decode.KindHello)
+	if err := m.Decode(&a.hello); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// until reads messages up to one of the kind; a failure that is not asked for fails the test.
+func (a *agent) until(kind decode.Kind) decode.Message {
+	a.t.Helper()
+	for {
+		m, err := a.in.Next()
+		if err != nil {
+			a.t.Fatalf("waiting for a message of kind %d: %v", kind, err)
+		}
+		if m.Kind == decode.KindStatus || m.Kind == decode.KindDrained {
+			if err := m.Decode(&a.status); err != nil {
+				a.t.Fatal(err)
+			}
+		}
+		if m.Kind == kind {
+			return m
+		}
+		if m.Kind == decode.KindFailure {
+			a.t.Fatalf("failure: %s", m.Payload)
+		}
+	}
+}
+
+// shown reads until a picture was shown.
+func (a *agent) shown() {
+	a.t.Helper()
+	for a.status.Shown == 0 {
+		a.until(decode.KindStatus)
+	}
+}
+
+// open opens the element's plan for a format.
+func (a *agent) open(element string, f decode.Format, d decode.Display, unpaced bool) {
+	a.t.Helper()
+	plans := decode.Choose(f, d, a.hello.Elements, nil, nil)
+	i := slices.IndexFunc(plans, func(p decode.Plan) bool { return p.Element == element })
+	if i < 0 {
+		a.t.Skipf("GStreamer has no %s here", element)
+	}
+	plans[i].Unpaced = unpaced
+	if err := a.out.JSON(decode.KindOpen, decode.Open{Number: 1, Plan: plans[i], Latency: decode.DefaultLatency}); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *agent) send(frames []frame) {
+	a.t.Helper()
+	for _, f := range frames {
+		if err := a.out.Frame(decode.Unit{Data: f.data, Time: f.at, Key: f.key}); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+}
+
+// close ends the connection and waits for Serve.
+func (a *agent) close() {
+	a.t.Helper()
+	_ = a.conn.Close()
+	select {
+	case err := <-a.end:
+		if err != nil {
+			a.t.Errorf("Serve: %v", err)
+		}
+	case <-time.After(patience):
+		a.t.Fatal("Serve does not return")
+	}
+}
+
+func formatOf(t *testing.T, frames []frame) decode.Format {
+	t.Helper()
+	f, err := decode.FormatOf(frames[0].track, frames[0].data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+var (
+	x264 = []string{"-c:v", "libx264", "-preset", "ultrafast", "-bf", "2"}
+	x265 = []string{"-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=2"}
+)
+
+func TestEveryFrameBecomesAPicture(t *testing.T) {
+	for _, c := range []struct {
+		element string
+		encoder []string
+	}{
+		{"avdec_h264", x264}, {"openh264dec", []string{"-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline"}},
+		{"avdec_h265", x265}, {"libde265dec", x265},
+	} {
+		t.Run(c.element, func(t *testing.T) {
+			frames := clip(t, "320x180", "90", c.encoder...)
+			a := serve(t)
+			defer a.close()
+			a.open(c.element, formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+			a.send(frames)
+			if err := a.out.Raw(decode.KindDrain, 0, 0, nil); err != nil {
+				t.Fatal(err)
+			}
+			a.until(decode.KindDrained)
+			if s := a.status; s.Fed != 90 || s.Decoded != 90 || s.Shown != 90 {
+				t.Errorf("of 90 frames %d were fed, %d decoded, %d shown", s.Fed, s.Decoded, s.Shown)
+			}
+		})
+	}
+}
+
+func TestSnapshotIsThePicture(t *testing.T) {
+	frames := clip(t, "320x180", "30", x264...)
+	a := serve(t)
+	defer a.close()
+	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+	a.send(frames)
+	a.shown()
+	if err := a.out.Raw(decode.KindSnapshot, 0, 7, nil); err != nil {
+		t.Fatal(err)
+	}
+	m := a.until(decode.KindPicture)
+	if m.Time != 7 || m.Flags&decode.FlagFailed != 0 {
+		t.Fatalf("snapshot %d, flags %x: %s", m.Time, m.Flags, m.Payload)
+	}
+	config, err := png.DecodeConfig(bytes.NewReader(m.Payload))
+	if err != nil || config.Width != 320 || config.Height != 180 {
+		t.Errorf("%dx%d, %v", config.Width, config.Height, err)
+	}
+}
+
+func TestGarbageIsAnError(t *testing.T) {
+	frames := clip(t, "320x180", "60", x264...)
+	a := serve(t)
+	defer a.close()
+	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+	for i := range frames {
+		for j := 8; j < len(frames[i].data); j++ {
+			frames[i].data[j] = byte(j * 7)
+		}
+	}
+	a.send(frames)
+	var f decode.Failure
+	if err := a.until(decode.KindFailure).Decode(&f); err != nil {
+		t.Fatal(err)
+	}
+	if f.Code != decode.CodeError || f.Element == "" || f.Domain != "gst-stream-error-quark" || f.Message == "" {
+		t.Errorf("%+v", f)
+	}
+}
