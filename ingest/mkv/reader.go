@@ -223,7 +223,7 @@ func (r *Reader) inSegment(h header) (Event, error) {
 	case idTags:
 		return r.readTags(h)
 	case idEBML:
-		return r.finish(r.unfinished(h.offset)), nil
+		return r.nextDocument(h.offset), nil
 	case idSegment:
 		return nil, malformed(h.id, h.offset, "inside of another Segment")
 	}
@@ -347,24 +347,29 @@ func (r *Reader) endOfBody() (Event, error) {
 	case r.segmentEnd != unknown:
 		return nil, r.truncated(idSegment, r.buf.pos(), "it should reach to byte "+itoa(r.segmentEnd))
 	}
-	if err := r.unfinished(r.buf.pos()); err != nil {
-		return nil, err
+	if r.unfinished() {
+		return nil, r.truncated(idSegment, r.buf.pos(), "its closing tags are missing")
 	}
 	r.fatal = io.EOF
 	return r.finish(nil), nil
 }
 
-// unfinished is the fault of a fragment of the service that has frames but not
-// the tags that the service sends last. It was cut exactly between two elements.
-func (r *Reader) unfinished(at int64) error {
-	f := &r.fragment
-	if f.Number == "" || f.Frames == 0 || f.Complete() || f.Failed() {
-		return nil
+// nextDocument ends the open document where another one begins.
+func (r *Reader) nextDocument(offset int64) Event {
+	if r.unfinished() {
+		return r.finish(malformed(idSegment, offset, "the next document begins, but its closing tags are missing"))
 	}
-	return r.truncated(idSegment, at, "its closing tags are missing")
+	return r.finish(nil)
 }
 
-// truncated says that the body, or a document in it, ended in the middle of i.
+// unfinished says that a fragment of the service has frames but not the tags that the
+// service sends last: it was cut exactly between two elements.
+func (r *Reader) unfinished() bool {
+	f := &r.fragment
+	return f.Number != "" && f.Frames > 0 && !f.Complete() && !f.Failed()
+}
+
+// truncated says that the body ended in the middle of i.
 func (r *Reader) truncated(i id, offset int64, detail string) error {
 	return &Error{Kind: Truncated, Element: i.String(), Offset: offset, Detail: detail, Err: r.buf.cause()}
 }

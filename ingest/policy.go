@@ -1,0 +1,100 @@
+package ingest
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// remedy is what is done about the end of a session.
+type remedy struct {
+	routine bool  // nothing is wrong: go on at once and say nothing
+	state   State // until frames come again
+
+	// The pause before the next attempt begins at base and doubles up to limit, with jitter.
+	base, limit time.Duration
+
+	endpoint    bool // ask for the data endpoint anew
+	credentials bool // fetch credentials anew, and try at once the first time
+	selector    bool // the place to start at may be the fault: use the next best one
+	does        string
+}
+
+var (
+	retry     = remedy{state: Backoff, base: 500 * time.Millisecond, limit: 30 * time.Second, does: "trying again"}
+	throttled = remedy{state: Backoff, base: time.Second, limit: time.Minute, does: "calling less often"}
+	slowly    = remedy{state: Backoff, base: 2 * time.Second, limit: 5 * time.Minute, does: "trying again, ever more slowly"}
+)
+
+// remedyFor is the error table: what each end of a session calls for.
+func remedyFor(code string) remedy {
+	switch code {
+	case CodeEnd, CodeSkipped:
+		return remedy{routine: true}
+	case CodeIdle:
+		return remedy{state: Stalled, base: time.Second, limit: 5 * time.Second, does: "waiting for the producer"}
+	case CodeCut, CodeStall:
+		r := retry
+		r.base, r.does = 250*time.Millisecond, "going on behind the last whole fragment"
+		return r
+	case CodeUnreachable:
+		r := retry
+		r.endpoint = true
+		return r
+	case CodeConfig:
+		return remedy{state: Failed, base: time.Minute, limit: 5 * time.Minute, does: "this needs a change of the configuration"}
+	case CodeCredentials:
+		r := slowly
+		r.credentials = true
+		return r
+	}
+	if name, ok := strings.CutPrefix(code, prefixHTTP); ok {
+		return remedyForException(name)
+	}
+	if number, ok := strings.CutPrefix(code, prefixMedia); ok {
+		return remedyForMedia(number)
+	}
+	return retry
+}
+
+func remedyForException(name string) remedy {
+	switch name {
+	case "ClientLimitExceededException", "ThrottlingException", "TooManyRequestsException":
+		return throttled
+	case "ConnectionLimitExceededException":
+		r := throttled
+		r.base, r.does = 5*time.Second, "waiting for other connections to this stream to end"
+		return r
+	case "InvalidEndpointException":
+		r := retry
+		r.endpoint, r.does = true, "asking for the endpoint anew"
+		return r
+	case "ResourceNotFoundException":
+		r := slowly
+		r.endpoint, r.state = true, Failed
+		return r
+	case "InvalidArgumentException":
+		return remedy{state: Failed, base: time.Second, limit: 5 * time.Minute, selector: true, does: "trying the next best place to start at"}
+	case "NotAuthorizedException", "AccessDeniedException", "AccessDenied", "ExpiredTokenException", "ExpiredToken",
+		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",
+		"IncompleteSignature", "MissingAuthenticationToken", "RequestExpired", "InvalidAccessKeyId":
+		r := slowly
+		r.credentials, r.endpoint, r.does = true, true, "fetching credentials anew"
+		return r
+	}
+	if status, err := strconv.Atoi(name); err == nil && (status == 401 || status == 403) {
+		return remedyForException("NotAuthorizedException")
+	}
+	return retry
+}
+
+// remedyForMedia is for errors in the body (getmedia: AWS_KINESISVIDEO_ERROR_ID).
+func remedyForMedia(number string) remedy {
+	switch {
+	case number == "4000":
+		return remedy{state: Backoff, base: time.Second, limit: time.Minute, selector: true, does: "trying the next best place to start at"}
+	case strings.HasPrefix(number, "45"): // the key: nothing on this side can mend it
+		return slowly
+	}
+	return retry
+}

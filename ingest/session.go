@@ -1,0 +1,321 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// Times of a session.
+const (
+	// stallTimeout ends a body that brings no bytes. The service itself ends it after
+	// 3 s without fragments, so what takes longer is the network.
+	stallTimeout = 10 * time.Second
+	// callInterval keeps the calls for one stream under the service's five a second.
+	callInterval = 250 * time.Millisecond
+	// saveInterval is how often the place to resume at is stored.
+	saveInterval = time.Second
+)
+
+// Session pulls one stream.
+type Session struct {
+	stream    Stream
+	service   *Service
+	positions Positions
+	sink      Sink
+
+	state   State
+	faulted bool // a fault was reported, and no frame has come since
+	place   place
+	lag     lagWatch
+	skipped *skip // the jump that no frame has come after yet
+
+	called   time.Time // the last GetMedia call
+	saved    time.Time // the last time the position was stored
+	unsaved  bool      // the position is newer
+	progress bool      // frames came since the last failure
+	attempt  int       // failures in a row
+	pause    *backoff.ExponentialBackOff
+	pauseFor string // the code that pause counts for
+}
+
+// NewSession makes the session of a stream. positions may be nil: then every start is
+// a first start.
+func NewSession(stream Stream, service *Service, positions Positions, sink Sink) *Session {
+	return &Session{
+		stream: stream, service: service, positions: positions, sink: sink,
+		place: place{start: stream.Start, missing: true},
+		lag:   lagWatch{most: stream.MaxLag, stay: stream.Stay},
+	}
+}
+
+// Run pulls the stream until ctx ends, and returns when everything of it is closed. What ends
+// a single attempt, it reports, and tries again.
+func (s *Session) Run(ctx context.Context) {
+	s.restore()
+	s.report(Report{State: Starting})
+	for ctx.Err() == nil {
+		err := s.once(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		sleep(ctx, s.judge(asError(err)))
+	}
+	s.save(0)
+	s.report(Report{State: Stopped})
+}
+
+// restore finds where to begin when that is behind what was seen last.
+func (s *Session) restore() {
+	if s.place.start.Kind != Resume {
+		return
+	}
+	s.place.start = Selector{Kind: Now}
+	if s.positions == nil {
+		return
+	}
+	p, err := s.positions.Load(s.stream.Name)
+	if err != nil {
+		s.report(Report{
+			State: Starting, Code: CodePosition, Message: "the place to resume at cannot be read; starting at the newest fragment",
+			Detail: map[string]any{"cause": err.Error()},
+		})
+	}
+	s.place.last = p
+}
+
+// once is one straight attempt: call, and read the body to its end. Its error is never nil.
+func (s *Session) once(ctx context.Context) error {
+	sleep(ctx, time.Until(s.called.Add(callInterval)))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.called = time.Now()
+	body, requestID, err := s.service.getMedia(ctx, s.stream, s.place.selector())
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	err = s.read(watch(body, stallTimeout, cancel))
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	e := asError(err)
+	e.RequestID = requestID
+	return e
+}
+
+// read hands on what the body holds, until it ends.
+func (s *Session) read(body io.Reader) error {
+	defer s.place.interrupted()
+	r := mkv.NewReader(body)
+	for fragments, frames := 0, 0; ; {
+		ev, err := r.Next()
+		if err != nil {
+			return ended(err, fragments, frames)
+		}
+		switch ev := ev.(type) {
+		case *mkv.Start:
+			s.place.begin()
+		case *mkv.Tags:
+			if s.place.note(ev.Fragment) {
+				fragments++
+				if err := s.fragment(ev.Fragment); err != nil {
+					return err
+				}
+			}
+		case *mkv.Frame:
+			frames++
+			if s.place.fresh() {
+				s.frame(ev)
+			}
+		case *mkv.End:
+			if err := s.end(ev); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// ended says what the end of a body means.
+func ended(err error, fragments, frames int) error {
+	switch {
+	case err == io.EOF && frames == 0:
+		return &Error{Code: CodeIdle, Message: "the stream has no new fragments"}
+	case err == io.EOF:
+		return &Error{Code: CodeEnd, Message: fmt.Sprintf("the service ended the session after %d fragments", fragments)}
+	}
+	return &Error{Code: CodeCut, Message: "the connection ended in the middle of a fragment", Err: err}
+}
+
+// frame hands a frame on with its place in time.
+func (s *Session) frame(f *mkv.Frame) {
+	d := &s.place.open
+	out := Frame{Frame: f, Fragment: d.number, Produced: d.produced, Discontinuity: s.place.missing}
+	if !d.base.IsZero() {
+		out.Made = d.base.Add(f.Time - f.ClusterTime)
+	}
+	s.place.missing = false
+	s.playing()
+	if s.skipped != nil {
+		s.report(s.skipped.report(&out))
+		s.skipped = nil
+	}
+	s.sink.Frame(&out)
+}
+
+// playing notes that frames come, and says so after they did not.
+func (s *Session) playing() {
+	s.progress = true
+	if s.state == Playing {
+		return
+	}
+	r := Report{State: Playing, Code: CodePlaying, Message: "frames are coming"}
+	if s.faulted {
+		r.Code, r.Message = CodeResumed, "frames are coming again"
+		r.Detail = map[string]any{"attempts": s.attempt}
+	}
+	s.faulted = false
+	s.report(r)
+}
+
+// fragment hands on a fragment that came whole.
+func (s *Session) fragment(f *mkv.Fragment) error {
+	s.unsaved = true
+	s.save(saveInterval)
+	s.sink.Fragment(*f)
+	r, jump := s.lag.note(f, time.Now())
+	if r.Code != "" {
+		s.report(r)
+	}
+	if !jump {
+		return nil
+	}
+	return &Error{Code: CodeSkipped, Message: "too far behind", Fragment: f.Number}
+}
+
+// end looks at how a document ended: an error of the service ends the session, a malformed
+// fragment is left out.
+func (s *Session) end(end *mkv.End) error {
+	f := &end.Fragment
+	if f.Failed() {
+		return mediaError(f)
+	}
+	if end.Err == nil {
+		return nil
+	}
+	if e, ok := end.Err.(*mkv.Error); ok && e.Kind == mkv.Truncated {
+		return nil // the body ends here, as Next says next
+	}
+	s.place.lost()
+	s.report(Report{
+		Code: CodeMalformed, Message: "a fragment could not be read and was left out",
+		Detail: map[string]any{"fragment_number": f.Number, "cause": end.Err.Error()},
+	})
+	return nil
+}
+
+// mediaError is an error that the service sent in the body. Either tag may be missing.
+func mediaError(f *mkv.Fragment) error {
+	e := &Error{ErrorID: f.ErrorID, ErrorCode: f.ErrorCode, Fragment: f.Number, Message: f.ErrorCode}
+	e.Code = prefixMedia + fmt.Sprint(f.ErrorID)
+	return e
+}
+
+// judge reports the end of an attempt, does what it calls for, and gives the pause
+// before the next one.
+func (s *Session) judge(e *Error) time.Duration {
+	if s.progress {
+		s.attempt, s.pauseFor, s.progress = 0, "", false
+	}
+	if e.Code == CodeSkipped {
+		s.skipped = &skip{from: s.place.last.Fragment, made: s.lag.made}
+		s.place.jump()
+	}
+	remedy := remedyFor(e.Code)
+	if remedy.routine {
+		return 0
+	}
+	s.attempt++
+	if remedy.endpoint {
+		s.service.forgetEndpoint(s.stream)
+	}
+	if remedy.credentials {
+		s.service.forgetCredentials()
+	}
+	if remedy.selector && s.place.refused() {
+		remedy = retry
+		remedy.does = "starting at " + s.place.selector().String()
+		s.reportGap(e)
+	}
+	pause := s.nextPause(e.Code, remedy)
+	s.reportEnd(e, remedy, pause)
+	return pause
+}
+
+// nextPause grows with every failure of the same kind.
+func (s *Session) nextPause(code string, r remedy) time.Duration {
+	if r.credentials && s.attempt == 1 {
+		return 0 // new credentials may be all it takes
+	}
+	if s.pauseFor != code {
+		s.pauseFor, s.pause = code, backoff.NewExponentialBackOff()
+		s.pause.InitialInterval, s.pause.MaxInterval, s.pause.Multiplier = r.base, r.limit, 2
+		s.pause.Reset()
+	}
+	return s.pause.NextBackOff()
+}
+
+// reportEnd tells of a fault and what is done about it. That a stream has no new
+// fragments is told once.
+func (s *Session) reportEnd(e *Error, r remedy, pause time.Duration) {
+	report := Report{State: r.state, Code: e.Code, Detail: e.detail()}
+	report.Message = fmt.Sprintf("%s; %s in %v", e.told(), r.does, pause.Round(100*time.Millisecond))
+	if e.Code == CodeIdle {
+		if s.state == Stalled {
+			return
+		}
+	} else {
+		s.faulted = true
+	}
+	s.report(report)
+}
+
+// reportGap tells that the place to go on at is gone for good.
+func (s *Session) reportGap(e *Error) {
+	if s.place.rung != byNow {
+		return
+	}
+	s.report(Report{
+		Code: CodeGap, Message: "the place to resume at is gone; going on at the newest fragment",
+		Detail: map[string]any{"after_fragment": s.place.last.Fragment, "cause": e.Code},
+	})
+}
+
+// report completes a report and passes it on.
+func (s *Session) report(r Report) {
+	if r.State == "" {
+		r.State = s.state
+	}
+	s.state = r.State
+	r.Attempt, r.Fragment = s.attempt, s.place.last.Fragment
+	s.sink.Report(r)
+}
+
+// save stores the place to resume at, if it is newer and the last time is that long ago.
+func (s *Session) save(interval time.Duration) {
+	if s.positions == nil || !s.unsaved || time.Since(s.saved) < interval {
+		return
+	}
+	s.saved, s.unsaved = time.Now(), false
+	if err := s.positions.Save(s.stream.Name, s.place.last); err != nil {
+		s.report(Report{
+			Code: CodePosition, Message: "the place to resume at cannot be stored",
+			Detail: map[string]any{"cause": err.Error()},
+		})
+	}
+}

@@ -1,0 +1,493 @@
+package ingest_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/big"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a service on a network in memory, and an agent's view of it. All of it lives
+// in a synctest bubble, so that hours pass in moments.
+type bench struct {
+	server    *kvstest.Server
+	stream    *kvstest.Stream
+	service   *ingest.Service
+	transport *http.Transport
+}
+
+func newBench(t testing.TB, config kvstest.Config, stream kvstest.StreamConfig) *bench {
+	t.Helper()
+	source, err := kvstest.ReadSource(clip.H265())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := kvstest.NewServer(config)
+	added, err := server.Add("cam", source, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe := kvstest.NewPipe()
+	server.Serve(pipe)
+	transport := &http.Transport{DialContext: pipe.DialContext, ResponseHeaderTimeout: 10 * time.Second}
+	known := kvstest.Credentials()
+	return &bench{
+		server: server, stream: added, transport: transport,
+		service: ingest.NewService(aws.Config{
+			Region:      "us-east-1",
+			Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: known}),
+			HTTPClient:  &http.Client{Transport: transport},
+		}, server.URL()),
+	}
+}
+
+func (b *bench) close() {
+	b.service.Close()
+	b.server.Close()
+}
+
+// run runs a session for a time, as an agent that is started and stopped.
+func (b *bench) run(d time.Duration, stream ingest.Stream, positions ingest.Positions, sink ingest.Sink) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	stream.Name = "cam"
+	if stream.StreamARN == "" && stream.StreamName == "" {
+		stream.StreamName = "cam"
+	}
+	ingest.NewSession(stream, b.service, positions, sink).Run(ctx)
+}
+
+// recorder is a Sink that keeps what it is told.
+type recorder struct {
+	fragments []mkv.Fragment
+	frames    []frame
+	reports   []ingest.Report
+	onFrame   func()
+}
+
+type frame struct {
+	fragment string
+	made     time.Time
+	key      bool
+	gap      bool
+}
+
+func (r *recorder) Frame(f *ingest.Frame) {
+	r.frames = append(r.frames, frame{f.Fragment, f.Made, f.Key, f.Discontinuity})
+	if r.onFrame != nil {
+		r.onFrame()
+	}
+}
+func (r *recorder) Fragment(f mkv.Fragment) { r.fragments = append(r.fragments, f) }
+func (r *recorder) Report(p ingest.Report)  { r.reports = append(r.reports, p) }
+
+// codes are the reports' codes in order, without those that changed nothing but the state.
+func (r *recorder) codes() []string {
+	var out []string
+	for _, p := range r.reports {
+		if p.Code != "" {
+			out = append(out, p.Code)
+		}
+	}
+	return out
+}
+
+func (r *recorder) find(code string) *ingest.Report {
+	for i := range r.reports {
+		if r.reports[i].Code == code {
+			return &r.reports[i]
+		}
+	}
+	return nil
+}
+
+// memory is a store of positions.
+type memory map[string]ingest.Position
+
+func (m memory) Load(stream string) (ingest.Position, error) { return m[stream], nil }
+func (m memory) Save(stream string, p ingest.Position) error { m[stream] = p; return nil }
+
+func TestPlaysAndStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+		defer b.close()
+		var r recorder
+		b.run(10*time.Second, ingest.Stream{}, nil, &r)
+		if got, want := r.codes(), []string{ingest.CodePlaying}; !slices.Equal(got, want) {
+			t.Errorf("reports %q, want %q", got, want)
+		}
+		if n := len(r.fragments); n < 8 {
+			t.Errorf("%d fragments in 10 s of a stream with one each second", n)
+		}
+		states := []ingest.State{}
+		for _, p := range r.reports {
+			states = append(states, p.State)
+		}
+		if want := []ingest.State{ingest.Starting, ingest.Playing, ingest.Stopped}; !slices.Equal(states, want) {
+			t.Errorf("states %q, want %q", states, want)
+		}
+		now := r.frames[0].made
+		for i, f := range r.frames[1:] {
+			if step := f.made.Sub(now); step < 32*time.Millisecond || step > 35*time.Millisecond {
+				t.Fatalf("frame %d was made %v after the one before", i+1, step)
+			}
+			now = f.made
+		}
+	})
+}
+
+// The error table, row by row: what the service does, what is reported of it, and that
+// the picture comes back without a fragment lost or doubled.
+func TestErrorTable(t *testing.T) {
+	type row struct {
+		does   func(*kvstest.Stream)
+		code   string
+		state  ingest.State
+		detail map[string]any // among others
+	}
+	rows := map[string]row{
+		"cut":           {func(s *kvstest.Stream) { s.Cut() }, ingest.CodeCut, ingest.Backoff, nil},
+		"closed":        {func(s *kvstest.Stream) { s.Inject(kvstest.Fault{Kind: kvstest.Drop}) }, ingest.CodeCut, ingest.Backoff, nil},
+		"ended midway":  {func(s *kvstest.Stream) { s.End() }, ingest.CodeCut, ingest.Backoff, nil},
+		"stall":         {func(s *kvstest.Stream) { s.Stall(0) }, ingest.CodeStall, ingest.Backoff, nil},
+		"call limit":    {refuse(kvstest.ClientLimitExceeded), "kvs.http.ClientLimitExceededException", ingest.Backoff, map[string]any{"status": 400}},
+		"connections":   {refuse(kvstest.ConnectionLimitExceeded), "kvs.http.ConnectionLimitExceededException", ingest.Backoff, nil},
+		"endpoint":      {refuse(kvstest.InvalidEndpoint), "kvs.http.InvalidEndpointException", ingest.Backoff, nil},
+		"authorisation": {refuse(kvstest.NotAuthorized), "kvs.http.NotAuthorizedException", ingest.Backoff, map[string]any{"status": 401}},
+		"denied":        {refuse(kvstest.AccessDenied), "kvs.http.AccessDeniedException", ingest.Backoff, map[string]any{"status": 403}},
+		"expired":       {refuse(kvstest.ExpiredToken), "kvs.http.ExpiredTokenException", ingest.Backoff, nil},
+		"not found":     {refuse(kvstest.ResourceNotFound), "kvs.http.ResourceNotFoundException", ingest.Failed, map[string]any{"status": 404}},
+		"internal":      {refuse(kvstest.InternalFailure), "kvs.http.InternalFailure", ingest.Backoff, map[string]any{"status": 500}},
+		"unavailable":   {refuse(kvstest.ServiceUnavailable), "kvs.http.ServiceUnavailableException", ingest.Backoff, nil},
+		"no endpoint":   {func(s *kvstest.Stream) { s.RefuseEndpoint(1, kvstest.AccessDenied); refuse(kvstest.InvalidEndpoint)(s) }, "kvs.http.AccessDeniedException", ingest.Backoff, nil},
+	}
+	for id := range maps.Keys(kvstest.ErrorCodes) {
+		rows[fmt.Sprint("media ", id)] = row{
+			func(s *kvstest.Stream) { s.Fail(id) }, fmt.Sprint("kvs.media.", id), ingest.Backoff,
+			map[string]any{"error_id": id, "error_code": kvstest.ErrorCodes[id]},
+		}
+	}
+	rows["media, not listed"] = row{
+		func(s *kvstest.Stream) {
+			s.Inject(kvstest.Fault{Kind: kvstest.Fail, ID: 3000, Code: "NEW", Bare: true})
+		},
+		"kvs.media.3000", ingest.Backoff,
+		map[string]any{"error_id": 3000, "error_code": "NEW"},
+	}
+	rows["media, without a number"] = row{
+		func(s *kvstest.Stream) { s.Inject(kvstest.Fault{Kind: kvstest.Fail, Code: "ONLY_A_NAME", Bare: true}) },
+		"kvs.media.0", ingest.Backoff,
+		map[string]any{"error_code": "ONLY_A_NAME"},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+				defer b.close()
+				time.AfterFunc(5300*time.Millisecond, func() { row.does(b.stream) })
+				var r recorder
+				b.run(time.Minute, ingest.Stream{}, nil, &r)
+				p := r.find(row.code)
+				if p == nil {
+					t.Fatalf("reports %q, none of them %s", r.codes(), row.code)
+				}
+				if p.State != row.state {
+					t.Errorf("state %s, want %s", p.State, row.state)
+				}
+				for k, v := range row.detail {
+					if p.Detail[k] != v {
+						t.Errorf("detail %v, want %v = %v", p.Detail, k, v)
+					}
+				}
+				if strings.HasPrefix(row.code, "kvs.") && p.Detail["request_id"] == nil {
+					t.Error("no request id")
+				}
+				if r.find(ingest.CodeResumed) == nil {
+					t.Errorf("reports %q: it never said that it goes on", r.codes())
+				}
+				checkWhole(t, &r)
+			})
+		})
+	}
+}
+
+// refuse resets the open session and refuses the next call.
+func refuse(e *kvstest.Exception) func(*kvstest.Stream) {
+	return func(s *kvstest.Stream) {
+		s.RefuseMedia(1, e)
+		s.Cut()
+	}
+}
+
+// checkWhole holds that every fragment from the first to the last came once, and every
+// frame of it once and in order.
+func checkWhole(t interface{ Errorf(string, ...any) }, r *recorder) {
+	for i, f := range r.fragments[1:] {
+		if before := r.fragments[i]; number(f) != number(before)+1 {
+			t.Errorf("fragment %d follows %d", number(f), number(before))
+		}
+	}
+	checkFrames(t, r)
+}
+
+func checkFrames(t interface{ Errorf(string, ...any) }, r *recorder) {
+	for i, f := range r.frames[1:] {
+		before := r.frames[i]
+		if step := f.made.Sub(before.made); step < 30*time.Millisecond || step > 40*time.Millisecond {
+			t.Errorf("a frame of %s, made at %v, follows one made at %v", f.fragment, f.made, before.made)
+			return
+		}
+	}
+}
+
+// number counts fragments as the simulator does: one step is 2 to the power of 92.
+func number(f mkv.Fragment) int64 {
+	v, ok := new(big.Int).SetString(f.Number, 10)
+	if !ok {
+		panic("not a number: " + f.Number)
+	}
+	return v.Rsh(v, 92).And(v, big.NewInt(1<<40-1)).Int64()
+}
+
+// A planned end of a session is no news, and no fragment is lost by it.
+func TestSessionLimitIsNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Session: 10 * time.Second}}, kvstest.StreamConfig{})
+		defer b.close()
+		var r recorder
+		b.run(time.Minute, ingest.Stream{}, nil, &r)
+		if got := r.codes(); !slices.Equal(got, []string{ingest.CodePlaying}) {
+			t.Errorf("reports %q", got)
+		}
+		if n := len(r.fragments); n < 55 {
+			t.Errorf("%d fragments in a minute", n)
+		}
+		checkWhole(t, &r)
+	})
+}
+
+// A stream without a producer is said once, and its return too.
+func TestIdleStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+		defer b.close()
+		time.AfterFunc(5*time.Second, b.stream.Stop)
+		time.AfterFunc(65*time.Second, b.stream.Produce)
+		var r recorder
+		b.run(80*time.Second, ingest.Stream{}, nil, &r)
+		if got, want := r.codes(), []string{ingest.CodePlaying, ingest.CodeIdle, ingest.CodePlaying}; !slices.Equal(got, want) {
+			t.Errorf("reports %q, want %q", got, want)
+		}
+		if r.find(ingest.CodeIdle).State != ingest.Stalled {
+			t.Error("an idle stream is not shown as stalled")
+		}
+		for i, f := range r.fragments[1:] {
+			if number(f) != number(r.fragments[i])+1 {
+				t.Errorf("fragment %d follows %d", number(f), number(r.fragments[i]))
+			}
+		}
+	})
+}
+
+// Over a restart, resume goes on behind the last whole fragment, also when the service no
+// longer knows the token.
+func TestResume(t *testing.T) {
+	for name, forget := range map[string]func(*ingest.Position){
+		"by token":           func(*ingest.Position) {},
+		"by fragment number": func(p *ingest.Position) { p.Token = "gone" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+				defer b.close()
+				positions := memory{}
+				resume := ingest.Stream{Start: ingest.Selector{Kind: ingest.Resume}}
+				var first, second recorder
+				b.run(5500*time.Millisecond, resume, positions, &first)
+				time.Sleep(20 * time.Second)
+				p := positions["cam"]
+				forget(&p)
+				positions["cam"] = p
+				b.run(10*time.Second, resume, positions, &second)
+				last, next := first.fragments[len(first.fragments)-1], second.fragments[0]
+				if number(next) != number(last)+1 {
+					t.Errorf("stopped after fragment %d, resumed at %d", number(last), number(next))
+				}
+				checkWhole(t, &second)
+			})
+		})
+	}
+}
+
+// When nothing that is known of the place is accepted, it goes on at the newest
+// fragment and says that there is a gap.
+func TestResumeWhereNothingIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+		defer b.close()
+		var r recorder
+		b.run(20*time.Second, ingest.Stream{Start: ingest.Selector{Kind: ingest.Resume}},
+			memory{"cam": {Token: "gone", Fragment: "gone"}}, &r)
+		if r.find(ingest.CodeGap) == nil {
+			t.Errorf("reports %q, none of them %s", r.codes(), ingest.CodeGap)
+		}
+		if len(r.fragments) < 5 {
+			t.Errorf("%d fragments", len(r.fragments))
+		}
+	})
+}
+
+// A selector that the user chose and the service refuses is not replaced by another.
+func TestRefusedStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+		defer b.close()
+		var r recorder
+		b.stream.RefuseMedia(100, &kvstest.Exception{Status: 400, Type: "InvalidArgumentException", Message: "no such fragment"})
+		b.run(time.Minute, ingest.Stream{Start: ingest.Selector{Kind: ingest.AfterFragment, Value: "5"}}, nil, &r)
+		p := r.find("kvs.http.InvalidArgumentException")
+		if p == nil || p.State != ingest.Failed || len(r.frames) > 0 {
+			t.Errorf("reports %q, %d frames", r.codes(), len(r.frames))
+		}
+	})
+}
+
+// Too far behind: it jumps, and says over what; or stays, and says so.
+func TestMaxLag(t *testing.T) {
+	for _, stay := range []bool{false, true} {
+		t.Run(fmt.Sprint("stay ", stay), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Bandwidth: 150e3}}, kvstest.StreamConfig{History: 10 * time.Minute})
+				defer b.close()
+				var r recorder
+				b.run(30*time.Second, ingest.Stream{
+					Start: ingest.Selector{Kind: ingest.Earliest}, MaxLag: 20 * time.Second, Stay: stay,
+				}, nil, &r)
+				if r.find(ingest.CodeLagHigh) == nil {
+					t.Fatalf("reports %q, none of them %s", r.codes(), ingest.CodeLagHigh)
+				}
+				p := r.find(ingest.CodeSkipped)
+				if (p == nil) != stay {
+					t.Fatalf("reports %q", r.codes())
+				}
+				if stay {
+					return
+				}
+				if ms, _ := p.Detail["skipped_ms"].(int64); ms < 500_000 {
+					t.Errorf("detail %v", p.Detail)
+				}
+				if r.find(ingest.CodeLagNormal) == nil {
+					t.Errorf("reports %q, none of them %s", r.codes(), ingest.CodeLagNormal)
+				}
+			})
+		})
+	}
+}
+
+// Any schedule of cuts, resets, stalls, session limits, errors and restarts of the agent
+// gives every fragment once, in order.
+func TestAnyScheduleGivesEveryFragmentOnce(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		type act struct {
+			after time.Duration
+			do    int
+			at    int64
+		}
+		acts := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) act {
+			return act{
+				after: time.Duration(rapid.IntRange(1, 15_000).Draw(t, "after ms")) * time.Millisecond,
+				do:    rapid.IntRange(0, 8).Draw(t, "do"),
+				at:    rapid.Int64Range(0, 400_000).Draw(t, "at"),
+			}
+		}), 1, 12).Draw(rt, "acts")
+		limit := time.Duration(rapid.IntRange(3, 60).Draw(rt, "session s")) * time.Second
+		layout := kvstest.Layout{
+			UnknownSize: rapid.Bool().Draw(rt, "unknown size"),
+			Time:        kvstest.ClusterTime(rapid.IntRange(0, 2).Draw(rt, "cluster time")),
+		}
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Session: limit}}, kvstest.StreamConfig{Layout: layout})
+			defer b.close()
+			positions := memory{}
+			all := recorder{}
+			for i := 0; i <= len(acts); {
+				// One life of the agent: until an act restarts it.
+				ctx, restart := context.WithCancel(t.Context())
+				go func() {
+					for ; i < len(acts); i++ {
+						time.Sleep(acts[i].after)
+						if acts[i].do == 0 {
+							break
+						}
+						disturb(b.stream, acts[i].do, acts[i].at)
+					}
+					if i++; i > len(acts) {
+						time.Sleep(10 * time.Minute) // let the slowest of remedies come round
+					}
+					restart()
+				}()
+				var life recorder
+				ingest.NewSession(ingest.Stream{Name: "cam", StreamName: "cam", Start: ingest.Selector{Kind: ingest.Resume}},
+					b.service, positions, &life).Run(ctx)
+				if len(life.frames) > 1 {
+					checkFrames(rt, &life)
+				}
+				all.fragments = append(all.fragments, life.fragments...)
+				all.reports = append(all.reports, life.reports...)
+			}
+			if all.find(ingest.CodeGap) != nil {
+				return // it said so
+			}
+			for i, f := range all.fragments[1:] {
+				if number(f) != number(all.fragments[i])+1 {
+					rt.Errorf("fragment %d follows %d; reports %q", number(f), number(all.fragments[i]), all.codes())
+				}
+			}
+			if len(all.fragments) < 500 {
+				rt.Errorf("%d fragments in more than ten minutes", len(all.fragments))
+			}
+		})
+	})
+}
+
+func disturb(s *kvstest.Stream, what int, at int64) {
+	switch what {
+	case 1:
+		s.Cut()
+	case 2:
+		s.End()
+	case 3:
+		s.Next(kvstest.Fault{Kind: kvstest.Cut, At: at}, kvstest.Fault{Kind: kvstest.Drop, At: at / 2})
+		s.Cut()
+	case 4:
+		s.Stall(time.Duration(at) * time.Millisecond / 10)
+	case 5:
+		s.Fail(5000)
+	case 6:
+		s.RefuseMedia(2, kvstest.ServiceUnavailable)
+		s.End()
+	case 7:
+		s.Fail(4501)
+	case 8:
+		s.Next(kvstest.Fault{Kind: kvstest.End, At: at})
+		s.Inject(kvstest.Fault{Kind: kvstest.Drop})
+	}
+}
