@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/google/uuid"
 )
 
 const (
@@ -43,22 +42,6 @@ type Client struct {
 	dropped tally // events dropped and not yet reported
 	outage  tally // attempts that failed and were not yet reported
 	status  Status
-}
-
-// tally sums up what cannot be reported yet.
-type tally struct {
-	count       int64
-	code        string
-	message     string
-	first, last time.Time
-}
-
-func (t *tally) add(first, last time.Time, count int64) {
-	if t.count == 0 {
-		t.first = first
-	}
-	t.count += count
-	t.last = last
 }
 
 // Status is how the connection stands.
@@ -176,10 +159,9 @@ func (c *Client) drain(ctx context.Context, l *link) error {
 		if !ok {
 			return nil
 		}
-		if err := l.publish(ctx, m); err != nil {
+		if err := l.publish(ctx, m, sent); err != nil {
 			return err
 		}
-		sent()
 		c.notePublished()
 	}
 }
@@ -211,11 +193,13 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
 	defer cancel()
 	offline := message{topic: c.topics.Availability(), qos: 1, retained: true, payload: []byte(Offline)}
-	if err := l.publish(ctx, offline); err != nil {
+	if err := l.publish(ctx, offline, func() {}); err != nil {
 		c.log.Warn("could not sign off from the MQTT broker, which will do it for us", "code", "mqtt.unreachable", "err", err)
 		return false
 	}
-	c.pending.forget(c.topics.Availability())
+	c.notePublished()
+	l.settle()
+	c.pending.forget(c.topics.Availability()) // "online", should it not be confirmed yet
 	c.flushAllRepeats()
 	if err := c.drain(ctx, l); err != nil {
 		c.log.Warn("stopped before all events were sent", "code", "mqtt.dropped", "events", c.outbox.size(), "err", err)
@@ -258,95 +242,6 @@ func (c *Client) Telemetry(stream string, telemetry Telemetry) {
 	}
 }
 
-// Event reports something that happened. It is kept until the broker has
-// confirmed it, or dropped as the oldest of too many. Severity defaults to that
-// of the code and TS to now; ID, Seq, Count, FirstTS and LastTS are set here.
-func (c *Client) Event(e Event) {
-	if _, ok := c.marshal(c.topics.Events(), e.Detail); !ok {
-		e.Detail = nil
-	}
-	if e.Severity == "" {
-		e.Severity = severityOf(e.Code)
-	}
-	if e.TS.IsZero() {
-		e.TS.Time = time.Now()
-	}
-	e.Count, e.FirstTS, e.LastTS = 1, e.TS, e.TS
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	c.putAll(c.repeats.due(now))
-	if c.repeats.add(e, now) {
-		c.put(e)
-	}
-	c.signal()
-}
-
-func severityOf(code string) Severity {
-	if entry, ok := Lookup(code); ok {
-		return entry.Severity
-	}
-	return SeverityError // a code that nobody described deserves a look
-}
-
-// flushRepeats puts the sums that are due into the outbox and returns a channel
-// that fires when the next ones are.
-func (c *Client) flushRepeats() <-chan time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.putAll(c.repeats.due(time.Now()))
-	at, ok := c.repeats.next()
-	if !ok {
-		return nil
-	}
-	return time.After(time.Until(at))
-}
-
-func (c *Client) flushAllRepeats() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.putAll(c.repeats.all(time.Now()))
-}
-
-func (c *Client) putAll(events []Event) {
-	for _, e := range events {
-		c.put(e)
-	}
-}
-
-// put gives an event its id and hands it to the outbox. The caller holds c.mu,
-// so that ids, seq and order agree.
-func (c *Client) put(e Event) {
-	e.ID = uuid.Must(uuid.NewV7()).String()
-	for _, lost := range c.outbox.put(e) {
-		c.dropped.add(lost.FirstTS.Time, lost.LastTS.Time, lost.Count)
-		c.status.DroppedEvents += uint64(lost.Count)
-	}
-}
-
-// putTally reports a tally as one event and empties it. The caller holds c.mu.
-func (c *Client) putTally(t *tally) {
-	last := Time{t.last}
-	c.put(Event{
-		Code: t.code, Severity: severityOf(t.code), Message: t.message,
-		TS: last, FirstTS: Time{t.first}, LastTS: last, Count: t.count,
-	})
-	*t = tally{}
-}
-
-// reportDropped makes an event of the events dropped so far, if any.
-func (c *Client) reportDropped() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dropped.count == 0 {
-		return false
-	}
-	c.dropped.code, c.dropped.message = "mqtt.dropped", "the outbox was full and the oldest events were dropped"
-	c.putTally(&c.dropped)
-	return true
-}
-
 func (c *Client) noteConnected(addr string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -364,7 +259,7 @@ func (c *Client) noteFailure(err error, wait time.Duration) {
 	if errors.As(err, &coded) {
 		code = coded.Code
 	}
-	c.log.Warn("no connection to the MQTT broker, trying again", "code", code, "err", err, "wait", wait.Round(time.Millisecond))
+	defer c.log.Warn("no connection to the MQTT broker, trying again", "code", code, "err", err, "wait", wait.Round(time.Millisecond))
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

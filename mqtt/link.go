@@ -33,6 +33,8 @@ type link struct {
 	paho  paho.Client
 	lost  chan error // gets the reason when the connection breaks; has room for it
 	cause error      // the reason, once taken from lost
+
+	unsettled []delivery
 }
 
 // will is the message that the broker publishes when the link breaks.
@@ -139,13 +141,41 @@ func loginError(addr string, returnCode byte, err error) error {
 	}
 }
 
-// publish returns once the message is confirmed (QoS 1) or written (QoS 0).
-func (l *link) publish(ctx context.Context, m message) error {
+// publish returns once the message is confirmed (QoS 1) or written (QoS 0), and
+// calls sent. When ctx ends first, the confirmation may still come: see settle.
+func (l *link) publish(ctx context.Context, m message, sent func()) error {
 	if err := l.broken(); err != nil {
 		return err
 	}
 	token := l.paho.Publish(m.topic, m.qos, m.retained, m.payload)
-	return l.await(ctx, token, "confirm "+m.topic)
+	err := l.await(ctx, token, "confirm "+m.topic)
+	switch {
+	case err == nil:
+		sent()
+	case ctx.Err() != nil:
+		l.unsettled = append(l.unsettled, delivery{token, sent})
+	}
+	return err
+}
+
+// delivery is a message for whose confirmation nobody waits any more.
+type delivery struct {
+	token paho.Token
+	sent  func()
+}
+
+// settle takes confirmations that came late, so that their messages are not sent twice.
+func (l *link) settle() {
+	for _, d := range l.unsettled {
+		select {
+		case <-d.token.Done():
+			if d.token.Error() == nil {
+				d.sent()
+			}
+		default:
+		}
+	}
+	l.unsettled = nil
 }
 
 // subscribe returns once the broker has granted the subscription.

@@ -56,7 +56,8 @@ type Broker struct {
 // Start runs mosquitto on a free loopback port and returns once it accepts
 // clients. Without mosquitto the error is ErrNotInstalled.
 func Start(ctx context.Context, options Options) (*Broker, error) {
-	binary, err := find()
+	// /usr/sbin is not in everybody's PATH.
+	binary, err := find("mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +81,9 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 	return nil, err
 }
 
-// find looks in the PATH and in /usr/sbin, which is not in everybody's PATH.
-func find() (string, error) {
-	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
+// find returns the first program that is there.
+func find(names ...string) (string, error) {
+	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
 		}
@@ -140,7 +141,7 @@ func (b *Broker) path(name string) string { return filepath.Join(b.dir, name) }
 // configure writes mosquitto's files.
 func (b *Broker) configure() error {
 	var conf strings.Builder
-	fmt.Fprintf(&conf, "listener %d 127.0.0.1\npersistence false\n", b.port)
+	fmt.Fprintf(&conf, "listener %d 127.0.0.1\npersistence false\nlog_type all\n", b.port)
 	if me, err := user.Current(); err == nil { // as root it would become somebody who cannot read our folder
 		fmt.Fprintf(&conf, "user %s\n", me.Username)
 	}
@@ -193,7 +194,8 @@ func (b *Broker) waitReady(ctx context.Context) error {
 	}
 }
 
-// tryConnect sends a CONNECT and expects a CONNACK that accepts it.
+// tryConnect sends a CONNECT and expects a CONNACK that accepts it, from our
+// broker: one that others started may have taken the port.
 func (b *Broker) tryConnect(ctx context.Context) error {
 	conn, err := (&net.Dialer{Timeout: replyTimeout}).DialContext(ctx, "tcp", b.Addr())
 	if err != nil {
@@ -205,7 +207,7 @@ func (b *Broker) tryConnect(ctx context.Context) error {
 	}
 	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	hello.ProtocolName, hello.ProtocolVersion = "MQTT", 4
-	hello.ClientIdentifier, hello.CleanSession, hello.Keepalive = "brokertest-ready", true, 10
+	hello.ClientIdentifier, hello.CleanSession, hello.Keepalive = "ready-"+rand.Text(), true, 10
 	if b.options.Username != "" {
 		hello.UsernameFlag, hello.Username = true, b.options.Username
 		hello.PasswordFlag, hello.Password = true, []byte(b.options.Password)
@@ -220,6 +222,9 @@ func (b *Broker) tryConnect(ctx context.Context) error {
 	ack, ok := reply.(*packets.ConnackPacket)
 	if !ok || ack.ReturnCode != packets.Accepted {
 		return fmt.Errorf("it answered CONNECT with %v", reply)
+	}
+	if !strings.Contains(b.Log(), hello.ClientIdentifier) { // mosquitto logs before it answers
+		return errors.New("another broker answered")
 	}
 	return packets.NewControlPacket(packets.Disconnect).Write(conn)
 }

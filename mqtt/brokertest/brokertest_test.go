@@ -1,0 +1,85 @@
+package brokertest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, options Options) *Broker {
+	t.Helper()
+	b, err := Start(t.Context(), options)
+	if errors.Is(err, ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Start and Restart return once the broker has accepted a client, so there is
+// nothing to add about readiness.
+func TestLife(t *testing.T) {
+	b := start(t, Options{Username: "gate", Password: "secret"})
+	addr, pid := b.Addr(), b.process.cmd.Process.Pid
+	if err := b.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b.Addr() != addr || b.process.cmd.Process.Pid == pid {
+		t.Errorf("restarted from %s, pid %d to %s, pid %d", addr, pid, b.Addr(), b.process.cmd.Process.Pid)
+	}
+	for range 2 {
+		if err := b.Stop(); err != nil {
+			t.Errorf("Stop: %v", err)
+		}
+	}
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		conn.Close()
+		t.Error("the port is still open after Stop")
+	}
+	if _, err := os.Stat(b.dir); !os.IsNotExist(err) {
+		t.Errorf("the folder is still there after Stop: %v", err)
+	}
+}
+
+func TestOnlyTheRightPasswordLetsIn(t *testing.T) {
+	b := start(t, Options{Username: "gate", Password: "secret"})
+	defer b.Stop()
+	b.options.Password = "other"
+	if err := b.tryConnect(t.Context()); err == nil {
+		t.Error("a wrong password is let in")
+	}
+}
+
+func TestATakenPortIsNotTakenForOurs(t *testing.T) {
+	first := start(t, Options{})
+	defer first.Stop()
+	second := start(t, Options{Username: "gate", Password: "secret"})
+	defer second.Stop()
+	second.port = first.port
+	if err := second.Restart(t.Context()); err == nil {
+		t.Error("a broker that cannot have its port is called ready")
+	}
+}
+
+func TestStartGivesUpWithItsContext(t *testing.T) {
+	start(t, Options{}).Stop() // skips when not installed
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Start(ctx, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestNotInstalled(t *testing.T) {
+	if _, err := find("no-such-program", "/no/such/program"); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("err = %v", err)
+	}
+}

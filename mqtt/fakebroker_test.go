@@ -1,0 +1,127 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// fakeBroker speaks enough MQTT over net.Pipe to be used within a synctest
+// bubble, where time is exact. A pipe has no buffer: when the broker does not
+// read, a write blocks, as on a connection whose other end is gone.
+type fakeBroker struct {
+	// connect says what happens on the nth connection (from 0).
+	connect func(n int) behaviour
+	deaf    chan struct{} // closed: the next packet is the last one that is read
+	done    chan struct{} // closed: the test is over
+	tls     *tls.Config   // nil: plain
+
+	wg        sync.WaitGroup
+	mu        sync.Mutex
+	dials     []time.Time
+	published []packets.PublishPacket
+}
+
+// behaviour is what the broker does on one connection. The zero value is a good broker.
+type behaviour struct {
+	refuse   error // of the TCP connection
+	silent   bool  // never answers CONNECT
+	neverAck bool  // never answers PUBLISH
+	ackOnly  int   // answers only the first n packets after CONNECT; 0 = all
+	cutAfter int   // closes instead of answering the nth packet after CONNECT
+}
+
+func goodBroker(int) behaviour { return behaviour{} }
+
+func newFakeBroker(connect func(n int) behaviour) *fakeBroker {
+	return &fakeBroker{connect: connect, deaf: make(chan struct{}), done: make(chan struct{})}
+}
+
+// close ends the broker; all clients have to be gone.
+func (f *fakeBroker) close() {
+	close(f.done)
+	f.wg.Wait()
+}
+
+func (f *fakeBroker) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.connect(len(f.dials))
+	f.dials = append(f.dials, time.Now())
+	if b.refuse != nil {
+		return nil, b.refuse
+	}
+	ours, theirs := net.Pipe()
+	if f.tls != nil {
+		ours = tls.Server(ours, f.tls)
+	}
+	f.wg.Go(func() { f.serve(ours, b) })
+	return theirs, nil
+}
+
+func (f *fakeBroker) serve(conn net.Conn, b behaviour) {
+	defer conn.Close()
+	if _, err := packets.ReadPacket(conn); err != nil {
+		return
+	}
+	if b.silent {
+		packets.ReadPacket(conn) // until the client gives up
+		return
+	}
+	if packets.NewControlPacket(packets.Connack).Write(conn) != nil {
+		return
+	}
+	for n := 1; ; n++ {
+		packet, err := packets.ReadPacket(conn)
+		if err != nil || n == b.cutAfter {
+			return
+		}
+		select {
+		case <-f.deaf:
+			<-f.done
+			return
+		default:
+		}
+		if b.ackOnly > 0 && n > b.ackOnly {
+			b.neverAck = true
+		}
+		if f.answer(conn, packet, b) != nil {
+			return
+		}
+	}
+}
+
+func (f *fakeBroker) answer(conn net.Conn, packet packets.ControlPacket, b behaviour) error {
+	switch packet := packet.(type) {
+	case *packets.PingreqPacket:
+		return packets.NewControlPacket(packets.Pingresp).Write(conn)
+	case *packets.PublishPacket:
+		f.mu.Lock()
+		f.published = append(f.published, *packet)
+		f.mu.Unlock()
+		if packet.Qos == 0 || b.neverAck {
+			return nil
+		}
+		ack := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+		ack.MessageID = packet.MessageID
+		return ack.Write(conn)
+	default:
+		return nil
+	}
+}
+
+// received returns the payloads published to a topic.
+func (f *fakeBroker) received(topic string) (payloads [][]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.published {
+		if p.TopicName == topic {
+			payloads = append(payloads, p.Payload)
+		}
+	}
+	return payloads
+}
