@@ -1,0 +1,181 @@
+// Package test holds what no single package owns: rules about all of the source,
+// and tests of the whole way.
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/edge-agent/edge-agent"
+
+// allowed is the import table of docs/architecture.md: what the files of a package may
+// import besides the standard library, tests excepted. Names without a dot in their first part
+// are packages of this module, the others are modules and stand for all below them.
+var allowed = map[string][]string{
+	"ingest/mkv": {"github.com/at-wat/ebml-go"},
+	"ingest": {
+		"ingest/mkv",
+		"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go", "github.com/cenkalti/backoff/v5",
+	},
+	"ingest/kvstest": {
+		"ingest/mkv", "ingest/kvstest/clip",
+		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "golang.org/x/time",
+	},
+	"ingest/kvstest/clip": {},
+	"decode":              {"ingest/mkv"},
+	"gst":                 {"decode", "github.com/go-gst"},
+	"mqtt": {
+		"github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
+	},
+	"mqtt/brokertest": {"github.com/eclipse/paho.mqtt.golang"},
+	"cmd/edge-agent": {
+		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "gst", "mqtt", "mqtt/brokertest",
+		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2",
+		"golang.org/x/sync",
+	},
+	"test": {},
+}
+
+// pure are the packages that must build and pass without a C compiler.
+var pure = []string{"ingest/...", "decode/...", "mqtt/..."}
+
+// listed is what `go list -json` says of a package.
+type listed struct {
+	ImportPath string
+	Name       string
+	Standard   bool
+	Imports    []string // of files that are not tests
+	Module     *struct{ Path string }
+	CgoFiles   []string
+}
+
+// goList runs go list in the root of the module.
+func goList(t *testing.T, args ...string) []listed {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Name,Standard,Imports,Module,CgoFiles"}, args...)...)
+	cmd.Dir = ".."
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, stderr.String())
+	}
+	var packages []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func TestImportTable(t *testing.T) {
+	for _, p := range goList(t, "./...") {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		may, ok := allowed[name]
+		if !ok {
+			t.Errorf("package %s has no row in the import table", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !mayImport(may, imported) {
+				t.Errorf("%s may not import %s", name, imported)
+			}
+		}
+		if len(p.CgoFiles) > 0 && name != "gst" {
+			t.Errorf("%s uses cgo, which only gst may", name)
+		}
+	}
+}
+
+func mayImport(may []string, imported string) bool {
+	if inside, ok := strings.CutPrefix(imported, module+"/"); ok {
+		return slices.Contains(may, inside)
+	}
+	if host, _, _ := strings.Cut(imported, "/"); !strings.Contains(host, ".") {
+		return true // standard library, and C
+	}
+	return slices.ContainsFunc(may, func(m string) bool {
+		return imported == m || strings.HasPrefix(imported, m+"/")
+	})
+}
+
+func TestMayImport(t *testing.T) {
+	may := []string{"ingest/mkv", "github.com/at-wat/ebml-go"}
+	for imported, want := range map[string]bool{
+		"fmt": true, "encoding/json": true, "C": true,
+		module + "/ingest/mkv": true, module + "/ingest": false, module + "/ingest/mkv/deep": false,
+		"github.com/at-wat/ebml-go": true, "github.com/at-wat/ebml-go/mkvcore": true,
+		"github.com/at-wat/ebml-good": false, "golang.org/x/sync/errgroup": false,
+	} {
+		if got := mayImport(may, imported); got != want {
+			t.Errorf("%s: %v, want %v", imported, got, want)
+		}
+	}
+}
+
+// What a package drags in through others counts too: nothing of AWS behind the decoder,
+// no cgo but behind gst.
+func TestTransitiveImports(t *testing.T) {
+	for name, foreign := range map[string][]string{
+		"ingest/mkv": {module + "/ingest", module + "/decode", "github.com/aws/", "github.com/eclipse/"},
+		"decode":     {module + "/ingest/kvstest", module + "/mqtt", "github.com/aws/", "github.com/eclipse/", "github.com/go-gst/"},
+		"gst":        {module + "/mqtt", "github.com/aws/", "github.com/eclipse/"},
+		"mqtt":       {module + "/ingest", module + "/decode", module + "/gst", "github.com/aws/", "github.com/go-gst/"},
+		"ingest":     {module + "/decode", module + "/mqtt", module + "/gst", "github.com/eclipse/", "github.com/go-gst/"},
+	} {
+		for _, p := range goList(t, "-deps", "./"+name) {
+			if p.ImportPath == module+"/"+name {
+				continue
+			}
+			for _, f := range foreign {
+				if p.ImportPath == f || strings.HasSuffix(f, "/") && strings.HasPrefix(p.ImportPath, f) {
+					t.Errorf("%s depends on %s", name, p.ImportPath)
+				}
+			}
+		}
+	}
+}
+
+func TestBuildsWithoutCgo(t *testing.T) {
+	args := []string{"build", "-race=false"} // which needs cgo
+	for _, p := range pure {
+		args = append(args, "./"+p)
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
+// Every module in the binary is in NOTICE.
+func TestNoticeIsComplete(t *testing.T) {
+	notice, err := os.ReadFile("../NOTICE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range goList(t, "-deps", "./cmd/edge-agent") {
+		if p.Module == nil || p.Module.Path == module {
+			continue
+		}
+		path := p.Module.Path
+		if strings.HasPrefix(path, "github.com/aws/aws-sdk-go-v2/") {
+			path = "github.com/aws/aws-sdk-go-v2 and the modules below it"
+		}
+		if !strings.Contains(string(notice), "\n"+path) {
+			t.Errorf("NOTICE does not name %s, of which %s is in the binary", p.Module.Path, p.ImportPath)
+		}
+	}
+}
