@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/mqtt"
 )
 
 // Config is the whole configuration of the daemon, as read from one TOML file.
@@ -56,7 +59,7 @@ type DisplayConfig struct {
 	Connector string `toml:"connector"`
 }
 
-// DecodeConfig orders the decoder families, most wanted first.
+// DecodeConfig orders the decoder families, most wanted first; see decode.Choose.
 type DecodeConfig struct {
 	Order []string `toml:"order"`
 }
@@ -74,7 +77,7 @@ type LogConfig struct {
 }
 
 // StreamConfig is one stream to pull and show. Exactly one of StreamName and
-// StreamARN is set. MaxLag 0 means that no lag is too much.
+// StreamARN is set. MaxLag 0 means that no lag is too much; see ingest.Stream.
 type StreamConfig struct {
 	Name       string   `toml:"name"`
 	StreamName string   `toml:"stream_name"`
@@ -87,9 +90,9 @@ type StreamConfig struct {
 func Defaults() Config {
 	return Config{
 		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
-		MQTT:    MQTTConfig{TopicPrefix: "edge-agent", TelemetryInterval: Duration(10 * time.Second)},
+		MQTT:    MQTTConfig{TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto"},
-		Decode:  DecodeConfig{Order: []string{"va", "v4l2", "vendor", "software"}},
+		Decode:  DecodeConfig{Order: texts(decode.DefaultOrder...)},
 		Control: ControlConfig{Allow: []string{}},
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 )
@@ -18,15 +19,13 @@ type reportFault func(key, message, action string)
 
 // What the values of some keys may be.
 var (
-	sinks        = []string{"auto", "kms", "wayland", "x11", "none"}
-	families     = []string{"va", "v4l2", "vendor", "software"}
+	sinks        = texts(decode.Auto, decode.KMS, decode.Wayland, decode.X11, decode.None)
+	families     = texts(decode.DefaultOrder...)
 	logLevels    = []string{"debug", "info", "warn", "error"}
 	logFormats   = []string{"text", "json"}
 	controlVerbs = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
 
-	regions     = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
-	streamNames = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
-	streamARNs  = regexp.MustCompile(`^arn:[a-z\d-]+:kinesisvideo:([a-z0-9-]+):[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+$`)
+	regions = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
 )
 
 // minTelemetryInterval keeps a fleet from flooding its broker by mistake.
@@ -164,29 +163,25 @@ func checkStream(at string, s *StreamConfig, region string, fault reportFault) {
 	} else {
 		checkID(at+".name", s.Name, fault)
 	}
-	switch {
-	case s.StreamName == "" && s.StreamARN == "":
-		fault(at+".stream_name", "is missing, and so is stream_arn", "Set one of them to say which stream to pull.")
-	case s.StreamName != "" && s.StreamARN != "":
-		fault(at+".stream_arn", "is set and so is stream_name", "Keep one of them.")
-	case s.StreamName != "" && !streamNames.MatchString(s.StreamName):
-		fault(at+".stream_name", fmt.Sprintf("= %q is no name of a stream", s.StreamName), "Allowed are 1 to 256 of a-z, A-Z, 0-9, _ . and -.")
-	case s.StreamARN != "":
-		checkARN(at+".stream_arn", s.StreamARN, region, fault)
+	key := at + ".stream_name"
+	if s.StreamARN != "" {
+		key = at + ".stream_arn"
+	}
+	if err := ingest.CheckStream(s.StreamName, s.StreamARN); err != nil {
+		fault(key, "is wrong: "+err.Error(), "")
+	} else if s.StreamARN != "" {
+		checkRegion(key, s.StreamARN, region, fault)
 	}
 	if _, err := ingest.ParseSelector(s.Start); err != nil {
-		fault(at+".start", "= "+err.Error(), "")
+		fault(at+".start", "is wrong: "+err.Error(), "")
 	}
 }
 
-func checkARN(key, arn, region string, fault reportFault) {
-	m := streamARNs.FindStringSubmatch(arn)
-	switch {
-	case m == nil || len(arn) > 1024:
-		fault(key, fmt.Sprintf("= %q is no ARN of a stream", arn),
-			`Copy it from the console; it looks like "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/name/1234567890123".`)
-	case region != "" && m[1] != region:
-		fault(key, fmt.Sprintf("is in %s but region in [aws] is %q", m[1], region), "Set region to that of the stream.")
+// checkRegion wants a valid ARN to be of the configured region, if there is one.
+func checkRegion(key, arn, region string, fault reportFault) {
+	of := strings.Split(arn, ":")[3]
+	if region != "" && of != region {
+		fault(key, fmt.Sprintf("is in %s but region in [aws] is %q", of, region), "Set region to that of the stream.")
 	}
 }
 
@@ -224,4 +219,13 @@ func didYouMean(value string, allowed []string) string {
 
 func quoted(words []string) string {
 	return `"` + strings.Join(words, `", "`) + `"`
+}
+
+// texts turns names of a type of their own into plain ones.
+func texts[T ~string](names ...T) []string {
+	plain := make([]string, len(names))
+	for i, name := range names {
+		plain[i] = string(name)
+	}
+	return plain
 }

@@ -22,6 +22,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 )
 
@@ -71,8 +73,11 @@ type streamFile struct {
 // UnmarshalText reads NAME=FILE.
 func (s *streamFile) UnmarshalText(text []byte) error {
 	name, file, found := strings.Cut(string(text), "=")
-	if !found || file == "" || !streamNames.MatchString(name) {
-		return fmt.Errorf("%q is not NAME=FILE with a NAME of a-z, A-Z, 0-9, _ . and -", text)
+	if !found || file == "" || name == "" {
+		return fmt.Errorf("%q is not NAME=FILE", text)
+	}
+	if err := ingest.CheckStream(name, ""); err != nil {
+		return err
 	}
 	s.Name, s.File = name, file
 	return nil
@@ -197,6 +202,12 @@ func printError(w io.Writer, err error) int {
 func asFailure(err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
+	}
+	if e, ok := errors.AsType[*ingest.Error](err); ok {
+		return &failure{Code: e.Code, Message: strings.TrimPrefix(e.Error(), e.Code+": "), Err: err}
+	}
+	if e, ok := errors.AsType[*decode.Error](err); ok {
+		return &failure{Code: e.Code, Message: e.Error(), Err: err}
 	}
 	if e, ok := errors.AsType[*mqtt.Error](err); ok {
 		return &failure{Code: e.Code, Message: e.Error(), Err: err}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 )
 
@@ -102,9 +104,11 @@ func TestFailureIsOneLineWithWhatToDo(t *testing.T) {
 
 func TestErrorsKeepTheirCode(t *testing.T) {
 	for want, err := range map[string]error{
-		"edge-agent: mqtt.tls: no: bad. ":       fmt.Errorf("start: %w", &mqtt.Error{Code: "mqtt.tls", Message: "no: bad"}),
-		"edge-agent: demo.failed: no picture. ": fmt.Errorf("demo: %w", &failure{Code: "demo.failed", Message: "no picture."}),
-		"edge-agent: internal: odd. ":           fmt.Errorf("odd"),
+		"edge-agent: mqtt.tls: no: bad. ":        fmt.Errorf("start: %w", &mqtt.Error{Code: "mqtt.tls", Message: "no: bad"}),
+		"edge-agent: ingest.credentials: none. ": fmt.Errorf("start: %w", &ingest.Error{Code: ingest.CodeCredentials, Message: "none"}),
+		"edge-agent: decode.crash: gone. ":       fmt.Errorf("start: %w", &decode.Error{Code: decode.CodeCrash, Message: "gone"}),
+		"edge-agent: demo.failed: no picture. ":  fmt.Errorf("demo: %w", &failure{Code: "demo.failed", Message: "no picture."}),
+		"edge-agent: internal: odd. ":            fmt.Errorf("odd"),
 	} {
 		var out strings.Builder
 		if status := printError(&out, err); status != exitFailed || !strings.HasPrefix(out.String(), want) {
