@@ -19,13 +19,13 @@ type reportFault func(key, message, action string)
 
 // What the values of some keys may be.
 var (
-	sinks        = texts(decode.Auto, decode.KMS, decode.Wayland, decode.X11, decode.None)
-	families     = texts(decode.DefaultOrder...)
-	logLevels    = []string{"debug", "info", "warn", "error"}
-	logFormats   = []string{"text", "json"}
-	controlVerbs = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
+	knownSinks      = texts(decode.Auto, decode.KMS, decode.Wayland, decode.X11, decode.None)
+	knownFamilies   = texts(decode.DefaultOrder...)
+	knownLogLevels  = []string{"debug", "info", "warn", "error"}
+	knownLogFormats = []string{"text", "json"}
+	knownVerbs      = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
 
-	regions = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
+	regionPattern = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
 )
 
 // minTelemetryInterval keeps a fleet from flooding its broker by mistake.
@@ -37,15 +37,15 @@ func checkConfig(c *Config, fault reportFault) {
 	checkAgent(&c.Agent, fault)
 	checkAWS(&c.AWS, fault)
 	checkMQTT(&c.MQTT, fault)
-	checkOneOf("display.sink", c.Display.Sink, sinks, fault)
+	checkOneOf("display.sink", c.Display.Sink, knownSinks, fault)
 	checkDisplay(&c.Display, fault)
-	checkList("decode.order", c.Decode.Order, families, fault)
+	checkList("decode.order", c.Decode.Order, knownFamilies, fault)
 	if len(c.Decode.Order) == 0 {
-		fault("decode.order", "is empty", "Name at least one of "+quoted(families)+".")
+		fault("decode.order", "is empty", "Name at least one of "+quoted(knownFamilies)+".")
 	}
 	checkControl(c, fault)
-	checkOneOf("log.level", c.Log.Level, logLevels, fault)
-	checkOneOf("log.format", c.Log.Format, logFormats, fault)
+	checkOneOf("log.level", c.Log.Level, knownLogLevels, fault)
+	checkOneOf("log.format", c.Log.Format, knownLogFormats, fault)
 	checkStreams(c, fault)
 }
 
@@ -66,7 +66,7 @@ func checkID(key, id string, fault reportFault) {
 }
 
 func checkAWS(a *AWSConfig, fault reportFault) {
-	if a.Region != "" && !regions.MatchString(a.Region) {
+	if a.Region != "" && !regionPattern.MatchString(a.Region) {
 		fault("aws.region", fmt.Sprintf("= %q is no region", a.Region), `Write it as AWS does, such as "eu-west-1".`)
 	}
 	if a.Endpoint == "" {
@@ -134,7 +134,7 @@ func checkDisplay(d *DisplayConfig, fault reportFault) {
 }
 
 func checkControl(c *Config, fault reportFault) {
-	checkList("control.allow", c.Control.Allow, controlVerbs, fault)
+	checkList("control.allow", c.Control.Allow, knownVerbs, fault)
 	switch {
 	case c.Control.Enabled && c.MQTT.Broker == "":
 		fault("control.enabled", "is true but no broker is set", "Set broker in [mqtt], where commands come from, or enabled = false.")
