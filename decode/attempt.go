@@ -136,7 +136,7 @@ func (a *attempt) open(f Format, found []string) error {
 // broken waits for a better reason than a write that failed: the end of the
 // process or an error it reported.
 func (a *attempt) broken(ctx context.Context, err error) error {
-	timer := time.NewTimer(a.r.config.Patience.Status)
+	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -182,7 +182,7 @@ func (a *attempt) take(m Message) error {
 		if err := m.Decode(&o); err != nil {
 			return err
 		}
-		a.progress.opened(o.Number)
+		a.progress.opened(o.Number, time.Now())
 	case KindStatus, KindDrained:
 		var s Status
 		if err := m.Decode(&s); err != nil {
@@ -202,16 +202,13 @@ func (a *attempt) take(m Message) error {
 }
 
 func (a *attempt) status(s Status) {
-	before, ok := a.progress.advance(s)
+	before, current := a.progress.advance(s, time.Now())
 	select {
 	case a.moved <- struct{}{}:
 	default:
 	}
-	if !ok {
-		return
-	}
 	a.r.count(before, s)
-	if before.Shown == 0 && s.Shown > 0 {
+	if current && before.Shown == 0 && s.Shown > 0 {
 		a.mu.Lock()
 		a.showing = time.Now()
 		plan := *a.plan

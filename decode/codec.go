@@ -2,7 +2,6 @@ package decode
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -46,14 +45,18 @@ type Format struct {
 // CodecPrivate, so the track's first frame has the last word on how NAL units are told apart.
 func FormatOf(t *mkv.Track, first []byte) (Format, error) {
 	f := Format{CodecData: t.CodecPrivate, Width: t.Width, Height: t.Height}
-	var lengthSize int
+	lengthSize := 0 // of the NAL unit lengths, when CodecPrivate is a decoder configuration
 	switch t.CodecID {
 	case mkv.CodecH264:
 		f.Codec, f.Stream = H264, AVC
-		lengthSize = avcLengthSize(t.CodecPrivate)
+		if c, err := mkv.ParseAVCC(t.CodecPrivate); err == nil {
+			lengthSize = c.LengthSize
+		}
 	case mkv.CodecH265:
 		f.Codec, f.Stream = H265, HVC1
-		lengthSize = hevcLengthSize(t.CodecPrivate)
+		if c, err := mkv.ParseHVCC(t.CodecPrivate); err == nil {
+			lengthSize = c.LengthSize
+		}
 	default:
 		return Format{}, errorf(CodeCodec, "track %d has codec %q; only %s and %s can be decoded",
 			t.Number, t.CodecID, mkv.CodecH264, mkv.CodecH265)
@@ -63,9 +66,9 @@ func FormatOf(t *mkv.Track, first []byte) (Format, error) {
 		return Format{}, errorf(CodeCodec, "track %d is compressed or encrypted in the container; the producer must send it plain", t.Number)
 	case lengthSize > 0 && lengthPrefixed(first, lengthSize):
 		return f, nil
-	case startCode(first):
+	case mkv.IsAnnexB(first):
 		f.Stream = ByteStream
-		if !startCode(t.CodecPrivate) {
+		if !mkv.IsAnnexB(t.CodecPrivate) {
 			f.CodecData = nil
 		}
 		return f, nil
@@ -101,56 +104,6 @@ func (f Format) Prefix() []byte {
 	return nil
 }
 
-// avcLengthSize gives the size of the NAL unit lengths that an
-// AVCDecoderConfigurationRecord announces (ISO/IEC 14496-15, 5.3.3.1), or 0 when b is none.
-func avcLengthSize(b []byte) int {
-	if len(b) < 7 || b[0] != 1 {
-		return 0
-	}
-	rest, ok := skipParameterSets(b[6:], int(b[5]&0x1f))
-	if !ok || len(rest) == 0 || b[5]&0x1f == 0 {
-		return 0
-	}
-	if _, ok = skipParameterSets(rest[1:], int(rest[0])); !ok {
-		return 0
-	}
-	return int(b[4]&3) + 1
-}
-
-// hevcLengthSize does the same for an HEVCDecoderConfigurationRecord (8.3.3.1).
-func hevcLengthSize(b []byte) int {
-	if len(b) < 23 || b[0] != 1 {
-		return 0
-	}
-	rest := b[23:]
-	for range int(b[22]) { // arrays of one NAL unit type each
-		if len(rest) < 3 {
-			return 0
-		}
-		var ok bool
-		rest, ok = skipParameterSets(rest[3:], int(binary.BigEndian.Uint16(rest[1:])))
-		if !ok {
-			return 0
-		}
-	}
-	return int(b[21]&3) + 1
-}
-
-// skipParameterSets steps over n NAL units with 16-bit lengths.
-func skipParameterSets(b []byte, n int) (rest []byte, ok bool) {
-	for range n {
-		if len(b) < 2 {
-			return nil, false
-		}
-		size := 2 + int(binary.BigEndian.Uint16(b))
-		if size == 2 || len(b) < size {
-			return nil, false
-		}
-		b = b[size:]
-	}
-	return b, true
-}
-
 // lengthPrefixed says that lengths lead exactly from NAL unit to NAL unit to the
 // end of the frame. 00 00 01 may begin a length as well as a start code, so only the whole walk tells.
 func lengthPrefixed(frame []byte, lengthSize int) bool {
@@ -171,9 +124,4 @@ func lengthPrefixed(frame []byte, lengthSize int) bool {
 		frame = frame[lengthSize+int(size):]
 	}
 	return true
-}
-
-// startCode says that b begins with an Annex B start code.
-func startCode(b []byte) bool {
-	return bytes.HasPrefix(b, []byte{0, 0, 1}) || bytes.HasPrefix(b, []byte{0, 0, 0, 1})
 }

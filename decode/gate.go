@@ -72,7 +72,7 @@ func (g *Gate) Push(u Unit) (dropped int) {
 		return dropped + 1
 	}
 	u.Data = bytes.Clone(u.Data)
-	u.Discont = g.discont
+	u.Discont = u.Discont || g.discont
 	g.shut, g.discont = false, false
 	g.units = append(g.units, u)
 	g.bytes += len(u.Data)
@@ -152,15 +152,15 @@ func (g *Gate) Rewind() (replay int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.next == 0 && (len(g.units) == 0 || g.units[0].Key) {
-		return 0
+		return 0 // nothing was given out
 	}
-	g.next = 0
 	first := 0
 	for first < len(g.units) && !g.units[first].Key {
 		first++
 	}
-	g.dropped += uint64(first)
+	g.dropped += uint64(max(0, first-g.next))
 	g.cut(first)
+	g.next = 0
 	if len(g.units) == 0 {
 		g.shut, g.discont = true, true
 		return 0

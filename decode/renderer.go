@@ -38,6 +38,7 @@ type Config struct {
 // Bounds of the renderer's life.
 const (
 	stopGrace    = time.Second            // for a child to end by itself
+	lastWords    = 250 * time.Millisecond // for the reason why a connection broke
 	maxInFlight  = 256                    // frames in the child that have not reached the decoder
 	maxBackoff   = 10 * time.Second       // between two attempts
 	firstBackoff = 100 * time.Millisecond // doubled from the second failure in a row
@@ -257,9 +258,10 @@ func (r *Renderer) firstPicture(p Plan) {
 }
 
 // Push hands in one frame of the stream that is shown; its data is copied.
-// at is its presentation time on the producer's line, best as time since 1970. Frames of tracks
-// that are no video are passed over. Push never blocks: what finds no room is dropped, counted and reported.
-func (r *Renderer) Push(f *mkv.Frame, at time.Duration) {
+// at is its presentation time on the producer's line, best as time since 1970; discont says that
+// frames before it are missing. Frames of tracks that are no video are passed over. Push
+// never blocks: what finds no room is dropped, counted and reported.
+func (r *Renderer) Push(f *mkv.Frame, at time.Duration, discont bool) {
 	if f.Track.Type != mkv.Video {
 		return
 	}
@@ -272,7 +274,7 @@ func (r *Renderer) Push(f *mkv.Frame, at time.Duration) {
 	if format == nil {
 		return
 	}
-	dropped := r.gate.Push(Unit{Format: format, Data: f.Data, Time: at, Key: f.Key})
+	dropped := r.gate.Push(Unit{Format: format, Data: f.Data, Time: at, Key: f.Key, Discont: discont})
 	if r.input.overflowed(dropped) {
 		r.config.Report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
 	}

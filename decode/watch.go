@@ -33,7 +33,7 @@ type progress struct {
 	opening time.Time // when the pipeline was asked for; zero when it is open or none was
 	number  uint32    // of the pipeline
 	fed     uint64    // frames sent to it
-	status  Status    // last of it
+	status  Status    // last one, perhaps of the pipeline before
 
 	stuck    time.Time // when the first frame since the last progress was sent
 	stuckFed uint64    // frames since then
@@ -52,16 +52,15 @@ func (p *progress) open(now time.Time) uint32 {
 	p.number++
 	p.opening = now
 	p.fed, p.stuckFed = 0, 0
-	p.status = Status{}
 	return p.number
 }
 
-func (p *progress) opened(number uint32) {
+func (p *progress) opened(number uint32, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if number == p.number {
 		p.opening = time.Time{}
-		p.stuckFed = 0
+		p.stuck = now // frames that came while it was opening have waited for that
 	}
 }
 
@@ -75,17 +74,23 @@ func (p *progress) sent(now time.Time) {
 	p.stuckFed++
 }
 
-// advance takes in a Status and gives the one before it; ok is false when it is
-// of an earlier pipeline.
-func (p *progress) advance(s Status) (before Status, ok bool) {
+// advance takes in a Status and gives the one before it of the same pipeline.
+// current is false when the pipeline has been replaced already.
+func (p *progress) advance(s Status, now time.Time) (before Status, current bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.Number != p.number || s.Number == 0 {
-		return Status{}, false
+	if s.Number == 0 {
+		return s, false
 	}
 	before, p.status = p.status, s
+	if before.Number != s.Number {
+		before = Status{}
+	}
+	if s.Number != p.number {
+		return before, false
+	}
 	if s.Decoded > before.Decoded {
-		p.stuckFed = 0
+		p.stuckFed, p.stuck = p.waiting(), now
 	}
 	return before, true
 }
@@ -94,6 +99,13 @@ func (p *progress) advance(s Status) (before Status, ok bool) {
 func (p *progress) inFlight() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.waiting()
+}
+
+func (p *progress) waiting() uint64 {
+	if p.status.Number != p.number {
+		return p.fed
+	}
 	return p.fed - min(p.fed, p.status.Fed) + p.status.Queued
 }
 
@@ -114,7 +126,7 @@ func (p *progress) check(now time.Time) error {
 		}
 	case p.stuckFed >= max(1, p.patience.Frames):
 		limit := p.patience.First
-		if p.status.Decoded > 0 {
+		if p.status.Number == p.number && p.status.Decoded > 0 {
 			limit = p.patience.Next + p.latency
 		}
 		if now.Sub(p.stuck) > limit {

@@ -1,0 +1,177 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// push pushes units written as letters: K a key frame, d another.
+func push(g *Gate, units string) (dropped int) {
+	for _, u := range units {
+		dropped += g.Push(Unit{Key: u == 'K', Data: []byte{byte(u)}})
+	}
+	return dropped
+}
+
+// drain takes n units, all that wait when n is negative, and writes them as
+// letters: small ones for replay, and ! before a discontinuity.
+func drain(g *Gate, n int) string {
+	var b strings.Builder
+	for ; n != 0; n-- {
+		u, ok := g.take()
+		if !ok {
+			break
+		}
+		if u.Discont {
+			b.WriteByte('!')
+		}
+		text := string(u.Data)
+		if u.Replay {
+			text = map[string]string{"K": "k", "d": "r"}[text]
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+func TestGate(t *testing.T) {
+	limits := Limits{Units: 6, Bytes: 1000}
+	for name, test := range map[string]func(t *testing.T, g *Gate){
+		"begins with a key frame": func(t *testing.T, g *Gate) {
+			expect(t, "dropped", push(g, "ddKd"), 2)
+			expect(t, "units", drain(g, -1), "!Kd")
+		},
+		"full: waits for a key frame": func(t *testing.T, g *Gate) {
+			push(g, "Kddddd")
+			expect(t, "dropped", push(g, "ddKd"), 8)
+			expect(t, "units", drain(g, -1), "!Kd")
+			expect(t, "dropped in all", g.Stats().Dropped, uint64(8))
+		},
+		"full: what was given out goes first": func(t *testing.T, g *Gate) {
+			push(g, "Kddd")
+			drain(g, 3)
+			expect(t, "dropped", push(g, "ddd"), 0)
+			expect(t, "units", drain(g, -1), "dddd")
+		},
+		"full: a key frame begins anew": func(t *testing.T, g *Gate) {
+			push(g, "Kddddd")
+			expect(t, "dropped", push(g, "K"), 6)
+			expect(t, "units", drain(g, -1), "!K")
+		},
+		"replay": func(t *testing.T, g *Gate) {
+			push(g, "KdKddd")
+			expect(t, "units", drain(g, 4), "!KdKd")
+			expect(t, "replayed", g.Rewind(), 3)
+			expect(t, "units", drain(g, -1), "!krrd")
+			push(g, "d")
+			expect(t, "replayed", g.Rewind(), 4)
+			expect(t, "units", drain(g, -1), "!krrrd")
+		},
+		"replay before anything": func(t *testing.T, g *Gate) {
+			push(g, "Kdd")
+			expect(t, "replayed", g.Rewind(), 0)
+			expect(t, "units", drain(g, -1), "!Kdd")
+		},
+		"no replay of what was forgotten": func(t *testing.T, g *Gate) {
+			push(g, "Kddddd")
+			drain(g, 4)
+			push(g, "dK") // forgets K d d d
+			expect(t, "replayed", g.Rewind(), 0)
+			expect(t, "units", drain(g, -1), "!K")
+			expect(t, "dropped", g.Stats().Dropped, uint64(3))
+		},
+		"nothing left to replay": func(t *testing.T, g *Gate) {
+			push(g, "Kddddd")
+			drain(g, -1)
+			push(g, "d")
+			drain(g, -1)
+			expect(t, "replayed", g.Rewind(), 0)
+			push(g, "dK")
+			expect(t, "units", drain(g, -1), "!K")
+		},
+		"a unit larger than the gate": func(t *testing.T, g *Gate) {
+			g.Push(Unit{Key: true, Data: make([]byte, 1001)})
+			expect(t, "dropped", push(g, "d"), 1)
+			push(g, "K")
+			expect(t, "units", drain(g, -1), "!K")
+		},
+	} {
+		t.Run(name, func(t *testing.T) { test(t, NewGate(limits)) })
+	}
+}
+
+func expect[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// Whatever happens, the gate stays within its limits, and every unit that is no key
+// frame follows the one that was pushed before it.
+func TestGateProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limits := Limits{Units: 5, Bytes: 40}
+		g := NewGate(limits)
+		pushed, last := 0, -2
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			switch step := rapid.SampledFrom([]string{"key", "delta", "delta", "take", "take", "rewind"}).Draw(t, "step"); step {
+			case "key", "delta":
+				data := make([]byte, rapid.IntRange(0, 45).Draw(t, "size"))
+				g.Push(Unit{Key: step == "key", Time: time.Duration(pushed), Data: data})
+				pushed++
+			case "take":
+				u, ok := g.take()
+				if !ok {
+					continue
+				}
+				if !u.Key && (u.Discont || int(u.Time) != last+1) {
+					t.Fatalf("unit %d, discontinuity %v, follows %d", u.Time, u.Discont, last)
+				}
+				last = int(u.Time)
+			case "rewind":
+				g.Rewind()
+				last = -2
+			}
+			if len(g.units) > limits.Units || g.bytes > limits.Bytes {
+				t.Fatalf("%d units, %d bytes", len(g.units), g.bytes)
+			}
+		}
+	})
+}
+
+func TestTakeWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(DefaultLimits)
+		ctx, cancel := context.WithCancel(t.Context())
+		got := make(chan Unit)
+		end := make(chan error)
+		go func() {
+			for {
+				u, err := g.Take(ctx)
+				if err != nil {
+					end <- err
+					return
+				}
+				got <- u
+			}
+		}()
+		synctest.Wait()
+		data := []byte("K")
+		g.Push(Unit{Key: true, Data: data})
+		data[0] = 'x' // the pusher's memory is its own again
+		if u := <-got; string(u.Data) != "K" {
+			t.Errorf("got %q", u.Data)
+		}
+		cancel()
+		if err := <-end; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}

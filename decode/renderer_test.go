@@ -1,0 +1,363 @@
+package decode
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// fakeEnv makes the test binary a renderer child without GStreamer. Its value
+// says what the hardware decoder does with the fourth frame; the software decoder works.
+const fakeEnv = "EDGE_AGENT_FAKE_RENDERER"
+
+// fakeChild speaks the protocol. Its version of GStreamer is its process id, and
+// its snapshot the frames it got as letters, as in the gate's tests.
+func fakeChild() {
+	fault := os.Getenv(fakeEnv)
+	if fault == "exit" {
+		fmt.Fprintln(os.Stderr, "libmissing.so: cannot open shared object file")
+		os.Exit(3)
+	}
+	file := os.NewFile(ChildFD, "agent")
+	conn, err := net.FileConn(file)
+	if err != nil {
+		panic(err)
+	}
+	_ = file.Close()
+	in, out := NewReader(conn), NewWriter(conn)
+	_ = out.JSON(KindHello, Hello{GStreamer: strconv.Itoa(os.Getpid()), Elements: []string{"vah264dec", "avdec_h264"}})
+	go func() {
+		for range time.Tick(20 * time.Millisecond) {
+			_ = out.JSON(KindStatus, Status{})
+		}
+	}()
+	var open Open
+	var got []byte
+	for fed := uint64(0); ; {
+		m, err := in.Next()
+		if err != nil {
+			os.Exit(0)
+		}
+		switch m.Kind {
+		case KindOpen:
+			fed, open = 0, Open{}
+			_ = m.Decode(&open)
+			got = append(got, '|')
+			_ = out.JSON(KindOpened, Opened{Number: open.Number})
+		case KindFrame:
+			fed++
+			got = append(got, letter(m))
+			s := Status{Number: open.Number, Fed: fed, Decoded: fed, Shown: fed, FrameTime: time.Duration(m.Time), Wall: time.Now()}
+			if open.Plan.Element == "vah264dec" && fed >= 4 && fault != "none" {
+				s.Decoded, s.Shown = misbehave(fault, out), 3
+			}
+			_ = out.JSON(KindStatus, s)
+		case KindSnapshot:
+			_ = out.Raw(KindPicture, 0, m.Time, got)
+		}
+	}
+}
+
+func letter(m Message) byte {
+	b := "dK"[m.Flags&FlagKey]
+	if m.Flags&FlagReplay != 0 {
+		b = "rk"[m.Flags&FlagKey]
+	}
+	return b
+}
+
+func misbehave(fault string, out *Writer) (decoded uint64) {
+	switch fault {
+	case "crash":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	case "hang":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	case "error":
+		_ = out.JSON(KindFailure, Failure{Code: CodeError, Element: "vah264dec", Domain: "gst-stream-error-quark", GstCode: 7, Message: "Failed to decode data"})
+	case "display":
+		_ = out.JSON(KindFailure, Failure{Code: CodeDisplayLost, Element: "fakesink", Message: "gone"})
+	case "nonsense":
+		_, _ = out.w.Write(bytes.Repeat([]byte{0xff}, 64))
+	case "close":
+		_ = out.w.(net.Conn).Close()
+		select {}
+	}
+	return 3
+}
+
+// rig is a renderer whose children are fakes, and what it reports.
+type rig struct {
+	*Renderer
+	t       *testing.T
+	reports chan Report
+	stop    context.CancelFunc
+	end     chan error
+	track   *mkv.Track
+	n       int
+}
+
+func start(t *testing.T, fault string, change ...func(*Config)) *rig {
+	t.Helper()
+	r := &rig{t: t, reports: make(chan Report, 100), end: make(chan error, 1)}
+	c := Config{
+		Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{},
+		Report:   func(report Report) { r.reports <- report },
+		Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	r.Renderer = New(c)
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC}
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(context.Background())
+	go func() { r.end <- r.Run(ctx) }()
+	t.Cleanup(r.finish)
+	return r
+}
+
+// finish stops the renderer and makes sure that its last child is gone.
+func (r *rig) finish() {
+	r.stop()
+	select {
+	case err := <-r.end:
+		if err != nil {
+			r.t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("Run does not return")
+	}
+	if pid, err := strconv.Atoi(r.Stats().GStreamer); err == nil {
+		if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
+			r.t.Errorf("child %d after Run: %v", pid, err)
+		}
+	}
+}
+
+// push pushes frames written as letters.
+func (r *rig) push(units string) {
+	for _, u := range units {
+		r.n++
+		r.Push(&mkv.Frame{Track: r.track, Data: lengths, Key: u == 'K'}, time.Duration(r.n), false)
+	}
+}
+
+// report waits for the next report, which must have the code.
+func (r *rig) report(code string) Report {
+	r.t.Helper()
+	select {
+	case got := <-r.reports:
+		if got.Code != code {
+			r.t.Fatalf("reported %s (%s), want %s", got.Code, got.Message, code)
+		}
+		return got
+	case <-time.After(20 * time.Second):
+		r.t.Fatalf("no report of %s; %+v", code, r.Stats())
+	}
+	return Report{}
+}
+
+// shown waits until so many pictures were shown.
+func (r *rig) shown(n uint64) {
+	r.t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for r.Stats().Shown < n {
+		select {
+		case <-deadline:
+			r.t.Fatalf("not shown: %+v", r.Stats())
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *rig) got() string {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	b, err := r.Snapshot(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestRendererShows(t *testing.T) {
+	r := start(t, "none")
+	r.push("dKdd")
+	r.shown(3)
+	expect(t, "got", r.got(), "|Kdd")
+	s := r.Stats()
+	expect(t, "decoder", s.Decoder, "vah264dec")
+	expect(t, "family", s.Family, VA)
+	expect(t, "display", s.Display, Display{Sink: None})
+	expect(t, "fed", s.Fed, 3)
+	expect(t, "decoded", s.Decoded, 3)
+	expect(t, "dropped", s.Dropped, 0) // without a key frame the format was not known
+	expect(t, "frame time", s.FrameTime, 4)
+	expect(t, "restarts", s.Restarts, 0)
+}
+
+func TestNewFormatReopens(t *testing.T) {
+	r := start(t, "none")
+	r.push("Kd")
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC, Width: 640}
+	r.push("dKd") // d: the new track does not begin here
+	r.shown(4)
+	expect(t, "got", r.got(), "|Kd|Kd")
+}
+
+func TestSameFormatDoesNotReopen(t *testing.T) {
+	r := start(t, "none")
+	r.push("Kd")
+	same := *r.track
+	r.track = &same
+	r.push("Kd")
+	r.shown(4)
+	expect(t, "got", r.got(), "|KdKd")
+}
+
+func TestFallback(t *testing.T) {
+	quick := func(c *Config) { c.Patience.Status = 500 * time.Millisecond }
+	impatient := func(c *Config) { c.Patience.Next, c.Patience.Frames = 100*time.Millisecond, 2 }
+	for fault, c := range map[string]struct {
+		code   string
+		change func(*Config)
+		detail map[string]any
+	}{
+		"crash":    {CodeCrash, func(*Config) {}, map[string]any{"signal": "killed", "element": "vah264dec", "family": "va"}},
+		"hang":     {CodeHang, quick, map[string]any{"element": "vah264dec"}},
+		"error":    {CodeError, func(*Config) {}, map[string]any{"gst_domain": "gst-stream-error-quark", "gst_code": 7}},
+		"silent":   {CodeSilent, impatient, map[string]any{"element": "vah264dec"}},
+		"nonsense": {CodeCrash, func(*Config) {}, nil},
+		"close":    {CodeCrash, quick, nil},
+	} {
+		t.Run(fault, func(t *testing.T) {
+			r := start(t, fault, c.change)
+			r.push("KdKdddd")
+			report := r.report(c.code)
+			for key, want := range c.detail {
+				expect(t, key, report.Detail[key], want)
+			}
+			if !strings.Contains(report.Message, "vah264dec is passed over for 30s") {
+				t.Errorf("the report says %q", report.Message)
+			}
+			r.report(CodeFallback)
+			s := r.Stats()
+			expect(t, "decoder", s.Decoder, "avdec_h264")
+			expect(t, "restarts", s.Restarts, 1)
+			if !slices.Equal(s.Denied, []string{"vah264dec"}) {
+				t.Errorf("denied: %v", s.Denied)
+			}
+			r.push("d")
+			if got := r.got(); !strings.HasPrefix(got, "|k") || strings.ContainsRune(got[2:], 'K') {
+				t.Errorf("the second child got %q; want it to begin with the last key frame, replayed", got)
+			}
+		})
+	}
+}
+
+func TestLostDisplayIsNotTheDecodersFault(t *testing.T) {
+	r := start(t, "display")
+	r.push("Kddd")
+	r.report(CodeDisplayLost)
+	if s := r.Stats(); !slices.Equal(s.Denied, []string{"none"}) {
+		t.Errorf("denied: %v", s.Denied)
+	}
+}
+
+func TestChildThatDoesNotStart(t *testing.T) {
+	r := start(t, "exit")
+	report := r.report(CodeCrash)
+	expect(t, "exit status", report.Detail["exit_status"], any(3))
+	if last, _ := report.Detail["last_line"].(string); !strings.Contains(last, "libmissing") {
+		t.Errorf("last line: %q", last)
+	}
+	r.report(CodeCrash) // and again
+}
+
+func TestNoSuchProgram(t *testing.T) {
+	r := start(t, "", func(c *Config) { c.Command = []string{"/does/not/exist"} })
+	r.report(CodeStart)
+}
+
+func TestNoDecoder(t *testing.T) {
+	r := start(t, "none")
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH265}
+	r.Push(&mkv.Frame{Track: r.track, Data: annexB, Key: true}, 0, false)
+	r.report(CodeNoDecoder)
+}
+
+func TestTrackThatCannotBeDecoded(t *testing.T) {
+	r := start(t, "none")
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: "V_VP9"}
+	r.push("KdKd")
+	r.report(CodeCodec)
+	r.track = &mkv.Track{Number: 2, Type: mkv.Audio, CodecID: "A_AAC"}
+	r.push("K")
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC}
+	r.push("K")
+	r.shown(1)
+	if len(r.reports) > 0 {
+		t.Errorf("reported twice: %+v", <-r.reports)
+	}
+}
+
+func TestNoDisplay(t *testing.T) {
+	r := start(t, "none", func(c *Config) { c.Sink = KMS })
+	r.push("K")
+	r.report(CodeNoDisplay)
+}
+
+func TestOverflowIsReportedOnce(t *testing.T) {
+	r := start(t, "none", func(c *Config) {
+		c.Limits = Limits{Units: 4, Bytes: 1 << 20}
+		c.Command = []string{"/bin/sleep", "60"} // says nothing, takes nothing
+	})
+	r.push("Kdddddddd")
+	r.report(CodeDropped)
+	r.push("KdddK")
+	r.report(CodeDropped)
+	s := r.Stats()
+	expect(t, "dropped", s.Dropped, 9+4)
+	expect(t, "waiting", s.Waiting, 1)
+	expect(t, "reports", len(r.reports), 0)
+}
+
+func TestSnapshotWithoutChild(t *testing.T) {
+	r := New(Config{})
+	if _, err := r.Snapshot(t.Context()); err == nil || reportOf(err).Code != CodeNoPicture {
+		t.Error(err)
+	}
+}
+
+func TestSnapshotHasADeadline(t *testing.T) {
+	r := start(t, "none", func(c *Config) { c.Command = []string{"/bin/sleep", "60"} })
+	deadline := time.After(20 * time.Second)
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err := r.Snapshot(ctx)
+		cancel()
+		if err != nil && strings.Contains(err.Error(), "in time") {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatal(err)
+		default:
+		}
+	}
+}

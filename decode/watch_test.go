@@ -1,0 +1,92 @@
+package decode
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestProgress(t *testing.T) {
+	patience := Patience{Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second, First: 1500 * ms, Next: 2 * time.Second, Frames: 3}
+	base := time.Unix(1000, 0)
+	for name, c := range map[string]struct {
+		life func(p *progress)
+		at   time.Duration
+		code string
+	}{
+		"hello in time":      {func(*progress) {}, 30 * time.Second, ""},
+		"no hello":           {func(*progress) {}, 31 * time.Second, CodeHang},
+		"silence":            {func(p *progress) { p.hearing(base) }, 1001 * ms, CodeHang},
+		"idle":               {func(p *progress) { p.hearing(base.Add(time.Hour)) }, time.Hour, ""},
+		"opening":            {func(p *progress) { p.hearing(base.Add(9 * time.Second)); p.open(base) }, 9 * time.Second, ""},
+		"not opened":         {func(p *progress) { p.hearing(base.Add(11 * time.Second)); p.open(base) }, 11 * time.Second, CodeHang},
+		"no first picture":   {fedAndDecoded(base, 3, 0), 1501 * ms, CodeSilent},
+		"few frames":         {fedAndDecoded(base, 2, 0), 1501 * ms, ""},
+		"no next picture":    {fedAndDecoded(base, 3, 1), 2201 * ms, CodeSilent},
+		"waits for its time": {fedAndDecoded(base, 3, 1), 2200 * ms, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := progress{patience: patience, latency: 200 * ms, started: base}
+			c.life(&p)
+			err := p.check(base.Add(c.at))
+			var f *failure
+			if errors.As(err, &f); c.code != "" && (f == nil || f.Code != c.code) || c.code == "" && err != nil {
+				t.Errorf("got %v, want %q", err, c.code)
+			}
+		})
+	}
+}
+
+// fedAndDecoded opens a pipeline, lets it decode so many pictures, then feeds frames without any result.
+func fedAndDecoded(base time.Time, fed int, decoded uint64) func(*progress) {
+	return func(p *progress) {
+		n := p.open(base)
+		p.opened(n, base)
+		p.advance(Status{Number: n, Decoded: decoded}, base)
+		for range fed {
+			p.sent(base)
+		}
+		p.hearing(base.Add(time.Minute))
+	}
+}
+
+func TestInFlight(t *testing.T) {
+	var p progress
+	n := p.open(time.Time{})
+	for range 10 {
+		p.sent(time.Time{})
+	}
+	expect(t, "sent", p.inFlight(), 10)
+	p.advance(Status{Number: n, Fed: 8, Queued: 3, Decoded: 2}, time.Time{})
+	expect(t, "sent, 8 arrived, 3 queued", p.inFlight(), 5)
+	expect(t, "of these without a picture since the last progress", p.stuckFed, 5)
+	p.open(time.Time{})
+	expect(t, "nothing sent to the next", p.inFlight(), 0)
+	before, current := p.advance(Status{Number: n, Fed: 10, Decoded: 10}, time.Time{})
+	expect(t, "of the pipeline before", before.Decoded, 2)
+	expect(t, "current", current, false)
+	expect(t, "nothing sent to the next", p.inFlight(), 0)
+}
+
+func TestDenyList(t *testing.T) {
+	var l denyList
+	now := time.Unix(0, 0)
+	var spans []time.Duration
+	for range 9 {
+		spans = append(spans, l.deny("x", 0, now))
+	}
+	expect(t, "first", spans[0], 30*time.Second)
+	expect(t, "second", spans[1], time.Minute)
+	expect(t, "last", spans[8], time.Hour)
+	expect(t, "after it worked for long", l.deny("x", denyForgive, now), 30*time.Second)
+	expect(t, "denied", l.denied("x", now.Add(29*time.Second)), true)
+	expect(t, "denied", l.denied("x", now.Add(30*time.Second)), false)
+	expect(t, "denied", l.denied("y", now), false)
+	expect(t, "names", len(l.names(now)), 1)
+}
+
+func TestBackoff(t *testing.T) {
+	for n, want := range map[int]time.Duration{1: 0, 2: 100 * ms, 3: 200 * ms, 8: 6400 * ms, 9: 10 * time.Second, 1000: 10 * time.Second} {
+		expect(t, "backoff", backoff(n), want)
+	}
+}

@@ -1,0 +1,123 @@
+package decode
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+func messages(t testing.TB) []byte {
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	for _, err := range []error{
+		w.JSON(KindOpen, Open{Number: 3, Plan: Plan{Element: "avdec_h264"}, Latency: time.Second}),
+		w.Frame(Unit{Data: []byte("frame"), Time: -5, Key: true, Discont: true}),
+		w.Frame(Unit{Data: nil, Time: 5, Replay: true}),
+		w.Raw(KindSnapshot, 0, 7, nil),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+func TestWire(t *testing.T) {
+	for name, wrap := range map[string]func(io.Reader) io.Reader{
+		"whole": func(r io.Reader) io.Reader { return r }, "bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := NewReader(wrap(bytes.NewReader(messages(t))))
+			next := func() Message {
+				t.Helper()
+				m, err := r.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return m
+			}
+			var open Open
+			want := Open{Number: 3, Plan: Plan{Element: "avdec_h264"}, Latency: time.Second}
+			if err := next().Decode(&open); err != nil || !reflect.DeepEqual(open, want) {
+				t.Errorf("got %+v, %v", open, err)
+			}
+			if m := next(); m.Kind != KindFrame || m.Flags != FlagKey|FlagDiscont || m.Time != -5 || string(m.Payload) != "frame" {
+				t.Errorf("got %+v", m)
+			}
+			if m := next(); m.Kind != KindFrame || m.Flags != FlagReplay || m.Time != 5 || len(m.Payload) != 0 {
+				t.Errorf("got %+v", m)
+			}
+			if m := next(); m.Kind != KindSnapshot || m.Time != 7 {
+				t.Errorf("got %+v", m)
+			}
+			if _, err := r.Next(); err != io.EOF {
+				t.Errorf("at the end: %v", err)
+			}
+		})
+	}
+}
+
+func TestWireCut(t *testing.T) {
+	all := messages(t)
+	boundaries := map[int]bool{0: true}
+	for i := range all {
+		r := NewReader(bytes.NewReader(all[:i]))
+		var err error
+		for err == nil {
+			_, err = r.Next()
+		}
+		if clean := err == io.EOF; clean != boundaries[i] && clean {
+			boundaries[i] = true
+		} else if !clean && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut at %d: %v", i, err)
+		}
+	}
+	if len(boundaries) != 4 { // after none, one, two and three messages
+		t.Errorf("clean ends at %v", boundaries)
+	}
+}
+
+func TestWireBounds(t *testing.T) {
+	for name, head := range map[string][]byte{
+		"frame too large":    {byte(KindFrame), 0, 0, 0, 1, 0, 0, 2, 15: 0},
+		"payload not wanted": {byte(KindDrain), 0, 0, 0, 1, 0, 0, 0, 15: 0},
+		"kind not known":     {99, 15: 0},
+		"kind 0":             {15: 0},
+	} {
+		_, err := NewReader(bytes.NewReader(append(head, 'x'))).Next()
+		if err == nil || !strings.Contains(err.Error(), "not allowed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := NewWriter(io.Discard).Raw(KindDrain, 0, 0, []byte("x")); err == nil {
+		t.Error("the writer writes what the reader refuses")
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	f.Add(messages(f))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := NewReader(bytes.NewReader(data))
+		var again bytes.Buffer
+		w := NewWriter(&again)
+		for {
+			m, err := r.Next()
+			if err != nil {
+				break
+			}
+			if err := w.Raw(m.Kind, m.Flags, m.Time, m.Payload); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, b := range again.Bytes() { // but for two bytes of each header that carry nothing
+			if b != data[i] && b != 0 {
+				t.Fatalf("byte %d was %x and is %x", i, data[i], b)
+			}
+		}
+	})
+}
