@@ -67,7 +67,7 @@ func New(config Config) (*Client, error) {
 	if _, err := config.Broker.check(); err != nil {
 		return nil, err
 	}
-	return &Client{
+	c := &Client{
 		config: config,
 		topics: topics,
 		log:    cmp.Or(config.Logger, slog.Default()),
@@ -75,7 +75,9 @@ func New(config Config) (*Client, error) {
 		outbox: &memoryOutbox{limit: maxEvents},
 		wake:   make(chan struct{}, 1),
 		status: Status{Since: time.Now()},
-	}, nil
+	}
+	c.pending.set(topics.Availability(), []byte(Online)) // set first, so it goes first
+	return c, nil
 }
 
 // Topics returns the agent's topic names.
@@ -96,7 +98,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if time.Since(began) > stableAfter {
 			retry.Reset()
 		}
-		wait := max(minRetry, retry.NextBackOff())
+		wait := retry.NextBackOff()
 		c.noteFailure(err, wait)
 		select {
 		case <-time.After(wait):
@@ -106,10 +108,10 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// newBackOff waits 1 to 3 s, then 2 to 6 s and so on: an even spread, so that a
-// fleet does not come back all at once.
+// newBackOff waits 1 to 3 s, then 2 to 6 s and so on. It is spread by half, so
+// that a fleet does not come back all at once, and never below minRetry.
 func newBackOff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{InitialInterval: 2 * time.Second, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxRetry}
+	return &backoff.ExponentialBackOff{InitialInterval: 2 * minRetry, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxRetry}
 }
 
 // once is one connection from its beginning to its end.
@@ -119,7 +121,6 @@ func (c *Client) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.pending.set(c.topics.Availability(), []byte(Online))
 	c.pending.open()
 	c.noteConnected(l.addr)
 	err = c.serve(ctx, l)

@@ -46,6 +46,8 @@ func start(c *Client) (stop func()) {
 	}
 }
 
+func always(int) bool { return true }
+
 func events(t *testing.T, f *fakeBroker, c *Client) []Event {
 	t.Helper()
 	var all []Event
@@ -74,7 +76,7 @@ func TestStopEndsWithinTwoSecondsWhateverTheBrokerDoes(t *testing.T) {
 		{"waiting to retry", func(int) behaviour { return behaviour{refuse: errors.New("refused")} }, nil},
 		{"waiting for CONNACK", func(int) behaviour { return behaviour{silent: true} }, nil},
 		{"deaf", goodBroker, func(_ *Client, f *fakeBroker) { close(f.deaf) }},
-		{"never confirms", func(int) behaviour { return behaviour{neverAck: true} }, nil},
+		{"never confirms", func(int) behaviour { return behaviour{noAck: always} }, nil},
 		{"deaf, a state unconfirmed", goodBroker, func(c *Client, f *fakeBroker) {
 			close(f.deaf)
 			c.SetState("door", State{})
@@ -135,6 +137,22 @@ func TestOfflineIsTheLastWordOnAvailability(t *testing.T) {
 		}
 		if got := events(t, f, c); len(got) != 1 || got[0].Code != "agent.stopped" {
 			t.Errorf("events: %+v", got)
+		}
+	})
+}
+
+// "online" is still unconfirmed when Run is told to stop, and must not be sent again.
+func TestNoOnlineAfterOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(int) behaviour { return behaviour{noAck: func(n int) bool { return n == 1 }} })
+		defer f.close()
+		c := newTestClient(t, f)
+		stop := start(c)
+		synctest.Wait()
+		stop()
+		said := bytes.Join(f.received(c.Topics().Availability()), []byte(","))
+		if string(said) != "online,offline" {
+			t.Errorf("availability: %s", said)
 		}
 	})
 }
@@ -239,7 +257,7 @@ func TestAnUnconfirmedEventIsSentAgainUnderItsID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeBroker(func(n int) behaviour {
 			if n == 0 {
-				return behaviour{ackOnly: 1} // "online", but not the event
+				return behaviour{noAck: func(n int) bool { return n > 1 }} // "online", but not the event
 			}
 			return behaviour{}
 		})
@@ -258,7 +276,12 @@ func TestAnUnconfirmedEventIsSentAgainUnderItsID(t *testing.T) {
 
 func TestABrokerThatDoesNotConfirmIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBroker(func(n int) behaviour { return behaviour{neverAck: n == 0} })
+		f := newFakeBroker(func(n int) behaviour {
+			if n == 0 {
+				return behaviour{noAck: always}
+			}
+			return behaviour{}
+		})
 		defer f.close()
 		c := newTestClient(t, f)
 		stop := start(c)
@@ -329,6 +352,9 @@ func TestRetainedTopicsKeepOnlyTheNewest(t *testing.T) {
 		stop()
 		if len(got) != 1 || !bytes.Contains(got[0], []byte(`"attempt":99`)) {
 			t.Errorf("received %s", got)
+		}
+		if first := f.published[0].TopicName; first != c.Topics().Availability() {
+			t.Errorf("the first message was on %s", first)
 		}
 	})
 }

@@ -28,11 +28,11 @@ type fakeBroker struct {
 
 // behaviour is what the broker does on one connection. The zero value is a good broker.
 type behaviour struct {
-	refuse   error // of the TCP connection
-	silent   bool  // never answers CONNECT
-	neverAck bool  // never answers PUBLISH
-	ackOnly  int   // answers only the first n packets after CONNECT; 0 = all
-	cutAfter int   // closes instead of answering the nth packet after CONNECT
+	refuse   error            // of the TCP connection
+	silent   bool             // never answers CONNECT
+	noAck    func(n int) bool // does not answer the nth packet after CONNECT, if that is a PUBLISH
+	noTopic  bool             // refuses subscriptions
+	cutAfter int              // closes instead of answering the nth packet after CONNECT
 }
 
 func goodBroker(int) behaviour { return behaviour{} }
@@ -86,16 +86,13 @@ func (f *fakeBroker) serve(conn net.Conn, b behaviour) {
 			return
 		default:
 		}
-		if b.ackOnly > 0 && n > b.ackOnly {
-			b.neverAck = true
-		}
-		if f.answer(conn, packet, b) != nil {
+		if f.answer(conn, packet, n, b) != nil {
 			return
 		}
 	}
 }
 
-func (f *fakeBroker) answer(conn net.Conn, packet packets.ControlPacket, b behaviour) error {
+func (f *fakeBroker) answer(conn net.Conn, packet packets.ControlPacket, n int, b behaviour) error {
 	switch packet := packet.(type) {
 	case *packets.PingreqPacket:
 		return packets.NewControlPacket(packets.Pingresp).Write(conn)
@@ -103,11 +100,18 @@ func (f *fakeBroker) answer(conn net.Conn, packet packets.ControlPacket, b behav
 		f.mu.Lock()
 		f.published = append(f.published, *packet)
 		f.mu.Unlock()
-		if packet.Qos == 0 || b.neverAck {
+		if packet.Qos == 0 || b.noAck != nil && b.noAck(n) {
 			return nil
 		}
 		ack := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
 		ack.MessageID = packet.MessageID
+		return ack.Write(conn)
+	case *packets.SubscribePacket:
+		ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+		ack.MessageID, ack.ReturnCodes = packet.MessageID, packet.Qoss
+		if b.noTopic {
+			ack.ReturnCodes = []byte{0x80}
+		}
 		return ack.Write(conn)
 	default:
 		return nil
