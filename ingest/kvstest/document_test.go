@@ -1,0 +1,214 @@
+package kvstest
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+const samplesFolder = "../../../shared/samples"
+
+// samples are the captures of the service that the folder beside the project holds; the test is skipped without it.
+func samples(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(samplesFolder, "*.mkv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) == 0 {
+		t.Skip("no captures beside the project")
+	}
+	var names []string
+	for _, path := range paths {
+		names = append(names, filepath.Base(path))
+	}
+	return names
+}
+
+func sample(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(samplesFolder, name))
+	if os.IsNotExist(err) {
+		t.Skip("no captures beside the project")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestServiceTagsAsCaptured writes the tags of real captures again: the bytes are the same.
+func TestServiceTagsAsCaptured(t *testing.T) {
+	for _, name := range samples(t) {
+		file := sample(t, name)
+		reader := mkv.NewReader(bytes.NewReader(file))
+		n := 0
+		for {
+			event, err := reader.Next()
+			if err != nil {
+				break // one of the captures is cut short
+			}
+			tags, ok := event.(*mkv.Tags)
+			if !ok || !strings.HasPrefix(tags.List[0].Name, "AWS_") {
+				continue
+			}
+			n++
+			if again := serviceTags(tags.List); !bytes.HasPrefix(file[tags.Offset:], again) {
+				t.Errorf("%s: tags at %d are not those written: %v", name, tags.Offset, tags.List)
+			}
+		}
+		if n == 0 {
+			t.Errorf("%s: no tags of the service", name)
+		}
+	}
+}
+
+// TestLayoutAsCaptured compares order and sizes of elements with real captures: one of a producer that writes the size
+// of its Clusters and one that does not.
+func TestLayoutAsCaptured(t *testing.T) {
+	for name, layout := range map[string]Layout{
+		"output_get_media.mkv": {Tags: []mkv.Tag{{Name: "ENCODER", Value: "x"}}},
+		"test_mixed_tags.mkv":  {UnknownSize: true, Time: WallTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			captured, written := outline(t, sample(t, name)), outline(t, firstDocument(t, layout))
+			if !slices.Equal(captured, written) {
+				t.Errorf("captured %q\n written %q", captured, written)
+			}
+		})
+	}
+}
+
+func TestClusterHead(t *testing.T) {
+	for name, tt := range map[string]struct {
+		layout Layout
+		want   []byte
+	}{
+		"known size": {Layout{}, []byte{
+			0x1F, 0x43, 0xB6, 0x75, // Cluster
+			0x01, 0, 0, 0, 0, 0x01, 0x00, 0x04, // 65536 and the timestamp's 4
+			0xE7, 0x82, 0x01, 0x2C, // Timestamp 300
+		}},
+		"unknown size": {Layout{UnknownSize: true}, []byte{
+			0x1F, 0x43, 0xB6, 0x75, // Cluster
+			0xFF,                   // unknown
+			0xE7, 0x82, 0x01, 0x2C, // Timestamp 300
+		}},
+	} {
+		if got := clusterHead(tt.layout, 300*time.Millisecond, 65536); !bytes.Equal(got, tt.want) {
+			t.Errorf("%s: % X, want % X", name, got, tt.want)
+		}
+	}
+}
+
+func TestSimpleBlock(t *testing.T) {
+	f := &mkv.Frame{Track: &mkv.Track{Number: 1}, Data: []byte("data"), Key: true}
+	want := []byte{
+		0xA3, 0x88, // SimpleBlock
+		0x81, 0xFF, 0xF6, 0x80, // track 1, -10 ms, key frame
+		'd', 'a', 't', 'a',
+	}
+	if got := simpleBlock(f, -10*time.Millisecond); !bytes.Equal(got, want) {
+		t.Errorf("% X, want % X", got, want)
+	}
+}
+
+// TestTracks writes tracks that are read as they were.
+func TestTracks(t *testing.T) {
+	want := []*mkv.Track{
+		{Number: 1, Type: mkv.Video, Name: "front", CodecID: mkv.CodecH264, CodecPrivate: []byte{1, 2}, Width: 640, Height: 360, DefaultDuration: 40 * time.Millisecond},
+		{Number: 2, Type: mkv.Audio, CodecID: "A_PCM/INT/LIT", SampleRate: 8000, Channels: 1, BitDepth: 16},
+	}
+	reader := mkv.NewReader(bytes.NewReader(documentHead(want, Layout{})))
+	var got []*mkv.Track
+	for {
+		event, err := reader.Next()
+		if err != nil {
+			break
+		}
+		if track, ok := event.(*mkv.Track); ok {
+			got = append(got, track)
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// firstDocument is the first fragment of a live stream.
+func firstDocument(t *testing.T, layout Layout) []byte {
+	t.Helper()
+	source, err := ReadSource(clip.H264())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLive("clock", source, StreamConfig{Layout: layout}, time.Unix(1e9, 0))
+	c, ok := l.chunk(0)
+	if !ok {
+		t.Fatal("no first chunk")
+	}
+	var b []byte
+	for _, p := range c.parts {
+		b = append(b, p.data...)
+	}
+	return append(b, c.closing(c.end)...)
+}
+
+// outline names the elements of the first document, without those that producers may add: index, padding and tags.
+func outline(t *testing.T, file []byte) []string {
+	t.Helper()
+	names := map[uint64]string{
+		0x1A45DFA3: "EBML", 0x18538067: "Segment", 0x1549A966: "Info", 0x1654AE6B: "Tracks", 0x1254C367: "Tags",
+		0x1F43B675: "Cluster",
+	}
+	var list []string
+	for len(file) > 0 {
+		id, n := vint(file, false)
+		size, m := vint(file[n:], true)
+		unknown, known := file[n:n+m], true
+		if size == 1<<(7*m)-1 {
+			size, known = 0, false
+		}
+		if names[id] == "EBML" && len(list) > 0 {
+			break
+		}
+		element := file[n+m : n+m+int(size)]
+		file = file[n+m+int(size):]
+		switch {
+		case names[id] == "Tags" && !bytes.Contains(element, []byte("AWS_")), names[id] == "":
+		case !known:
+			list = append(list, fmt.Sprintf("%s of unknown size %X", names[id], unknown))
+		case names[id] == "Tags":
+			for _, name := range regexp.MustCompile("AWS_[A-Z_]+").FindAll(element, -1) {
+				list = append(list, string(name))
+			}
+		default:
+			list = append(list, names[id])
+		}
+	}
+	return list
+}
+
+// vint reads an element's id or size, and how many bytes it takes.
+func vint(b []byte, mask bool) (uint64, int) {
+	n := bits.LeadingZeros8(b[0]) + 1
+	var v uint64
+	for _, c := range b[:n] {
+		v = v<<8 | uint64(c)
+	}
+	if mask {
+		v &= 1<<(7*n) - 1
+	}
+	return v, n
+}

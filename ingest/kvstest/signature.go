@@ -1,0 +1,107 @@
+package kvstest
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+// signingName is the service's name in signatures.
+const signingName = "kinesisvideo"
+
+// maxSkew is how far the clock of a client may be off.
+const maxSkew = 5 * time.Minute
+
+// amzTime is the layout of X-Amz-Date.
+const amzTime = "20060102T150405Z"
+
+var authorizationPattern = regexp.MustCompile(
+	`^AWS4-HMAC-SHA256 Credential=([^/\s]+)/(\d{8})/([^/\s]+)/([^/\s]+)/aws4_request, *SignedHeaders=([a-z0-9;_-]+), *Signature=([0-9a-f]{64})$`)
+
+// authority checks signatures (AWS Signature Version 4): it signs what it got again, with the key that it knows, and
+// compares.
+type authority struct {
+	credentials aws.Credentials
+	region      string
+	now         func() time.Time
+}
+
+// check refuses a request that was not signed with the authority's credentials for its region, not long ago.
+func (a *authority) check(r *http.Request, body []byte) *Exception {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return MissingAuthentication
+	}
+	m := authorizationPattern.FindStringSubmatch(header)
+	if m == nil {
+		return &Exception{400, "IncompleteSignatureException", "Authorization header cannot be read: '" + header + "'"}
+	}
+	keyID, day, region, service, signed := m[1], m[2], m[3], m[4], strings.Split(m[5], ";")
+	if keyID != a.credentials.AccessKeyID || r.Header.Get("X-Amz-Security-Token") != a.credentials.SessionToken {
+		return UnrecognizedClient
+	}
+	if service != signingName {
+		return invalidSignature("Credential should be scoped to correct service: '" + signingName + "'.")
+	}
+	if region != a.region {
+		return invalidSignature("Credential should be scoped to a valid region, not '" + region + "'.")
+	}
+	at, err := time.Parse(amzTime, r.Header.Get("X-Amz-Date"))
+	if err != nil || at.Format("20060102") != day {
+		return invalidSignature("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP")
+	}
+	if e := a.checkSkew(at); e != nil {
+		return e
+	}
+	again, err := a.sign(r, body, signed, at)
+	if err != nil {
+		return InternalFailure
+	}
+	if subtle.ConstantTimeCompare([]byte(again), []byte(header)) != 1 {
+		return invalidSignature("The request signature we calculated does not match the signature you provided. " +
+			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+	}
+	return nil
+}
+
+func (a *authority) checkSkew(at time.Time) *Exception {
+	now := a.now().UTC()
+	switch {
+	case at.Before(now.Add(-maxSkew)):
+		return invalidSignature(fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)",
+			at.Format(amzTime), now.Add(-maxSkew).Format(amzTime), now.Format(amzTime)))
+	case at.After(now.Add(maxSkew)):
+		return invalidSignature(fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + 5 min.)",
+			at.Format(amzTime), now.Add(maxSkew).Format(amzTime), now.Format(amzTime)))
+	}
+	return nil
+}
+
+// sign gives the Authorization header of a request that has only the headers that the client signed.
+func (a *authority) sign(r *http.Request, body []byte, signed []string, at time.Time) (string, error) {
+	again := &http.Request{
+		Method: r.Method, Host: r.Host, Header: http.Header{},
+		URL: &url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},
+	}
+	for _, name := range signed {
+		switch name {
+		case "host": // the signer always signs it
+		case "content-length":
+			again.ContentLength = r.ContentLength
+		default:
+			again.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
+		}
+	}
+	hash := sha256.Sum256(body)
+	err := v4.NewSigner().SignHTTP(r.Context(), a.credentials, again, hex.EncodeToString(hash[:]), signingName, a.region, at)
+	return again.Header.Get("Authorization"), err
+}

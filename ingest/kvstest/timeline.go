@@ -1,0 +1,131 @@
+package kvstest
+
+import (
+	"hash/fnv"
+	"math"
+	"math/big"
+	"sort"
+	"time"
+)
+
+// timeline is when which fragment of a stream was, is or will be produced: pure arithmetic on the producer's clock.
+//
+// Fragments are counted from 0 without end. The clip begins again when it is over; the count, the fragment numbers and
+// the timestamps run on. A producer that stops and produces again leaves a gap in time but none in the count.
+type timeline struct {
+	offsets []time.Duration // of the pieces of the clip
+	length  time.Duration   // of the clip
+	runs    []run           // never empty
+}
+
+// run is a time without a break.
+type run struct {
+	first int64
+	start time.Time // of the first fragment
+	end   int64     // the count after the last fragment; math.MaxInt64 as long as it goes on
+}
+
+func newTimeline(pieces []piece, length time.Duration, start time.Time) *timeline {
+	t := &timeline{length: length, runs: []run{{start: start, end: math.MaxInt64}}}
+	for _, p := range pieces {
+		t.offsets = append(t.offsets, p.offset)
+	}
+	return t
+}
+
+// piece is which piece of the clip fragment i shows.
+func (t *timeline) piece(i int64) int { return int(i % int64(len(t.offsets))) }
+
+// position is where fragment i begins if the clip plays without a break.
+func (t *timeline) position(i int64) time.Duration {
+	return time.Duration(i/int64(len(t.offsets)))*t.length + t.offsets[t.piece(i)]
+}
+
+// span gives the time of fragment i; false if it is not going to be produced as things are.
+func (t *timeline) span(i int64) (start, end time.Time, ok bool) {
+	k := sort.Search(len(t.runs), func(k int) bool { return t.runs[k].first > i }) - 1
+	if k < 0 || i >= t.runs[k].end {
+		return time.Time{}, time.Time{}, false
+	}
+	r := t.runs[k]
+	zero := r.start.Add(-t.position(r.first))
+	return zero.Add(t.position(i)), zero.Add(t.position(i + 1)), true
+}
+
+// begun is the newest fragment of which production has begun at a time, or -1.
+func (t *timeline) begun(at time.Time) int64 {
+	k := sort.Search(len(t.runs), func(k int) bool { return t.runs[k].start.After(at) }) - 1
+	if k < 0 {
+		return -1
+	}
+	r := t.runs[k]
+	played := t.position(r.first) + at.Sub(r.start)
+	loops, rest := int64(played/t.length), played%t.length
+	piece := sort.Search(len(t.offsets), func(p int) bool { return t.offsets[p] > rest }) - 1
+	return min(loops*int64(len(t.offsets))+int64(piece), r.end-1)
+}
+
+// at is the fragment that contains a time or, in a gap, the next.
+func (t *timeline) at(when time.Time) int64 {
+	i := t.begun(when)
+	if i < 0 {
+		return 0
+	}
+	if _, end, _ := t.span(i); !end.After(when) {
+		i++
+	}
+	return i
+}
+
+// stop ends the run after the fragment in production.
+func (t *timeline) stop(at time.Time) {
+	if r := &t.runs[len(t.runs)-1]; r.end == math.MaxInt64 {
+		r.end = max(t.begun(at)+1, r.first)
+	}
+}
+
+// produce begins a new run if none goes on, not before the last fragment is over.
+func (t *timeline) produce(at time.Time) {
+	r := t.runs[len(t.runs)-1]
+	if r.end == math.MaxInt64 {
+		return
+	}
+	if _, end, ok := t.span(r.end - 1); ok && end.After(at) {
+		at = end
+	}
+	t.runs = append(t.runs, run{first: r.end, start: at, end: math.MaxInt64})
+}
+
+// numbering turns counts into the numbers of fragments: 47 digits, rising, with a wide step as the service has it.
+type numbering struct{ base *big.Int }
+
+const (
+	numberBase = "91343852333000000000000000000000000000000000000"
+	numberStep = 92 // bits
+)
+
+// newNumbering makes a numbering of a stream's own. A stream started later begins above what an earlier one of up to five
+// fragments a second has come to, so that numbers rise over restarts of a simulation as well.
+func newNumbering(name string, start time.Time) numbering {
+	base, _ := new(big.Int).SetString(numberBase, 10)
+	epoch := big.NewInt(5 * start.Unix())
+	base.Add(base, epoch.Lsh(epoch, numberStep))
+	hash := fnv.New64a()
+	hash.Write([]byte(name))
+	return numbering{base.Add(base, new(big.Int).SetUint64(hash.Sum64()))}
+}
+
+func (n numbering) number(i int64) string {
+	v := big.NewInt(i)
+	return v.Lsh(v, numberStep).Add(v, n.base).String()
+}
+
+// count is the inverse of number; false if a number was not made by it.
+func (n numbering) count(number string) (int64, bool) {
+	v, ok := new(big.Int).SetString(number, 10)
+	if !ok {
+		return 0, false
+	}
+	i, rest := new(big.Int).DivMod(v.Sub(v, n.base), new(big.Int).Lsh(big.NewInt(1), numberStep), new(big.Int))
+	return i.Int64(), rest.Sign() == 0 && i.Sign() >= 0 && i.IsInt64()
+}
