@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"cmd/edge-agent": {
 		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "gst", "mqtt", "mqtt/brokertest",
 		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2",
-		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync",
+		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys",
 	},
 	"test": {},
 }
