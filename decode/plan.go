@@ -93,6 +93,27 @@ func FamilyOf(element string) (f Family, ok bool) {
 	return "", false
 }
 
+// Decoder is an element that decodes a codec, and how it gets at the hardware.
+type Decoder struct {
+	Element string
+	Family  Family
+	Codec   Codec
+}
+
+// Decoders lists what of the found elements decodes the codecs known here, in the
+// default order.
+func Decoders(found []string) []Decoder {
+	var list []Decoder
+	for _, family := range DefaultOrder {
+		for _, codec := range []Codec{H264, H265} {
+			for _, element := range elements(family, codec, found) {
+				list = append(list, Decoder{element, family, codec})
+			}
+		}
+	}
+	return list
+}
+
 // elements picks those of a family from what was found, best first.
 func elements(family Family, codec Codec, found []string) []string {
 	var list []string
@@ -156,5 +177,6 @@ func (p Plan) sink() string {
 	if p.Unpaced {
 		return text + " sync=false qos=false enable-last-sample=true"
 	}
-	return text + fmt.Sprintf(" sync=true max-lateness=%d qos=false enable-last-sample=true", maxLateness.Nanoseconds())
+	// The budget is in the frames' times already, so the sink gets no deadline of its own.
+	return text + fmt.Sprintf(" sync=true max-lateness=%d processing-deadline=0 qos=false enable-last-sample=true", maxLateness.Nanoseconds())
 }

@@ -295,10 +295,11 @@ func (r *Renderer) Snapshot(ctx context.Context) ([]byte, error) {
 
 // Stats is what a renderer has done so far. Counts go on over all children.
 type Stats struct {
-	GStreamer string  // version
-	Decoder   string  // GStreamer element in use, or last used; "" before the first
-	Family    Family  // of Decoder
-	Display   Display // in use, or last used
+	GStreamer string    // version
+	Decoders  []Decoder // that are installed; "exists" proves nothing about the hardware
+	Decoder   string    // GStreamer element in use, or last used; "" before the first
+	Family    Family    // of Decoder
+	Display   Display   // in use, or last used
 	Passed    []string
 	Denied    []string // elements and sinks that failed and are passed over now
 
@@ -329,7 +330,7 @@ func (r *Renderer) Stats() Stats {
 func (r *Renderer) greet(h Hello) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stats.GStreamer = h.GStreamer
+	r.stats.GStreamer, r.stats.Decoders = h.GStreamer, Decoders(h.Elements)
 }
 
 func (r *Renderer) fed() {

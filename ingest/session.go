@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -35,6 +36,7 @@ type Session struct {
 	lag     lagWatch
 	skipped *skip // the jump that no frame has come after yet
 
+	calls    atomic.Int64
 	called   time.Time // the last GetMedia call
 	saved    time.Time // the last time the position was stored
 	unsaved  bool      // the position is newer
@@ -70,6 +72,10 @@ func (s *Session) Run(ctx context.Context) {
 	s.report(Report{State: Stopped})
 }
 
+// Calls is how many sessions were asked of the service so far. It may be called from
+// any goroutine.
+func (s *Session) Calls() int64 { return s.calls.Load() }
+
 // restore finds where to begin when that is behind what was seen last.
 func (s *Session) restore() {
 	if s.place.start.Kind != Resume {
@@ -95,6 +101,7 @@ func (s *Session) once(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.called = time.Now()
+	s.calls.Add(1)
 	body, requestID, err := s.service.getMedia(ctx, s.stream, s.place.selector())
 	if err != nil {
 		return err

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// agent is one running configuration: the place where the packages meet. A stream's
+// frames go from its session straight to the renderer; whatever is to be told goes
+// from everywhere to MQTT and the log.
+//
+//	ingest.Session ──Frame──▶ stream ──Push──▶ decode.Renderer ──▶ screen
+//	     └──Report, Fragment──▶ │                    │ Report
+//	                            └───────▶ agent ◀────┘
+//	                                        └──▶ mqtt.Client, log
+//
+// Every stream is pulled; the first one is shown.
+type agent struct {
+	cfg       Config
+	log       *slog.Logger
+	session   string // id of this run
+	positions *positionStore
+	renderer  *decode.Renderer
+	mqtt      *mqtt.Client // nil without a broker
+	streams   []*stream
+	info      mqtt.Info // as last published
+}
+
+// newAgent checks what can be checked before anything runs. Its caller runs it, once.
+func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, error) {
+	a := &agent{cfg: cfg, log: log, session: uuid.Must(uuid.NewV7()).String()}
+	if cfg.MQTT.Broker != "" {
+		client, err := mqtt.New(mqtt.Config{
+			Broker: mqtt.Broker{
+				URL: cfg.MQTT.Broker, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
+				CAFile: cfg.MQTT.CAFile, CertFile: cfg.MQTT.CertFile, KeyFile: cfg.MQTT.KeyFile,
+				AllowPlaintext: cfg.MQTT.AllowPlaintext,
+			},
+			Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, Logger: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		a.mqtt = client
+	}
+	a.renderer = decode.New(decode.Config{
+		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
+		Order: families(cfg.Decode.Order), Log: log,
+		Report: func(r decode.Report) { a.event(r.Code, a.shown(), r.Message, r.Detail) },
+	})
+	a.positions = openPositions(cfg.Agent.StateDir)
+	for i, sc := range cfg.Streams {
+		start, err := ingest.ParseSelector(sc.Start)
+		if err != nil {
+			return nil, err // checked with the configuration
+		}
+		s := &stream{name: sc.Name, agent: a, since: time.Now(), window: window{from: time.Now()}}
+		if i == 0 {
+			s.renderer = a.renderer
+		}
+		s.session = ingest.NewSession(ingest.Stream{
+			Name: sc.Name, StreamName: sc.StreamName, StreamARN: sc.StreamARN,
+			Start: start, MaxLag: time.Duration(sc.MaxLag),
+		}, service, a.positions, s)
+		a.streams = append(a.streams, s)
+	}
+	return a, nil
+}
+
+func families(names []string) []decode.Family {
+	var out []decode.Family
+	for _, n := range names {
+		out = append(out, decode.Family(n))
+	}
+	return out
+}
+
+// Run works until ctx ends and everything has stopped. "offline" goes out first, so that
+// nobody takes a stopping agent for a working one.
+func (a *agent) Run(ctx context.Context) {
+	defer a.positions.Close()
+	background := context.WithoutCancel(ctx)
+	telling, hush := context.WithCancel(background)
+	working, stop := context.WithCancel(background)
+	var tell, work errgroup.Group
+	if a.mqtt != nil {
+		tell.Go(func() error { return a.mqtt.Run(telling) })
+	}
+	a.publishInfo()
+	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs %d streams", version, len(a.streams)), nil)
+	if err := a.positions.Err(); err != nil {
+		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
+	}
+	work.Go(func() error { return a.renderer.Run(working) })
+	for _, s := range a.streams {
+		work.Go(func() error { s.session.Run(working); return nil })
+	}
+	work.Go(func() error { a.tick(working); return nil })
+
+	<-ctx.Done()
+	a.event("agent.stopped", "", "the agent was told to stop", nil)
+	hush()
+	tell.Wait()
+	stop()
+	work.Wait()
+}
+
+// tick publishes telemetry at its interval and looks every second whether there is news
+// that has no event of its own.
+func (a *agent) tick(ctx context.Context) {
+	telemetry := time.NewTicker(time.Duration(a.cfg.MQTT.TelemetryInterval))
+	defer telemetry.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-telemetry.C:
+			clock := mqtt.Clock(ingest.ReadClock())
+			for _, s := range a.streams {
+				s.publishTelemetry(clock)
+			}
+		case <-second.C:
+			a.publishInfo()
+			for _, s := range a.streams {
+				s.publishState()
+			}
+		}
+	}
+}
+
+// event tells of something: in the log, and over MQTT.
+func (a *agent) event(code, stream, message string, detail map[string]any) {
+	known, _ := mqtt.Lookup(code)
+	level := map[mqtt.Severity]slog.Level{
+		mqtt.SeverityWarning: slog.LevelWarn, mqtt.SeverityError: slog.LevelError,
+	}[known.Severity]
+	attrs := []slog.Attr{slog.String("code", code)}
+	if stream != "" {
+		attrs = append(attrs, slog.String("stream", stream))
+	}
+	for _, key := range sortedKeys(detail) {
+		attrs = append(attrs, slog.Any(key, detail[key]))
+	}
+	a.log.LogAttrs(context.Background(), level, message, attrs...)
+	if a.mqtt != nil {
+		a.mqtt.Event(mqtt.Event{Code: code, Stream: stream, Message: message, Detail: detail})
+	}
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// shown is the name of the stream that is on the display.
+func (a *agent) shown() string {
+	for _, s := range a.streams {
+		if s.renderer != nil {
+			return s.name
+		}
+	}
+	return ""
+}
+
+// publishInfo tells what the agent is and what it found, when that is news.
+func (a *agent) publishInfo() {
+	if a.mqtt == nil {
+		return
+	}
+	stats := a.renderer.Stats()
+	info := mqtt.Info{
+		Version: version, Commit: buildCommit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
+		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.cfg.hash(),
+		Decoders: decoders(stats.Decoders), Displays: displays(stats.Display), Commands: []string{},
+	}
+	if !reflect.DeepEqual(info, a.info) {
+		a.info = info
+		a.mqtt.SetInfo(info)
+	}
+}
+
+func decoders(found []decode.Decoder) []mqtt.Decoder {
+	out := []mqtt.Decoder{}
+	for _, d := range found {
+		out = append(out, mqtt.Decoder{Name: d.Element, Codec: string(d.Codec), Kind: string(d.Family)})
+	}
+	return out
+}
+
+func displays(d decode.Display) []mqtt.Display {
+	if d.Sink == "" || d.Sink == decode.None {
+		return []mqtt.Display{}
+	}
+	return []mqtt.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: d.Mode.Width, Height: d.Mode.Height}}
+}
+
+// hash tells two configurations apart without giving either away.
+func (c Config) hash() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", c))
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+)
+
+const (
+	demoStream   = "clock"
+	demoSnapshot = "demo-snapshot.png"
+	// demoFaultsAt is when the faults are injected into a demo without an end.
+	demoFaultsAt = 20 * time.Second
+	// snapshotTime is how long a picture may take.
+	snapshotTime = 2 * time.Second
+)
+
+// demo is the agent between a simulated service and a real broker, all on this machine.
+type demo struct {
+	service *kvstest.Server
+	broker  *brokertest.Broker // nil when mosquitto is not installed
+	agent   *agent
+	view    *view
+	dir     string // for what the agent keeps
+
+	mu        sync.Mutex
+	telemetry int      // messages that came back over MQTT
+	events    []string // codes that came back over MQTT
+}
+
+// Run shows the whole way until the time is over, and says whether it worked.
+func (c demoCommand) Run(ctx context.Context, std stdio) error {
+	d := &demo{view: newView(std.Out)}
+	defer d.close()
+	if err := d.setUp(ctx, std); err != nil {
+		return err
+	}
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var all sync.WaitGroup
+	all.Go(func() { d.agent.Run(working) })
+	if err := d.listen(working, &all); err != nil {
+		stop()
+		all.Wait()
+		return err
+	}
+	all.Go(func() { d.injectFaults(working, c.For) })
+	all.Go(func() { d.view.run(working, d.status) })
+
+	wait(ctx, c.For)
+	saved, err := d.savePicture()
+	stop()
+	all.Wait()
+	d.view.close()
+	if err != nil {
+		return err
+	}
+	if saved {
+		fmt.Fprintf(std.Out, "There is no display here (%s), so the picture is in %s.\n",
+			strings.Join(d.agent.renderer.Stats().Passed, "; "), demoSnapshot)
+	}
+	return d.verdict()
+}
+
+// wait waits for the end of ctx or, if it is not 0, of a time.
+func wait(ctx context.Context, d time.Duration) {
+	if d == 0 {
+		<-ctx.Done()
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
+}
+
+// setUp starts the service and the broker and makes an agent for them.
+func (d *demo) setUp(ctx context.Context, std stdio) error {
+	var err error
+	if d.dir, err = os.MkdirTemp("", "edge-agent-demo-"); err != nil {
+		return &failure{Code: "demo.failed", Message: err.Error(), Err: err}
+	}
+	if err := d.startService(); err != nil {
+		return &failure{Code: "demo.failed", Message: "the simulated service does not start: " + err.Error(), Err: err}
+	}
+	cfg := Defaults()
+	cfg.Agent = AgentConfig{ID: "demo", StateDir: d.dir}
+	cfg.AWS = AWSConfig{Region: "us-east-1", Endpoint: d.service.URL()}
+	cfg.MQTT.TelemetryInterval = Duration(time.Second)
+	cfg.Streams = []StreamConfig{{Name: demoStream, StreamName: demoStream, Start: "now"}}
+
+	switch d.broker, err = brokertest.Start(ctx, brokertest.Options{}); {
+	case errors.Is(err, brokertest.ErrNotInstalled):
+		fmt.Fprintf(std.Out, "%v: going on without MQTT.\n", err)
+	case err != nil:
+		return &failure{Code: "demo.failed", Message: "the broker does not start: " + err.Error(), Err: err}
+	default:
+		cfg.MQTT.Broker = d.broker.URL()
+	}
+	service := ingest.NewService(aws.Config{
+		Region:      cfg.AWS.Region,
+		Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
+	}, cfg.AWS.Endpoint)
+	d.agent, err = newAgent(cfg, service, slog.New(d.view))
+	fmt.Fprintf(std.Out, "The service is simulated at %s, the broker is at %s.\n\n", cfg.AWS.Endpoint, orNone(cfg.MQTT.Broker))
+	return err
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func (d *demo) startService() error {
+	source, err := kvstest.ReadSource(clip.H264())
+	if err != nil {
+		return err
+	}
+	d.service = kvstest.NewServer(kvstest.Config{})
+	if _, err := d.service.Add(demoStream, source, kvstest.StreamConfig{}); err != nil {
+		return err
+	}
+	return d.service.Start("127.0.0.1:0")
+}
+
+// close ends what was started, as far as it was.
+func (d *demo) close() {
+	if d.broker != nil {
+		d.broker.Stop()
+	}
+	if d.service != nil {
+		d.service.Close()
+	}
+	if d.dir != "" {
+		os.RemoveAll(d.dir)
+	}
+}
+
+// listen counts what comes back over MQTT, as a fleet's own software would see it.
+func (d *demo) listen(ctx context.Context, all *sync.WaitGroup) error {
+	if d.broker == nil {
+		return nil
+	}
+	topics := d.agent.mqtt.Topics()
+	listener, err := mqtt.Listen(ctx, mqtt.Broker{URL: d.broker.URL()}, topics.All())
+	if err != nil {
+		return err
+	}
+	all.Go(func() {
+		for m := range listener.Messages {
+			d.received(topics, m)
+		}
+	})
+	return nil
+}
+
+func (d *demo) received(topics mqtt.Topics, m mqtt.Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch m.Topic {
+	case topics.Telemetry(demoStream):
+		d.telemetry++
+	case topics.Events():
+		var e struct{ Code string }
+		if json.Unmarshal(m.Payload, &e) == nil {
+			d.events = append(d.events, e.Code)
+		}
+	}
+}
+
+// injectFaults cuts the connection once two thirds of the time are over, and a little later
+// lets the service fail in the body.
+func (d *demo) injectFaults(ctx context.Context, length time.Duration) {
+	first := length * 2 / 3
+	if length == 0 {
+		first = demoFaultsAt
+	}
+	stream := d.service.Stream(demoStream)
+	wait(ctx, max(first, time.Nanosecond))
+	if ctx.Err() == nil {
+		d.view.say("the demo cuts the connection")
+		stream.Cut()
+	}
+	wait(ctx, max(first/8, time.Nanosecond))
+	if ctx.Err() == nil {
+		d.view.say("the demo lets the service fail with error 4500")
+		stream.Fail(4500)
+	}
+}
+
+// status is what the view shows.
+func (d *demo) status() demoStatus {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return demoStatus{
+		streamStatus: d.agent.streams[0].status(),
+		picture:      d.agent.renderer.Stats(),
+		telemetry:    d.telemetry, events: len(d.events),
+	}
+}
+
+// savePicture writes the picture to a file where there is no display to see it on.
+func (d *demo) savePicture() (bool, error) {
+	stats := d.agent.renderer.Stats()
+	if stats.Display.Sink != decode.None || stats.Shown == 0 {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), snapshotTime)
+	defer cancel()
+	picture, err := d.agent.renderer.Snapshot(ctx)
+	if err == nil {
+		err = os.WriteFile(demoSnapshot, picture, 0o644)
+	}
+	if err != nil {
+		return false, &failure{Code: "demo.failed", Message: "the picture cannot be saved: " + err.Error(), Err: err}
+	}
+	return true, nil
+}
+
+// verdict is nil when the whole way worked.
+func (d *demo) verdict() error {
+	s := d.status()
+	fmt.Fprintf(d.view.out, "%d pictures shown by %s, %d fragments, %d reconnects; over MQTT came %d telemetry messages and %d events.\n",
+		s.picture.Shown, orNone(s.picture.Decoder), s.fragments, s.reconnects, s.telemetry, s.events)
+	switch {
+	case s.picture.Shown == 0:
+		return &failure{Code: "demo.failed", Message: "no picture was shown"}
+	case d.broker == nil:
+		return &failure{Code: "demo.failed", Message: "no telemetry came back, as there is no broker"}
+	case s.telemetry == 0:
+		return &failure{Code: "demo.failed", Message: "no telemetry came back over MQTT"}
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/edge-agent/edge-agent/ingest"
+)
+
+// Run is the daemon: it works until ctx ends.
+func (c runCommand) Run(ctx context.Context, std stdio) error {
+	cfg, err := LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, std.Err)
+	service, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint)
+	if err != nil {
+		return err
+	}
+	defer service.Close()
+	a, err := newAgent(cfg, service, log)
+	if err != nil {
+		return err
+	}
+	if len(cfg.Streams) == 0 {
+		log.Warn("no [[streams]] are configured, so there is nothing to show", "config", c.Config)
+	}
+	a.Run(ctx)
+	return nil
+}
+
+// newLogger writes as [log] says; the configuration was checked.
+func newLogger(c LogConfig, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level))
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

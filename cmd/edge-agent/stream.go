@@ -1,0 +1,208 @@
+package main
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// stream is what the agent knows of one stream: the sink of its session, and the
+// source of its state and telemetry. Its session's goroutine writes, the agent's
+// reads.
+type stream struct {
+	name     string
+	agent    *agent
+	session  *ingest.Session
+	renderer *decode.Renderer // nil when the stream is not shown
+
+	mu      sync.Mutex
+	report  ingest.Report // the newest
+	why     ingest.Report // of the present state; empty when all is well
+	since   time.Time     // of the present state
+	sent    mqtt.State    // as last published
+	window  window
+	newest  time.Duration // presentation time of the newest frame; see at
+	probed  time.Time     // when the local lag was last looked at
+	last    mqtt.Telemetry
+	earlier int64 // fragments before the window
+}
+
+// streamStatus is how a stream stands, for people at this machine.
+type streamStatus struct {
+	state                 mqtt.State
+	telem                 mqtt.Telemetry // the newest
+	fragments, reconnects int64          // since the start
+}
+
+func (s *stream) status() streamStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return streamStatus{
+		state: s.state(), telem: s.last,
+		fragments: s.earlier + s.window.counts.fragments, reconnects: max(0, s.session.Calls()-1),
+	}
+}
+
+// counts add up what came.
+type counts struct {
+	fragments, frames, bytes int64
+}
+
+// window is what has happened since the last telemetry.
+type window struct {
+	from                     time.Time
+	counts                   counts
+	service, producer, local ingest.Window
+	shown, dropped           uint64 // of the renderer, at from
+	calls                    int64  // of the session, at from
+}
+
+// localInterval is how often the local lag is looked at while frames come.
+const localInterval = 100 * time.Millisecond
+
+// Frame takes a frame from the session.
+func (s *stream) Frame(f *ingest.Frame) {
+	now := time.Now()
+	if s.renderer != nil {
+		s.renderer.Push(f.Frame, at(f), f.Discontinuity)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.window.counts.frames++
+	s.window.counts.bytes += int64(len(f.Data))
+	if f.Track.Type != mkv.Video {
+		return
+	}
+	s.newest = at(f)
+	if f.Produced {
+		s.window.producer.Add(now.Sub(f.Made))
+	}
+	if s.renderer != nil && now.Sub(s.probed) >= localInterval {
+		s.probed = now
+		if stats := s.renderer.Stats(); stats.Shown > 0 {
+			s.window.local.Add(s.newest - stats.FrameTime)
+		}
+	}
+}
+
+// at is a frame's place on the line that the renderer shows pictures by: wall-clock time
+// where the producer or the service gives it, else the media's own time.
+func at(f *ingest.Frame) time.Duration {
+	if f.Made.IsZero() {
+		return f.Time
+	}
+	return time.Duration(f.Made.UnixNano())
+}
+
+// Fragment takes a whole fragment from the session.
+func (s *stream) Fragment(f mkv.Fragment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.window.counts.fragments++
+	if f.HasBehind {
+		s.window.service.Add(f.Behind)
+	}
+}
+
+// Report takes from the session what happens.
+func (s *stream) Report(r ingest.Report) {
+	s.mu.Lock()
+	if r.State != s.report.State {
+		s.since = time.Now()
+	}
+	s.report = r
+	switch {
+	case r.State != ingest.Playing, r.Code == ingest.CodeLagHigh:
+		s.why = r
+	case r.Code == ingest.CodePlaying, r.Code == ingest.CodeResumed, r.Code == ingest.CodeLagNormal:
+		s.why = ingest.Report{}
+	}
+	s.mu.Unlock()
+	s.publishState()
+	if r.Code != "" {
+		s.agent.event(r.Code, s.name, r.Message, r.Detail)
+	}
+}
+
+// publishState publishes the state when it differs from what was published last.
+func (s *stream) publishState() {
+	if s.agent.mqtt == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state := s.state(); state != s.sent {
+		s.sent = state
+		s.agent.mqtt.SetState(s.name, state)
+	}
+}
+
+// state is how the stream stands. s.mu is held.
+func (s *stream) state() mqtt.State {
+	return mqtt.State{
+		State: mqtt.StreamState(s.report.State), Since: mqtt.Time{Time: s.since},
+		Code: s.why.Code, Message: s.why.Message, Attempt: s.report.Attempt,
+		Decoder: s.decoder(), FragmentNumber: s.report.Fragment,
+	}
+}
+
+// decoder is the element that makes the stream's pictures, or "".
+func (s *stream) decoder() string {
+	if s.renderer == nil {
+		return ""
+	}
+	return s.renderer.Stats().Decoder
+}
+
+// publishTelemetry sums up the time since the last call and begins anew.
+func (s *stream) publishTelemetry(clock mqtt.Clock) {
+	t := s.takeTelemetry(time.Now(), clock)
+	if s.agent.mqtt != nil {
+		s.agent.mqtt.Telemetry(s.name, t)
+	}
+}
+
+func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) mqtt.Telemetry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &s.window
+	var stats decode.Stats
+	if s.renderer != nil {
+		stats = s.renderer.Stats()
+	}
+	calls := s.session.Calls()
+	elapsed := now.Sub(w.from).Seconds()
+	t := mqtt.Telemetry{
+		From: mqtt.Time{Time: w.from}, To: mqtt.Time{Time: now},
+		Fragments: w.counts.fragments, Frames: w.counts.frames, Bytes: w.counts.bytes,
+		BitrateBPS:  int64(float64(w.counts.bytes) * 8 / elapsed),
+		FPS:         math.Round(float64(w.counts.frames)/elapsed*10) / 10,
+		ShownFrames: int64(stats.Shown - w.shown), DroppedFrames: int64(stats.Dropped - w.dropped),
+		Reconnects: calls - max(w.calls, 1), // the first call connects
+		Decoder:    stats.Decoder, Clock: clock,
+		Lag: mqtt.Lag{
+			Service: distribution(w.service.Take()), Producer: distribution(w.producer.Take()), Local: distribution(w.local.Take()),
+		},
+	}
+	t.Reconnects = max(t.Reconnects, 0)
+	*w = window{
+		from: now, shown: stats.Shown, dropped: stats.Dropped, calls: calls,
+		service: w.service, producer: w.producer, local: w.local, // their memory is used again
+	}
+	s.earlier += t.Fragments
+	s.last = t
+	return t
+}
+
+func distribution(d *ingest.Distribution) *mqtt.Distribution {
+	if d == nil {
+		return nil
+	}
+	ms := func(d time.Duration) mqtt.Millis { return mqtt.Millis(d.Milliseconds()) }
+	return &mqtt.Distribution{Last: ms(d.Last), Min: ms(d.Min), P50: ms(d.P50), P95: ms(d.P95), Max: ms(d.Max)}
+}
