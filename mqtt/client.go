@@ -145,7 +145,7 @@ func (c *Client) serve(ctx context.Context, l *link) error {
 		case <-c.wake:
 		case <-repeat:
 		case err := <-l.lost:
-			return l.lostError(err)
+			return l.breaks(err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -208,7 +208,7 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 	return true
 }
 
-// SetInfo publishes what the agent is. An empty SessionID is not filled in.
+// SetInfo publishes what the agent is.
 func (c *Client) SetInfo(info Info) {
 	info.Decoders = append([]Decoder{}, info.Decoders...) // [] rather than null
 	info.Displays = append([]Display{}, info.Displays...)

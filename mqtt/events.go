@@ -9,6 +9,7 @@ import (
 // Event reports something that happened. It is kept until the broker has
 // confirmed it, or dropped as the oldest of too many. Severity defaults to that
 // of the code and TS to now; ID, Seq, Count, FirstTS and LastTS are set here.
+// Detail must not be changed any more.
 func (c *Client) Event(e Event) {
 	if _, ok := c.marshal(c.topics.Events(), e.Detail); !ok {
 		e.Detail = nil

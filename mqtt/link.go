@@ -201,8 +201,7 @@ func (l *link) await(ctx context.Context, token paho.Token, what string) error {
 		}
 		return nil
 	case err := <-l.lost:
-		l.cause = l.lostError(err)
-		return l.cause
+		return l.breaks(err)
 	case <-late.C:
 		return l.lostError(fmt.Errorf("it did not %s within %s", what, confirmTimeout))
 	case <-ctx.Done():
@@ -214,9 +213,15 @@ func (l *link) await(ctx context.Context, token paho.Token, what string) error {
 func (l *link) broken() error {
 	select {
 	case err := <-l.lost:
-		l.cause = l.lostError(err)
+		return l.breaks(err)
 	default:
+		return l.cause
 	}
+}
+
+// breaks remembers what came from lost.
+func (l *link) breaks(err error) error {
+	l.cause = l.lostError(err)
 	return l.cause
 }
 
