@@ -36,6 +36,10 @@ func invalidArgument(message string) *Exception {
 	return &Exception{400, "InvalidArgumentException", message}
 }
 
+func serialization(message string) *Exception {
+	return &Exception{400, "SerializationException", message}
+}
+
 func invalidSignature(message string) *Exception {
 	return &Exception{403, "InvalidSignatureException", message}
 }

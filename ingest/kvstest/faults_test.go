@@ -34,16 +34,27 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestCutBlocked cuts a session whose client has stopped reading, so that the server is in the middle of a write.
+// TestCutBlocked cuts a session whose client does not read, so that the server is in the middle of a write.
 func TestCutBlocked(t *testing.T) {
-	h := newTCPHarness(t, Config{Limits: Limits{Bandwidth: 1e9}})
-	stream := h.add("clock", StreamConfig{History: 24 * time.Hour})
-	body := h.media("clock", Selector{Type: Earliest})
-	// The sockets hold some megabytes; once they are full, the server writes and cannot.
-	h.server.Wait(t.Context(), func(calls []Call) bool { return calls[0].Bytes > 1e6 })
-	stream.Cut()
-	if _, err := io.Copy(io.Discard, body.response.Body); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("the body ended by %v, want a reset", err)
+	for _, kind := range []Kind{Cut, Drop} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHarness(t, Config{})
+			stream := h.add("clock", StreamConfig{History: time.Minute})
+			body := h.media("clock", Selector{Type: Earliest})
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if c := h.server.Calls()[0]; c.Ending != "" || c.Fragments != 0 {
+				t.Fatalf("the server is not held up: %+v", c)
+			}
+			stream.Inject(Fault{Kind: kind})
+			synctest.Wait()
+			if stream.Sessions() != 0 || h.server.Calls()[0].Ending != EndFault {
+				t.Errorf("the session goes on: %+v", h.server.Calls()[0])
+			}
+			if _, err := io.Copy(io.Discard, body.response.Body); err == nil {
+				t.Error("the body ended cleanly")
+			}
+		})
 	}
 }
 

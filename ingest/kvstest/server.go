@@ -5,12 +5,13 @@
 // session, an endless live stream made of the clip: one Matroska document for each fragment, element by element as the
 // service lays it out, every frame when its time has come. A capture is served as it is.
 //
-//	server.go      HTTP: the two operations, and who may call them (signature.go, exception.go)
+//	operations.go  GetDataEndpoint and GetMedia, and who may call them (signature.go, exception.go)
 //	session.go     one GetMedia call: waits, limits, faults (faults.go)
 //	stream.go      one stream and its sessions
 //	live.go        a clip as a stream of chunks (source.go, timeline.go, document.go)
 //	recorded.go    a capture as chunks
 //	calls.go       what was called, for tests to look at
+//	server.go      all of it behind a listener
 //
 // Time is the server's own: it can run faster, and it stands still in a testing/synctest bubble, for which [Pipe] is a
 // network.
@@ -21,11 +22,8 @@ package kvstest
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -221,156 +219,4 @@ func (s *Server) enter() bool {
 	}
 	s.handlers.Add(1)
 	return true
-}
-
-// maxRequest bounds the body of a request, in bytes.
-const maxRequest = 64 << 10
-
-// ServeHTTP answers one call.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
-		panic(http.ErrAbortHandler)
-	}
-	defer s.handlers.Done()
-	requestID := rand.Text()
-	w.Header().Set(s.headers.requestID, requestID)
-	call := s.records.open(Call{Time: s.config.Now(), RequestID: requestID, Operation: operations[r.URL.Path]})
-	defer s.log(call)
-
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
-	if err == nil && len(body) > maxRequest {
-		err = errors.New("it is too long")
-	}
-	if err != nil {
-		s.refuse(w, call, &Exception{400, "SerializationException", "the request cannot be read: " + err.Error()})
-		return
-	}
-	if e := s.authority.check(r, body); e != nil {
-		s.refuse(w, call, e)
-		return
-	}
-	var in request
-	if operations[r.URL.Path] == "" || r.Method != http.MethodPost {
-		s.refuse(w, call, &Exception{404, "UnknownOperationException", "POST /getDataEndpoint and POST /getMedia are what there is"})
-		return
-	}
-	if err := json.Unmarshal(body, &in); err != nil {
-		s.refuse(w, call, &Exception{400, "SerializationException", "the request is no JSON of this operation: " + err.Error()})
-		return
-	}
-	stream, e := s.find(in)
-	if e != nil {
-		s.refuse(w, call, e)
-		return
-	}
-	call.update(func(c *Call) { c.Stream, c.Selector = stream.name, in.StartSelector })
-	if operations[r.URL.Path] == getMedia {
-		s.getMedia(w, r, stream, in, call)
-	} else {
-		s.getDataEndpoint(w, r, stream, in, call)
-	}
-}
-
-const (
-	getDataEndpoint = "GetDataEndpoint"
-	getMedia        = "GetMedia"
-)
-
-var operations = map[string]string{"/getDataEndpoint": getDataEndpoint, "/getMedia": getMedia}
-
-// request is the body of either operation.
-type request struct {
-	APIName       string
-	StreamName    string
-	StreamARN     string
-	StartSelector Selector
-}
-
-var arnPattern = regexp.MustCompile(`^arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+$`)
-
-// find gives the stream that a request names, by name or by ARN.
-func (s *Server) find(in request) (*Stream, *Exception) {
-	switch {
-	case (in.StreamName == "") == (in.StreamARN == ""):
-		return nil, invalidArgument("Exactly one of StreamName and StreamARN must be given")
-	case in.StreamName != "" && !namePattern.MatchString(in.StreamName):
-		return nil, invalidArgument("StreamName must be 1 to 256 letters, digits, '_', '.' and '-'")
-	case in.StreamARN != "" && (len(in.StreamARN) > 1024 || !arnPattern.MatchString(in.StreamARN)):
-		return nil, invalidArgument("StreamARN is no ARN of a stream")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, stream := range s.streams {
-		if stream.name == in.StreamName || stream.arn == in.StreamARN {
-			return stream, nil
-		}
-	}
-	return nil, ResourceNotFound
-}
-
-func (s *Server) getDataEndpoint(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {
-	e := stream.refusal(&stream.unlocated)
-	switch {
-	case e != nil:
-	case !stream.location.AllowN(s.config.Now(), 1):
-		e = ClientLimitExceeded
-	case in.APIName != "GET_MEDIA":
-		e = invalidArgument("APIName must be GET_MEDIA here")
-	}
-	if e != nil {
-		s.refuse(w, call, e)
-		return
-	}
-	call.update(func(c *Call) { c.Status = http.StatusOK })
-	w.Header().Set("Content-Type", "application/json")
-	// A client that has gone needs no answer.
-	_ = json.NewEncoder(w).Encode(struct{ DataEndpoint string }{"http://" + r.Host})
-}
-
-func (s *Server) getMedia(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {
-	first, err := s.admit(stream, in)
-	var e *Exception
-	if errors.As(err, &e) {
-		s.refuse(w, call, e)
-		return
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	session := newSession(ctx, s.clock, stream, call, w)
-	if !stream.enter(session) {
-		s.refuse(w, call, ConnectionLimitExceeded)
-		return
-	}
-	call.update(func(c *Call) { c.Status = http.StatusOK })
-	w.Header().Set("Content-Type", "video/webm")
-	w.WriteHeader(http.StatusOK)
-	err = session.begin(first, err)
-	stream.leave(session)
-	call.update(func(c *Call) { c.Ending = ending(err) })
-	var fault *failing
-	if errors.As(err, &fault) && (fault.fault.Kind == Cut || fault.fault.Kind == Drop) {
-		breakConnection(w, fault.fault.Kind == Cut)
-	}
-}
-
-// admit refuses a GetMedia call with an Exception, or finds the first chunk. An errNoFragment is for the body to tell.
-func (s *Server) admit(stream *Stream, in request) (int64, error) {
-	if e := stream.refusal(&stream.refused); e != nil {
-		return 0, e
-	}
-	if !stream.media.AllowN(s.config.Now(), 1) {
-		return 0, ClientLimitExceeded
-	}
-	if e := in.StartSelector.check(); e != nil {
-		return 0, e
-	}
-	return stream.feed.first(in.StartSelector, s.clock.now())
-}
-
-func (s *Server) log(call *record) {
-	c := call.get()
-	s.config.Log.Info("call is over", "operation", c.Operation, "stream", c.Stream, "selector", c.Selector.Type,
-		"request", c.RequestID, "status", c.Status, "error", c.ErrorType,
-		"bytes", c.Bytes, "fragments", c.Fragments, "ending", string(c.Ending))
 }

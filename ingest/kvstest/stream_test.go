@@ -2,7 +2,6 @@ package kvstest
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -223,22 +222,4 @@ func TestSelectors(t *testing.T) {
 			})
 		})
 	}
-}
-
-func ExampleReadSource() {
-	source, err := ReadSource(clip.H264())
-	if err != nil {
-		panic(err)
-	}
-	server := NewServer(Config{})
-	stream, err := server.Add("clock", source, StreamConfig{History: time.Minute})
-	if err != nil {
-		panic(err)
-	}
-	if err := server.Start("127.0.0.1:0"); err != nil {
-		panic(err)
-	}
-	defer server.Close()
-	fmt.Println(stream.Name())
-	// Output: clock
 }
