@@ -11,6 +11,7 @@ import (
 type lagWatch struct {
 	most   time.Duration // 0: never too far
 	stay   bool          // do not jump
+	past   bool          // the stream was asked to begin in the past, and has not caught up yet
 	late   bool          // lag.high was told and lag.normal was not
 	jumped time.Time
 	made   time.Time // PRODUCER_TIMESTAMP of the newest fragment
@@ -21,10 +22,13 @@ type lagWatch struct {
 const jumpInterval = 30 * time.Second
 
 // note looks at the lag of a whole fragment. The report's code is empty when nothing
-// has changed. Normal is half of the bound, so that a lag around it is told once.
+// has changed. To begin in the past, as was asked for, is not to be late. Normal is half of the bound, so that a lag around it is told once.
 func (l *lagWatch) note(f *mkv.Fragment, now time.Time) (r Report, jump bool) {
 	l.made = f.ProducerTime
-	if l.most == 0 || !f.HasBehind {
+	if l.past && f.HasBehind && f.Behind <= l.most {
+		l.past = false
+	}
+	if l.most == 0 || !f.HasBehind || l.past {
 		return Report{}, false
 	}
 	detail := map[string]any{"service_ms": f.Behind.Milliseconds(), "max_lag_ms": l.most.Milliseconds()}

@@ -52,7 +52,7 @@ func NewSession(stream Stream, service *Service, positions Positions, sink Sink)
 	return &Session{
 		stream: stream, service: service, positions: positions, sink: sink,
 		place: place{start: stream.Start, missing: true},
-		lag:   lagWatch{most: stream.MaxLag, stay: stream.Stay},
+		lag:   lagWatch{most: stream.MaxLag, stay: stream.Stay, past: stream.Start.Kind != Now && stream.Start.Kind != Resume},
 	}
 }
 

@@ -378,9 +378,13 @@ func TestMaxLag(t *testing.T) {
 				b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Bandwidth: 150e3}}, kvstest.StreamConfig{History: 10 * time.Minute})
 				defer b.close()
 				var r recorder
+				// An agent that comes back after ten minutes: its last fragment was the first one.
+				var before recorder
+				positions := memory{}
+				b.run(2*time.Second, ingest.Stream{Start: ingest.Selector{Kind: ingest.Earliest}}, positions, &before)
 				b.run(30*time.Second, ingest.Stream{
-					Start: ingest.Selector{Kind: ingest.Earliest}, MaxLag: 20 * time.Second, Stay: stay,
-				}, nil, &r)
+					Start: ingest.Selector{Kind: ingest.Resume}, MaxLag: 20 * time.Second, Stay: stay,
+				}, positions, &r)
 				if r.find(ingest.CodeLagHigh) == nil {
 					t.Fatalf("reports %q, none of them %s", r.codes(), ingest.CodeLagHigh)
 				}
@@ -400,6 +404,19 @@ func TestMaxLag(t *testing.T) {
 			})
 		})
 	}
+}
+
+// To begin in the past is not to be late.
+func TestStartInThePastIsNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Bandwidth: 150e3}}, kvstest.StreamConfig{History: 10 * time.Minute})
+		defer b.close()
+		var r recorder
+		b.run(30*time.Second, ingest.Stream{Start: ingest.Selector{Kind: ingest.Earliest}, MaxLag: 20 * time.Second}, nil, &r)
+		if got := r.codes(); !slices.Equal(got, []string{ingest.CodePlaying}) {
+			t.Errorf("reports %q", got)
+		}
+	})
 }
 
 // Any schedule of cuts, resets, stalls, session limits, errors and restarts of the agent

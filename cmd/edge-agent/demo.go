@@ -25,6 +25,8 @@ import (
 const (
 	demoStream   = "clock"
 	demoSnapshot = "demo-snapshot.png"
+	// demoDelay is what a producer and its network take, as it is on the way of a real one.
+	demoDelay = 150 * time.Millisecond
 	// demoFaultsAt is when the faults are injected into a demo without an end.
 	demoFaultsAt = 20 * time.Second
 	// snapshotTime is how long a picture may take.
@@ -134,7 +136,7 @@ func (d *demo) startService() error {
 		return err
 	}
 	d.service = kvstest.NewServer(kvstest.Config{})
-	if _, err := d.service.Add(demoStream, source, kvstest.StreamConfig{}); err != nil {
+	if _, err := d.service.Add(demoStream, source, kvstest.StreamConfig{Delay: demoDelay}); err != nil {
 		return err
 	}
 	return d.service.Start("127.0.0.1:0")

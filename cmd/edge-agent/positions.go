@@ -8,6 +8,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/edge-agent/edge-agent/ingest"
 )
@@ -31,7 +32,7 @@ func openPositions(dir string) *positionStore {
 		return &positionStore{err: err}
 	}
 	db, err := bolt.Open(filepath.Join(dir, "state.db"), 0o640, &bolt.Options{Timeout: lockTimeout})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		err = errors.New("another agent uses " + dir + "; give each its own [agent] state_dir")
 	}
 	if err != nil {

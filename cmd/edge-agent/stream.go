@@ -27,7 +27,6 @@ type stream struct {
 	sent    mqtt.State    // as last published
 	window  window
 	newest  time.Duration // presentation time of the newest frame; see at
-	probed  time.Time     // when the local lag was last looked at
 	last    mqtt.Telemetry
 	earlier int64 // fragments before the window
 }
@@ -62,9 +61,6 @@ type window struct {
 	calls                    int64  // of the session, at from
 }
 
-// localInterval is how often the local lag is looked at while frames come.
-const localInterval = 100 * time.Millisecond
-
 // Frame takes a frame from the session.
 func (s *stream) Frame(f *ingest.Frame) {
 	now := time.Now()
@@ -82,12 +78,21 @@ func (s *stream) Frame(f *ingest.Frame) {
 	if f.Produced {
 		s.window.producer.Add(now.Sub(f.Made))
 	}
-	if s.renderer != nil && now.Sub(s.probed) >= localInterval {
-		s.probed = now
-		if stats := s.renderer.Stats(); stats.Shown > 0 {
-			s.window.local.Add(s.newest - stats.FrameTime)
-		}
+	if s.renderer != nil {
+		s.addLocalLag(now)
 	}
+}
+
+// addLocalLag compares the newest frame with the one that is on the screen: whenever the renderer
+// has told of a new one, and at least every second, so that a picture that stands still
+// is seen to fall behind.
+func (s *stream) addLocalLag(now time.Time) {
+	stats := s.renderer.Stats()
+	if stats.Wall.IsZero() || stats.Wall.Equal(s.onScreen) && now.Sub(s.compared) < time.Second {
+		return
+	}
+	s.onScreen, s.compared = stats.Wall, now
+	s.window.local.Add(s.newest - stats.FrameTime)
 }
 
 // at is a frame's place on the line that the renderer shows pictures by: wall-clock time

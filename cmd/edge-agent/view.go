@@ -170,7 +170,8 @@ func (v *view) line(format string, args ...any) {
 // Enabled takes what somebody in front of the demo wants to know.
 func (v *view) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
 
-// Handle takes a line of the agent's log.
+// Handle takes a line of the agent's log. What has no code is detail that only
+// matters when something is wrong.
 func (v *view) Handle(_ context.Context, r slog.Record) error {
 	code := ""
 	r.Attrs(func(a slog.Attr) bool {
@@ -179,7 +180,9 @@ func (v *view) Handle(_ context.Context, r slog.Record) error {
 		}
 		return code == ""
 	})
-	v.say(fmt.Sprintf("%-16s %s", code, r.Message))
+	if code != "" || r.Level >= slog.LevelWarn {
+		v.say(fmt.Sprintf("%-16s %s", code, r.Message))
+	}
 	return nil
 }
 
