@@ -29,6 +29,9 @@ type stream struct {
 	newest  time.Duration // presentation time of the newest frame; see at
 	last    mqtt.Telemetry
 	earlier int64 // fragments before the window
+
+	onScreen time.Time // when the picture of the newest local lag was shown
+	compared time.Time // when that lag was taken
 }
 
 // streamStatus is how a stream stands, for people at this machine.
