@@ -50,10 +50,14 @@ type endpoint struct {
 	until time.Time
 }
 
-// LoadService makes a Service with the SDK's default chain of credentials and settings.
-// region and controlEndpoint may be empty: the chain's own stand then.
-func LoadService(ctx context.Context, region, controlEndpoint string) (*Service, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
+// LoadService makes a Service with the SDK's default chain of settings and credentials.
+// region and controlEndpoint may be empty and device nil: the chain's own stand then.
+func LoadService(ctx context.Context, region, controlEndpoint string, device *IoTCredentials) (*Service, error) {
+	options := []func(*config.LoadOptions) error{config.WithRegion(region)}
+	if device != nil {
+		options = append(options, config.WithCredentialsProvider(device.Cached()))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return nil, &Error{Code: CodeConfig, Message: "the AWS configuration of this machine cannot be read", Err: err}
 	}

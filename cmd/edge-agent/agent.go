@@ -74,7 +74,7 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 		}
 		s.session = ingest.NewSession(ingest.Stream{
 			Name: sc.Name, StreamName: sc.StreamName, StreamARN: sc.StreamARN,
-			Start: start, MaxLag: time.Duration(sc.MaxLag),
+			Start: start, MaxLag: time.Duration(sc.MaxLag), Stay: sc.OnLag == lagStay,
 		}, service, a.positions, s)
 		a.streams = append(a.streams, s)
 	}

@@ -36,8 +36,20 @@ type AgentConfig struct {
 // AWSConfig says where the streams are. An empty Region leaves the choice to
 // the SDK; an empty Endpoint means AWS itself.
 type AWSConfig struct {
-	Region   string `toml:"region"`
-	Endpoint string `toml:"endpoint"`
+	Region   string    `toml:"region"`
+	Endpoint string    `toml:"endpoint"`
+	IoT      IoTConfig `toml:"iot"`
+}
+
+// IoTConfig says how to get credentials with the device's certificate; see
+// ingest.IoTCredentials. An empty Endpoint leaves them to the SDK's default chain.
+type IoTConfig struct {
+	Endpoint  string `toml:"endpoint"`
+	RoleAlias string `toml:"role_alias"`
+	ThingName string `toml:"thing_name"`
+	CertFile  string `toml:"cert_file"`
+	KeyFile   string `toml:"key_file"`
+	CAFile    string `toml:"ca_file"`
 }
 
 // MQTTConfig says how to reach the broker. An empty Broker turns MQTT off.
@@ -84,7 +96,14 @@ type StreamConfig struct {
 	StreamARN  string   `toml:"stream_arn"`
 	Start      string   `toml:"start"`
 	MaxLag     Duration `toml:"max_lag"`
+	OnLag      string   `toml:"on_lag"`
 }
+
+// What OnLag may be: go on at the newest fragment, or stay behind.
+const (
+	lagJump = "jump"
+	lagStay = "stay"
+)
 
 // Defaults returns the configuration of an empty file.
 func Defaults() Config {
@@ -100,7 +119,7 @@ func Defaults() Config {
 
 // defaultStream returns the values of an empty [[streams]] table.
 func defaultStream() StreamConfig {
-	return StreamConfig{Start: "now", MaxLag: Duration(10 * time.Second)}
+	return StreamConfig{Start: "now", MaxLag: Duration(10 * time.Second), OnLag: lagJump}
 }
 
 // LoadConfig reads and checks the file at path. On failure the error is a

@@ -69,6 +69,7 @@ func checkAWS(a *AWSConfig, fault reportFault) {
 	if a.Region != "" && !regionPattern.MatchString(a.Region) {
 		fault("aws.region", fmt.Sprintf("= %q is no region", a.Region), `Write it as AWS does, such as "eu-west-1".`)
 	}
+	checkIoT(&a.IoT, fault)
 	if a.Endpoint == "" {
 		return
 	}
@@ -76,6 +77,20 @@ func checkAWS(a *AWSConfig, fault reportFault) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		fault("aws.endpoint", fmt.Sprintf("= %q is no address of a service", a.Endpoint),
 			`Write "https://host" or "http://host:port", or leave it empty for AWS.`)
+	}
+}
+
+// checkIoT wants all that the credential provider needs, once it is to be used.
+func checkIoT(c *IoTConfig, fault reportFault) {
+	const key = "aws.iot.endpoint"
+	switch {
+	case *c == IoTConfig{}:
+	case c.Endpoint == "":
+		fault(key, "is empty, but other keys of [aws.iot] are set", "Set it to the host that `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints.")
+	case strings.ContainsAny(c.Endpoint, "/:@ "):
+		fault(key, fmt.Sprintf("= %q is no host name", c.Endpoint), "Write the host alone, without https://.")
+	case c.RoleAlias == "" || c.CertFile == "" || c.KeyFile == "":
+		fault(key, "is set, but not all of role_alias, cert_file and key_file", "Set all of them, or none.")
 	}
 }
 
@@ -172,6 +187,7 @@ func checkStream(at string, s *StreamConfig, region string, fault reportFault) {
 	} else if s.StreamARN != "" {
 		checkRegion(key, s.StreamARN, region, fault)
 	}
+	checkOneOf(at+".on_lag", s.OnLag, []string{lagJump, lagStay}, fault)
 	if _, err := ingest.ParseSelector(s.Start); err != nil {
 		fault(at+".start", "is wrong: "+err.Error(), "")
 	}

@@ -85,10 +85,22 @@ func everyKey() []string {
 	t := reflect.TypeFor[Config]()
 	for i := range t.NumField() {
 		table := t.Field(i).Type
-		if table.Kind() == reflect.Slice {
-			continue
+		if table.Kind() == reflect.Struct {
+			keys = append(keys, keysBelow(table)...)
 		}
-		keys = append(keys, keysOf(table)...)
+	}
+	return keys
+}
+
+// keysBelow are the keys of a table and of the tables in it.
+func keysBelow(table reflect.Type) []string {
+	var keys []string
+	for i, key := range keysOf(table) {
+		if field := table.Field(i).Type; field.Kind() == reflect.Struct {
+			keys = append(keys, keysBelow(field)...)
+		} else {
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }
@@ -100,7 +112,13 @@ func TestConfigReadsEveryKey(t *testing.T) {
 	}
 	want := Config{
 		Agent: AgentConfig{ID: "dock-3", StateDir: "/srv/edge-agent"},
-		AWS:   AWSConfig{Region: "eu-west-1", Endpoint: "http://127.0.0.1:4566"},
+		AWS: AWSConfig{
+			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4566",
+			IoT: IoTConfig{
+				Endpoint: "abc.credentials.iot.eu-west-1.amazonaws.com", RoleAlias: "video", ThingName: "dock-3",
+				CertFile: "thing.pem", KeyFile: "thing.key", CAFile: "root.pem",
+			},
+		},
 		MQTT: MQTTConfig{
 			Broker: "mqtts://broker.example:8884", Username: "dock", PasswordFile: "/etc/edge-agent/password",
 			TopicPrefix: "plant-video", TelemetryInterval: Duration(5 * time.Second),
@@ -111,9 +129,9 @@ func TestConfigReadsEveryKey(t *testing.T) {
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}},
 		Log:     LogConfig{Level: "debug", Format: "json"},
 		Streams: []StreamConfig{
-			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second)},
+			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second), OnLag: "stay"},
 			{
-				Name: "yard", Start: "now", MaxLag: Duration(10 * time.Second),
+				Name: "yard", Start: "now", MaxLag: Duration(10 * time.Second), OnLag: "jump",
 				StreamARN: "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000",
 			},
 		},

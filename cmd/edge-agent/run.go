@@ -15,7 +15,7 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 		return err
 	}
 	log := newLogger(cfg.Log, std.Err)
-	service, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint)
+	service, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
 	if err != nil {
 		return err
 	}
@@ -29,6 +29,17 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	}
 	a.Run(ctx)
 	return nil
+}
+
+// credentials are those of the device's certificate, or nil for the SDK's own ways.
+func (c IoTConfig) credentials() *ingest.IoTCredentials {
+	if c.Endpoint == "" {
+		return nil
+	}
+	return &ingest.IoTCredentials{
+		Endpoint: c.Endpoint, RoleAlias: c.RoleAlias, ThingName: c.ThingName,
+		CertFile: c.CertFile, KeyFile: c.KeyFile, CAFile: c.CAFile,
+	}
 }
 
 // newLogger writes as [log] says; the configuration was checked.
