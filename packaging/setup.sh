@@ -3,9 +3,11 @@
 #
 #   packaging/setup.sh GROUP...     groups: build demo test bench
 #
-# Checks Go, then installs the Debian packages of the groups that are missing,
-# with sudo when the user is not root. Does nothing when all is there.
+# Installs the Debian packages of the groups that are missing, with sudo when the
+# user is not root, and fetches the right Go when there is none or one too old.
+# Does nothing when all is there.
 set -eu
+cd "$(dirname "$0")/.."
 
 # group, package, what it is for
 packages() {
@@ -16,6 +18,7 @@ packages() {
 		build  libgstreamer1.0-dev             GStreamer's headers
 		build  libgstreamer-plugins-base1.0-dev  headers to feed frames into GStreamer
 		build  ca-certificates                 downloads Go modules over HTTPS
+		build  golang-go                       downloads the newer Go that the project needs
 		demo   gstreamer1.0-plugins-base       converts and scales pictures
 		demo   gstreamer1.0-plugins-good       writes the snapshot
 		demo   gstreamer1.0-plugins-bad        parses H.264 and H.265, decodes in hardware, shows on HDMI and Wayland
@@ -43,26 +46,9 @@ groups() {
 	done
 }
 
-# check_go wants the version of go.mod. A Go from 1.21 on fetches a newer one by itself.
-check_go() {
-	need=$(sed -n 's/^go //p' "$(dirname "$0")/../go.mod")
-	# Asked inside the module, go answers with the version it will use, or says why it cannot.
-	if have=$("${GO:-go}" env GOVERSION 2>&1); then
-		have=${have#go}
-		[ "$(printf '%s\n%s\n' "$need" "${have%% *}" | sort -V | head -n 1)" = "$need" ] && return
-	else
-		have="none, or one that does not work: $have"
-	fi
-	cat >&2 <<-MESSAGE
-		setup: Go $need or newer is needed; found: $have
-		Debian's own package is too old. As root:
-		  curl -fL https://go.dev/dl/go$need.linux-$(dpkg --print-architecture 2>/dev/null || echo amd64).tar.gz | tar -xz -C /usr/local
-		and again make. /usr/local/go is found without being in PATH.
-	MESSAGE
-	exit 1
-}
-
+# installed says whether a package is there; Go may also come from elsewhere than Debian.
 installed() {
+	[ "$1" = golang-go ] && command -v go >/dev/null && return
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
@@ -76,7 +62,8 @@ missing() {
 	done
 }
 
-install_packages() {
+# install installs packages with apt-get, as root.
+install() {
 	as_root=
 	if [ "$(id -u)" != 0 ]; then
 		as_root=sudo
@@ -89,17 +76,52 @@ install_packages() {
 	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
+# install_missing says which packages are missing and why, and installs them.
+install_missing() {
+	lacking=$(missing "$@")
+	[ -n "$lacking" ] || return 0
+	if ! command -v dpkg-query >/dev/null; then
+		echo "setup: this is no Debian; make sure that what these packages hold is there:"
+		echo "$lacking" | sed 's/^/  /'
+		return
+	fi
+	echo "setup: these Debian packages are missing and will be installed:"
+	echo "$lacking" | while read -r package why; do printf '  %-34s %s\n' "$package" "$why"; done
+	# The names hold no blanks, so the shell may split them.
+	# shellcheck disable=SC2046
+	install $(echo "$lacking" | cut -d ' ' -f 1)
+}
+
+# go_fits says whether the Go that is there can build the project; $have is its version.
+# Asked inside the module, a Go from 1.21 on fetches a newer one by itself where it may.
+go_fits() {
+	have=$(go env GOVERSION 2>/dev/null) || have=$(go version 2>&1) || have=none
+	[ "$(printf '%s\n%s\n' "go$need" "${have%% *}" | sort -V | head -n 1)" = "go$need" ]
+}
+
+# fetch_go lets the Go that is there fetch the one needed as a newer Go does by itself:
+# as a module, checked against Go's checksum database. A module carries no right to
+# execute and no go.mod below its own; what fetches puts both back.
+# The Makefile puts bin/toolchain in front of PATH.
+fetch_go() {
+	version=$(sed -n 's/^toolchain go//p' go.mod)
+	version=${version:-$need}
+	module=golang.org/toolchain@v0.0.1-go$version.linux-$(go env GOHOSTARCH)
+	echo "setup: Go $need or newer is needed and there is $have; fetching Go $version as the module $module"
+	# Outside this module, because an old Go cannot read its go.mod.
+	if ! (cd / && go mod download "$module"); then
+		echo "setup: Go $version could not be fetched. Install it, in PATH or in /usr/local/go, and again make" >&2
+		exit 1
+	fi
+	root=$(go env GOMODCACHE)/$module
+	chmod u+w "$root/src"
+	chmod a+x "$root"/bin/* "$root"/pkg/tool/*/*
+	cp -f "$root/src/_go.mod" "$root/src/go.mod"
+	mkdir -p bin
+	ln -sfn "$root" bin/toolchain
+}
+
 groups "$@" >/dev/null
-check_go
-if ! command -v dpkg-query >/dev/null; then
-	echo "setup: this is no Debian; make sure that what these packages hold is there:"
-	missing "$@" | sed 's/^/  /'
-	exit 0
-fi
-lacking=$(missing "$@")
-[ -n "$lacking" ] || exit 0
-echo "setup: these Debian packages are missing and will be installed:"
-echo "$lacking" | while read -r package why; do printf '  %-34s %s\n' "$package" "$why"; done
-# The names hold no blanks, so the shell may split them.
-# shellcheck disable=SC2046
-install_packages $(echo "$lacking" | cut -d ' ' -f 1)
+install_missing "$@"
+need=$(sed -n 's/^go //p' go.mod)
+go_fits || fetch_go
