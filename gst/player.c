@@ -12,7 +12,7 @@ struct Player {
 	guint64 lead;
 
 	GstPad *decoded_pad, *shown_pad;
-	gulong decoded_probe, query_probe;
+	gulong decoded_probe;
 	GstPadChainFunction render; /* the sink's own chain function */
 
 	guint64 decoded, shown, late, shown_pts;
@@ -36,17 +36,6 @@ static GstPadProbeReturn on_decoded(GstPad *pad, GstPadProbeInfo *info, gpointer
 		n = gst_buffer_list_length(GST_PAD_PROBE_INFO_BUFFER_LIST(info));
 	STORE(p->decoded, LOAD(p->decoded) + n);
 	return GST_PAD_PROBE_OK;
-}
-
-/* fakesink does not care how pictures lie in memory, but cannot say so; without the video
- * meta the software decoder copies every picture. */
-static GstPadProbeReturn on_allocation(GstPad *pad, GstPadProbeInfo *info, gpointer data)
-{
-	GstQuery *query = GST_PAD_PROBE_INFO_QUERY(info);
-	if (GST_QUERY_TYPE(query) != GST_QUERY_ALLOCATION)
-		return GST_PAD_PROBE_OK;
-	gst_query_add_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL);
-	return GST_PAD_PROBE_HANDLED;
 }
 
 static void read_stats(GstElement *sink, guint64 *rendered, guint64 *dropped)
@@ -106,8 +95,6 @@ Player *player_new(GstElement *pipeline, int fd, guint64 lead_ns)
 
 	p->decoded_probe = gst_pad_add_probe(p->decoded_pad,
 		GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST, on_decoded, p, NULL);
-	if (g_str_has_prefix(GST_OBJECT_NAME(gst_element_get_factory(p->sink)), "fakesink"))
-		p->query_probe = gst_pad_add_probe(p->shown_pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, on_allocation, p, NULL);
 	p->render = GST_PAD_CHAINFUNC(p->shown_pad);
 	gst_pad_set_chain_function_full(p->shown_pad, on_render, p, NULL);
 	return p;
@@ -127,8 +114,6 @@ void player_free(Player *p)
 {
 	if (p->render)
 		gst_pad_set_chain_function_full(p->shown_pad, p->render, NULL, NULL);
-	if (p->query_probe)
-		gst_pad_remove_probe(p->shown_pad, p->query_probe);
 	if (p->decoded_probe)
 		gst_pad_remove_probe(p->decoded_pad, p->decoded_probe);
 	gst_clear_object(&p->shown_pad);

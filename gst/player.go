@@ -54,12 +54,13 @@ func newPlayer(p decode.Plan) (*player, error) {
 		if pl.card, err = os.OpenFile(p.Display.Card, os.O_RDWR, 0); err != nil {
 			return nil, fmt.Errorf("the graphics card cannot be opened, is the user in the groups video and render? %w", err)
 		}
-		fd = C.int(pl.card.Fd())
+		fd = C.int(pl.card.Fd()) // the very card, where the sink's list of drivers has gaps
 	}
-	element := (*C.GstElement)(unsafe.Pointer(pipeline.Unsafe()))
+	element := (*C.GstElement)(pipeline.Unsafe())
 	pl.c = C.player_new(element, fd, C.guint64(lead))
 	runtime.KeepAlive(pipeline)
 	if pl.c == nil {
+		pl.closeCard()
 		return nil, errors.New("the pipeline lacks source, decoder or sink")
 	}
 	return pl, nil
@@ -92,10 +93,14 @@ func (p *player) close() error {
 		return err
 	}
 	C.player_free(p.c)
+	p.closeCard()
+	return nil
+}
+
+func (p *player) closeCard() {
 	if p.card != nil {
 		_ = p.card.Close()
 	}
-	return nil
 }
 
 // now is the pipeline's running time.

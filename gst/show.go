@@ -100,7 +100,7 @@ func (s *show) status() decode.Status {
 // listen tells the agent what the bus says, until quit. Only the first error is
 // the cause; those that follow are its consequences.
 func (s *show) listen() {
-	over := false
+	over, warning := false, ""
 	for {
 		select {
 		case <-s.quit:
@@ -111,8 +111,9 @@ func (s *show) listen() {
 		switch {
 		case n.kind == C.NEWS_FIRST_PICTURE:
 			_ = s.out.JSON(decode.KindStatus, s.status())
-		case n.kind == C.NEWS_WARNING:
-			fmt.Fprintf(os.Stderr, "%s warns: %s (%s)\n", n.name, n.message, n.debug)
+		case n.kind == C.NEWS_WARNING && n.message != warning: // some decoders warn with every frame
+			warning = n.message
+			fmt.Fprintf(os.Stderr, "%s warns: %s\n", n.name, n.message)
 		case n.kind == C.NEWS_ERROR && !over:
 			_ = s.out.JSON(decode.KindFailure, failureOf(s.open, &startError{n}))
 			fallthrough

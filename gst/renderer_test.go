@@ -1,0 +1,168 @@
+package gst
+
+import (
+	"bytes"
+	"context"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// childEnv makes the test binary a renderer child.
+const childEnv = "EDGE_AGENT_TEST_RENDERER"
+
+// run starts a renderer with real children and returns it with its reports. It is stopped
+// at the end of the test.
+func run(t *testing.T, c decode.Config) (*decode.Renderer, chan decode.Report) {
+	t.Helper()
+	reports := make(chan decode.Report, 100)
+	c.Command, c.Env = []string{os.Args[0]}, append(c.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0")
+	c.DRM = fstest.MapFS{}
+	c.Report = func(r decode.Report) { reports <- r }
+	c.Patience = decode.DefaultPatience
+	c.Patience.Status = patience // a busy machine is no fault
+	r := decode.New(c)
+	ctx, stop := context.WithCancel(context.Background())
+	end := make(chan error, 1)
+	go func() { end <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err := <-end:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			t.Error("Run does not return")
+		}
+	})
+	return r, reports
+}
+
+func push(r *decode.Renderer, frames []frame) {
+	for _, f := range frames {
+		r.Push(&mkv.Frame{Track: f.track, Data: f.data, Key: f.key}, f.at, false)
+	}
+}
+
+// await polls until ok says so; a report ends the test.
+func await(t *testing.T, r *decode.Renderer, reports chan decode.Report, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case report := <-reports:
+			t.Fatalf("waiting for %s: %s: %s", what, report.Code, report.Message)
+		case <-deadline:
+			t.Fatalf("waiting for %s: %+v", what, r.Stats())
+		case <-tick.C:
+		}
+	}
+}
+
+func TestRendererDecodesEveryFrame(t *testing.T) {
+	frames := clip(t, "320x180", "300", x264...)
+	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	push(r, frames)
+	await(t, r, reports, "the pictures", func() bool { return r.Stats().Shown >= 298 }) // the decoder keeps two for B-frames
+	if s := r.Stats(); s.Dropped != 0 || s.Restarts != 0 || s.Decoder != "avdec_h264" || s.FrameTime < frames[290].at {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestNewSizeInMidStream(t *testing.T) {
+	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	push(r, clip(t, "320x180", "60", x264...))
+	push(r, clip(t, "642x362", "60", x265...))
+	await(t, r, reports, "the pictures", func() bool { return r.Stats().Shown >= 60+56 })
+	if s := r.Stats(); s.Decoder != "avdec_h265" || s.Restarts != 0 {
+		t.Errorf("%+v", s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	b, err := r.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := png.DecodeConfig(bytes.NewReader(b)); err != nil || c.Width != 642 || c.Height != 362 {
+		t.Errorf("snapshot: %+v, %v", c, err)
+	}
+}
+
+func TestWindowUnderX(t *testing.T) {
+	display := virtualX(t)
+	frames := clip(t, "640x360", "30", append([]string{"-vf", "drawbox=x=0:y=0:w=320:h=ih:color=red:t=fill,drawbox=x=320:y=0:w=320:h=ih:color=blue:t=fill"}, x264...)...)
+	t.Setenv("DISPLAY", display)
+	r, reports := run(t, decode.Config{Sink: decode.X11, Unpaced: true})
+	push(r, frames)
+	await(t, r, reports, "the window", func() bool { return r.Stats().Shown > 0 })
+	screen := screenshot(t, display)
+	for _, c := range []struct {
+		x    int
+		want color.RGBA
+	}{{100, color.RGBA{254, 0, 0, 255}}, {1180, color.RGBA{0, 0, 254, 255}}} {
+		if got := color.RGBAModel.Convert(screen.At(c.x, 360)).(color.RGBA); !near(got, c.want) {
+			t.Errorf("at %d the screen is %v, not %v", c.x, got, c.want)
+		}
+	}
+}
+
+func near(a, b color.RGBA) bool {
+	d := func(x, y uint8) int { return max(int(x)-int(y), int(y)-int(x)) }
+	return d(a.R, b.R) < 12 && d(a.G, b.G) < 12 && d(a.B, b.B) < 12
+}
+
+// virtualX starts an X server without a screen and returns its display.
+func virtualX(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("Xvfb"); err != nil {
+		t.Skip("Xvfb is not installed: no window can be shown")
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp")
+	cmd.ExtraFiles = []*os.File{write}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	_ = read.SetReadDeadline(time.Now().Add(patience))
+	number, err := io.ReadAll(read)
+	if err != nil && len(number) == 0 {
+		t.Fatalf("Xvfb does not come up: %v", err)
+	}
+	return ":" + strings.TrimSpace(string(number))
+}
+
+// screenshot takes what is on the X server's screen.
+func screenshot(t *testing.T, display string) image.Image {
+	t.Helper()
+	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "x11grab", "-video_size", "1280x720", "-i", display, "-frames:v", "1", "-f", "image2pipe", "-c:v", "png", "-").Output()
+	if err != nil {
+		t.Fatalf("ffmpeg cannot grab the screen: %v", err)
+	}
+	img, err := png.Decode(bytes.NewReader(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
