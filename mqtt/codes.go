@@ -83,7 +83,7 @@ var codeTable = []Code{
 	{"ingest.stall", SeverityWarning, "The session is open but no data has come for too long.", "The agent reconnects. If it goes on, check that the camera is sending and that the network carries the stream."},
 	{"ingest.cut", SeverityWarning, "The connection broke in the middle of a fragment.", "The agent reconnects and resumes after the last whole fragment. If it goes on, check the network."},
 	{"ingest.end", SeverityInfo, "The service ended the session, as it does every 40 to 45 minutes or when there is nothing to send.", "Nothing to do: the agent resumes where the session ended."},
-	{"ingest.malformed", SeverityWarning, "The data of the stream could not be understood.", "The agent reconnects. If it goes on, record the stream and look at it with `edge-agent inspect`; the producer may write a broken file."},
+	{"ingest.malformed", SeverityWarning, "A fragment of the stream could not be understood and was left out.", "The agent goes on with the next fragment. If it happens often, record the stream and look at it with `edge-agent inspect`: the producer may write broken files."},
 	{"ingest.resumed", SeverityInfo, "The stream goes on after an interruption.", "Nothing to do."},
 	{"ingest.endpoint", SeverityWarning, "The service did not say where to fetch the stream.", "The agent tries again. Check region, stream name and the permission kinesisvideo:GetDataEndpoint."},
 	{"ingest.credentials", SeverityError, "No AWS credentials were found, or they could not be renewed.", "Provide credentials to the agent (environment, profile, role) and check the clock of the box. The agent tries again."},
@@ -163,4 +163,13 @@ var codeTable = []Code{
 	{"kvs.http.ExpiredTokenException", SeverityWarning, "The credentials have expired.", "The agent renews them and tries again. If it goes on, renew what the credentials come from and check the clock of the box."},
 	{"kvs.http.ResourceNotFoundException", SeverityError, "The stream does not exist in this region and account.", "Check stream name, region and credentials. The agent tries again slowly."},
 	{"kvs.http.InvalidArgumentException", SeverityError, "The service refused the start position or another argument.", "The agent tries a newer position. If it goes on, check `start` of the stream."},
+
+	// what came later
+	{"ingest.idle", SeverityWarning, "The stream has no new fragments.", "The camera or its producer sends nothing: check them. The agent goes on by itself when fragments come."},
+	{"ingest.position", SeverityWarning, "The place to resume a stream at could not be read or stored.", "Check that [agent] state_dir exists, is writable and not full. Until then a restart begins at the newest fragment."},
+	{"decode.start", SeverityError, "The renderer process could not be started.", "The agent tries again. Check memory and the number of processes on the box; the message has the cause."},
+	{"decode.silent", SeverityWarning, "Frames went into the decoder and no picture came out.", "The agent takes the next decoder. If it goes on, update the graphics driver or change [decode] order."},
+	{"decode.dropped", SeverityWarning, "Frames were given up because the box decodes more slowly than they come.", "The agent goes on at the next key frame. If it happens often, use a hardware decoder or a smaller picture."},
+	{"display.snapshot", SeverityWarning, "There was no picture to take.", "Try again once the stream plays."},
+	{"simulate.listen", SeverityError, "The simulated service could not listen on its address.", "Give another --listen; port 0 takes a free one."},
 }
