@@ -14,8 +14,21 @@ const (
 	maxLate = 50 * time.Millisecond
 	// longPast is the least age of a replayed picture: far beyond what a sink still shows.
 	longPast = time.Second
-	// maxAnchors is how many moves of the line FrameTime remembers.
-	maxAnchors = 8
+	// remembered is how many frames FrameTime knows: more than a pipeline holds.
+	remembered = 512
+)
+
+// Catching up. Frames that came in a burst, after a break or while the decoder was being opened, leave
+// more of them waiting than the budget asks for. That is lag for nothing, so pictures
+// then come a little faster until it is gone.
+const (
+	// slackWindow is how long frames are watched: longer than a fragment, because some
+	// services send a fragment at once, and of those the last frame always waits long.
+	slackWindow = 3 * time.Second
+	// freeSlack is left alone.
+	freeSlack = 40 * time.Millisecond
+	// hurry is the part of a frame's duration that is taken off: one eighth is hardly seen.
+	hurry = 8
 )
 
 // Timeline maps frame times on the producer's line to the pipeline's running
@@ -25,22 +38,33 @@ const (
 //
 //	          first frame, gap, step back, too late
 //	(empty) ────────────────────────────────────────▶ anchored ──┐
-//	                                                     ▲       │ other frames keep their distance
-//	                                                     └───────┘
+//	                                                     ▲       │ other frames keep their distance,
+//	                                                     └───────┘ or an eighth less while catching up
 type Timeline struct {
 	Budget time.Duration
 
-	anchors []anchor // newest last
-	newest  time.Duration
-	lastDue time.Duration
+	anchored bool
+	shift    time.Duration // from the producer's line to running time
+	newest   time.Duration
+	lastDue  time.Duration
+	slack    slack
+	mapped   ring
 
 	replaying   bool
 	replayFirst time.Duration
 }
 
-// anchor ties a frame time to the running time at which it is due.
-type anchor struct {
-	at, due time.Duration
+// slack is how much longer than the budget the frames of a window have waited, at the least.
+type slack struct {
+	since  time.Duration // when the window began
+	least  time.Duration // in this window
+	excess time.Duration // in the window before: still to be caught up
+}
+
+// ring remembers when the newest frames are due.
+type ring struct {
+	frames [remembered]struct{ at, due time.Duration }
+	count  int
 }
 
 // Map gives the running time at which the picture of a frame is due. at is the
@@ -48,15 +72,18 @@ type anchor struct {
 // Frames come in decoding order, so small steps back are normal (B-frames); but every
 // key frame is presented after all frames before it.
 func (t *Timeline) Map(at time.Duration, key bool, now time.Duration) (due time.Duration, anchored bool) {
-	if len(t.anchors) == 0 || t.broken(at, key, now) {
+	if !t.anchored || t.broken(at, key, now) {
 		t.anchor(at, now)
 		anchored = true
+	} else {
+		t.catchUp(at, now)
 	}
 	due = max(0, t.due(at))
 	if anchored || at > t.newest {
 		t.newest = at
 	}
 	t.lastDue = max(t.lastDue, due)
+	t.mapped.add(at, due)
 	return due, anchored
 }
 
@@ -71,18 +98,10 @@ func (t *Timeline) Replay(at, now time.Duration) time.Duration {
 
 // FrameTime is Map the other way round: which frame was due at a running time.
 func (t *Timeline) FrameTime(due time.Duration) (at time.Duration, ok bool) {
-	for i := len(t.anchors) - 1; i >= 0; i-- {
-		if a := t.anchors[i]; due >= a.due || i == 0 {
-			return a.at + due - a.due, true
-		}
-	}
-	return 0, false
+	return t.mapped.find(due)
 }
 
-func (t *Timeline) due(at time.Duration) time.Duration {
-	a := t.anchors[len(t.anchors)-1]
-	return a.due + at - a.at
-}
+func (t *Timeline) due(at time.Duration) time.Duration { return at + t.shift }
 
 // broken says that the line no longer fits the frames.
 func (t *Timeline) broken(at time.Duration, key bool, now time.Duration) bool {
@@ -98,11 +117,42 @@ func (t *Timeline) broken(at time.Duration, key bool, now time.Duration) bool {
 // anchor makes at due after the budget, but not before what is already due.
 func (t *Timeline) anchor(at, now time.Duration) {
 	due := now + t.Budget
-	if len(t.anchors) > 0 {
+	if t.anchored {
 		due = max(due, t.lastDue+time.Millisecond)
 	}
-	if len(t.anchors) == maxAnchors {
-		t.anchors = append(t.anchors[:0], t.anchors[1:]...)
+	t.anchored, t.shift = true, due-at
+	t.slack = slack{since: now, least: due - now - t.Budget}
+}
+
+// catchUp moves the line a little when frames wait longer than they must.
+func (t *Timeline) catchUp(at, now time.Duration) {
+	s := &t.slack
+	s.least = min(s.least, t.due(at)-now-t.Budget)
+	if now-s.since >= slackWindow {
+		s.excess = max(0, s.least-freeSlack)
+		s.since, s.least = now, t.due(at)-now-t.Budget
 	}
-	t.anchors = append(t.anchors, anchor{at, due})
+	if step := at - t.newest; step > 0 {
+		faster := min(s.excess, step/hurry)
+		s.excess -= faster
+		s.least -= faster
+		t.shift -= faster
+	}
+}
+
+func (r *ring) add(at, due time.Duration) {
+	f := &r.frames[r.count%remembered]
+	f.at, f.due = at, due
+	r.count++
+}
+
+// find gives the frame that is due last of those that are due by then.
+func (r *ring) find(due time.Duration) (at time.Duration, ok bool) {
+	var best time.Duration
+	for _, f := range r.frames[:min(r.count, remembered)] {
+		if f.due <= due && (!ok || f.due > best) {
+			at, best, ok = f.at, f.due, true
+		}
+	}
+	return at, ok
 }

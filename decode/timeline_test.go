@@ -74,19 +74,64 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
-func TestFrameTimeOfEarlierAnchors(t *testing.T) {
+func TestFrameTimeOfEarlierFrames(t *testing.T) {
 	line := Timeline{Budget: 200 * ms}
 	if _, ok := line.FrameTime(0); ok {
 		t.Error("a frame before the first")
 	}
-	for i := range 2 * maxAnchors {
+	for i := range 2 * remembered {
 		line.Map(time.Duration(i)*time.Minute, true, time.Duration(i)*time.Second)
 	}
-	for i := maxAnchors; i < 2*maxAnchors; i++ {
+	for i := remembered; i < 2*remembered; i++ {
 		due := time.Duration(i)*time.Second + 200*ms
-		if at, _ := line.FrameTime(due); at != time.Duration(i)*time.Minute {
+		if at, _ := line.FrameTime(due + 5*ms); at != time.Duration(i)*time.Minute {
 			t.Errorf("due at %v: %v", due, at)
 		}
+	}
+}
+
+// live plays frames of a stream for a time: each arrives arrival(i) after the time at which it was made.
+// It gives how long the last one waits beyond the budget.
+func live(t *testing.T, frames int, arrival func(i int) time.Duration) (slack time.Duration) {
+	const frame = time.Second / 30
+	line := Timeline{Budget: 200 * ms}
+	last := time.Duration(-1)
+	for i := range frames {
+		at := time.Duration(i) * frame
+		now := arrival(i)
+		due, anchored := line.Map(at, i%30 == 0, now)
+		if anchored && i > 0 {
+			t.Fatalf("frame %d: the line breaks", i)
+		}
+		if due <= last {
+			t.Fatalf("frame %d is due at %v, the one before at %v", i, due, last)
+		}
+		if step := due - last; i > 0 && step < frame*7/8-time.Microsecond {
+			t.Fatalf("frame %d comes %v after the one before", i, step)
+		}
+		last, slack = due, due-now-line.Budget
+	}
+	return slack
+}
+
+// What a break or a slow start left waiting is caught up, without a jump.
+func TestTimelineCatchesUp(t *testing.T) {
+	const frame = time.Second / 30
+	const held = 1400 * ms // for so long frames were held back, and then came at once
+	slack := live(t, 30*30, func(i int) time.Duration { return max(held, time.Duration(i)*frame) })
+	if slack > freeSlack+10*ms {
+		t.Errorf("after half a minute, frames still wait %v longer than they must", slack)
+	}
+}
+
+// Fragments that come as a whole are played at their pace: that their last frame waits
+// is no excess.
+func TestTimelineLeavesWholeFragmentsAlone(t *testing.T) {
+	const frame = time.Second / 30
+	const fragment = 60 // frames
+	slack := live(t, 20*fragment, func(i int) time.Duration { return time.Duration(i/fragment+1) * fragment * frame })
+	if want := (fragment - 1) * frame; slack < want-10*ms {
+		t.Errorf("the last frame of a fragment waits %v, want %v", slack, want)
 	}
 }
 
