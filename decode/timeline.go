@@ -22,9 +22,9 @@ const (
 // more of them waiting than the budget asks for. That is lag for nothing, so pictures
 // then come a little faster until it is gone.
 const (
-	// slackWindow is how long frames are watched: longer than a fragment, because some
-	// services send a fragment at once, and of those the last frame always waits long.
-	slackWindow = 3 * time.Second
+	// slackWindow is how long frames are watched, on top of twice the longest pause between
+	// arrivals: where whole fragments come at once, their last frame always waits long.
+	slackWindow = time.Second
 	// freeSlack is left alone.
 	freeSlack = 40 * time.Millisecond
 	// hurry is the part of a frame's duration that is taken off: one eighth is hardly seen.
@@ -57,6 +57,8 @@ type Timeline struct {
 // slack is how much longer than the budget the frames of a window have waited, at the least.
 type slack struct {
 	since  time.Duration // when the window began
+	last   time.Duration // arrival
+	pause  time.Duration // the longest between two arrivals, ever since the anchor
 	least  time.Duration // in this window
 	excess time.Duration // in the window before: still to be caught up
 }
@@ -121,14 +123,15 @@ func (t *Timeline) anchor(at, now time.Duration) {
 		due = max(due, t.lastDue+time.Millisecond)
 	}
 	t.anchored, t.shift = true, due-at
-	t.slack = slack{since: now, least: due - now - t.Budget}
+	t.slack = slack{since: now, last: now, least: due - now - t.Budget}
 }
 
 // catchUp moves the line a little when frames wait longer than they must.
 func (t *Timeline) catchUp(at, now time.Duration) {
 	s := &t.slack
+	s.pause, s.last = max(s.pause, now-s.last), now
 	s.least = min(s.least, t.due(at)-now-t.Budget)
-	if now-s.since >= slackWindow {
+	if now-s.since >= slackWindow+2*s.pause {
 		s.excess = max(0, s.least-freeSlack)
 		s.since, s.least = now, t.due(at)-now-t.Budget
 	}

@@ -59,4 +59,8 @@ void *player_snapshot(Player *p, const char *media_type, guint64 timeout_ns, gsi
  * installed; free it with g_strfreev. */
 char **video_elements(void);
 
+/* die_of_faults lets a driver's fault end the process by its signal, which the
+ * agent reports. Go's handlers would make it an exit with status 2. */
+void die_of_faults(void);
+
 #endif

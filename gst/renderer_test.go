@@ -3,13 +3,16 @@ package gst
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -99,6 +102,43 @@ func TestNewSizeInMidStream(t *testing.T) {
 	if c, err := png.DecodeConfig(bytes.NewReader(b)); err != nil || c.Width != 642 || c.Height != 362 {
 		t.Errorf("snapshot: %+v, %v", c, err)
 	}
+}
+
+// A driver's fault ends the child; the next decoder goes on where it was.
+func TestFaultIsReportedWithItsSignal(t *testing.T) {
+	frames := clip(t, "320x180", "60", "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline")
+	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	push(r, frames[:45])
+	await(t, r, reports, "the pictures", func() bool { return r.Stats().Shown >= 40 })
+	pid := childOf(t, os.Getpid())
+	if err := syscall.Kill(pid, syscall.SIGSEGV); err != nil {
+		t.Fatal(err)
+	}
+	crash := <-reports
+	if crash.Code != decode.CodeCrash || crash.Detail["signal"] != "segmentation fault" {
+		t.Errorf("%+v", crash)
+	}
+	back := <-reports
+	if back.Code != decode.CodeFallback || back.Detail["element"] != "openh264dec" {
+		t.Errorf("%+v", back)
+	}
+	push(r, frames[45:])
+	await(t, r, reports, "the newest picture", func() bool { return r.Stats().FrameTime >= frames[58].at })
+}
+
+// childOf finds the only child process.
+func childOf(t *testing.T, parent int) int {
+	t.Helper()
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
+	for _, file := range files {
+		b, _ := os.ReadFile(file)
+		var pid int
+		if n, _ := fmt.Sscan(string(b), &pid); n == 1 {
+			return pid
+		}
+	}
+	t.Fatal("there is no child")
+	return 0
 }
 
 func TestWindowUnderX(t *testing.T) {

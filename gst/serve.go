@@ -1,5 +1,8 @@
 package gst
 
+// #include "player.h"
+import "C"
+
 import (
 	"context"
 	"errors"
@@ -20,6 +23,7 @@ import (
 // this process: the agent decides when it ends.
 func Main(ctx context.Context) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
+	C.die_of_faults()
 	file := os.NewFile(decode.ChildFD, "agent")
 	conn, err := net.FileConn(file)
 	if err != nil {

@@ -200,8 +200,10 @@ func TestEveryFrameBecomesAPicture(t *testing.T) {
 		element string
 		encoder []string
 	}{
-		{"avdec_h264", x264}, {"openh264dec", []string{"-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline"}},
-		{"avdec_h265", x265}, {"libde265dec", x265},
+		{"avdec_h264", x264},
+		{"openh264dec", []string{"-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline"}},
+		{"avdec_h265", x265},
+		{"libde265dec", x265},
 	} {
 		t.Run(c.element, func(t *testing.T) {
 			frames := clip(t, "320x180", "90", c.encoder...)

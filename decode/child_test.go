@@ -1,0 +1,46 @@
+package decode
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"testing"
+)
+
+// A child that is gone leaves no descriptor behind.
+func TestChildLeavesNothing(t *testing.T) {
+	descriptors := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	life := func() {
+		c, err := startChild([]string{"/bin/sleep", "60"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.copyLog(slog.New(slog.NewTextHandler(io.Discard, nil)))
+		}()
+		c.stop(0)
+		<-done
+	}
+	life()
+	before := descriptors()
+	for range 50 {
+		life()
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors before, %d after 50 children", before, after)
+	}
+	if _, err := startChild([]string{"/does/not/exist"}, nil); err == nil {
+		t.Error("a program that does not exist starts")
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors before, %d after a child that did not start", before, after)
+	}
+}
