@@ -23,7 +23,7 @@ type remedy struct {
 var (
 	retry     = remedy{state: Backoff, base: 500 * time.Millisecond, limit: 30 * time.Second, does: "trying again"}
 	throttled = remedy{state: Backoff, base: time.Second, limit: time.Minute, does: "calling less often"}
-	slowly    = remedy{state: Backoff, base: time.Second, limit: 5 * time.Minute, does: "trying again, ever more slowly"}
+	slowly    = remedy{state: Backoff, base: time.Second, limit: 5 * time.Minute, does: "trying again"}
 )
 
 // remedyFor is the error table: what each end of a session calls for.

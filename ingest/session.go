@@ -281,7 +281,10 @@ func (s *Session) nextPause(code string, r remedy) time.Duration {
 // fragments is told once.
 func (s *Session) reportEnd(e *Error, r remedy, pause time.Duration) {
 	report := Report{State: r.state, Code: e.Code, Detail: e.detail()}
-	report.Message = fmt.Sprintf("%s; %s in %v", e.told(), r.does, pause.Round(100*time.Millisecond))
+	report.Message = e.told() + "; " + r.does
+	if pause > 0 {
+		report.Message += fmt.Sprintf(" in %v", pause.Round(100*time.Millisecond))
+	}
 	if e.Code == CodeIdle {
 		if s.state == Stalled {
 			return

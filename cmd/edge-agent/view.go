@@ -82,8 +82,12 @@ func (v *view) close() { fmt.Fprintln(v.out) }
 func (v *view) screen(s demoStatus) []string {
 	picture := "none yet"
 	if s.picture.Shown > 0 {
-		picture = fmt.Sprintf("%4.1f fps   %s on %s   shown %d   dropped %d",
-			s.telem.FPS, s.picture.Decoder, s.picture.Display, s.picture.Shown, s.picture.Dropped)
+		display := s.picture.Display.String()
+		if s.picture.Display.Sink == decode.None {
+			display = "no display"
+		}
+		picture = fmt.Sprintf("%.1f fps   %s on %s   shown %d   dropped %d",
+			s.telem.FPS, s.picture.Decoder, display, s.picture.Shown, s.picture.Dropped)
 	}
 	state := fmt.Sprintf("%s for %v", s.state.State, time.Since(s.state.Since.Time).Round(time.Second))
 	if s.state.Code != "" {
