@@ -29,8 +29,8 @@ lint: setup-build ## Format, vet and staticcheck
 	go vet -race ./...
 	GOFLAGS="$$GOFLAGS -race" $$(go tool -n staticcheck) ./...
 
-bench: setup-bench build ## Measure against GStreamer and ffmpeg; prints a table
-	go test -run '^$$' -bench . -benchtime 1x ./test/...
+bench: setup-bench build ## Measure against GStreamer and ffmpeg; prints a table. 5 minutes; ARGS=-quick only tries it
+	go run ./test/bench $(ARGS)
 
 fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
 	@grep -ro --include=*_test.go '^func Fuzz[A-Za-z]*' . | sed 's/[^/]*:func / /' | while read -r folder target; do \

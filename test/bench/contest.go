@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// figures are what one run gave, by name.
+type figures map[string]float64
+
+// side is one that is measured: edge-agent, or a peer.
+type side struct {
+	name string
+	run  func(ctx context.Context) (figures, error)
+}
+
+// contest is a set of runs that rows of the table are made of. The sides run in turn, ours first, round by round, so
+// that whatever else the machine is doing meets them all.
+type contest struct {
+	name   string
+	rounds int
+	check  func(ctx context.Context) error // that the peers do the same work; before the first round
+	ours   side
+	peers  []side
+	rows   []row
+}
+
+// runTimeout ends a run that hangs.
+const runTimeout = 2 * time.Minute
+
+// ours is how rounds name our side.
+const ours = "edge-agent"
+
+// round is what each side gave, by its name.
+type round map[string]figures
+
+// hold runs all rounds.
+func (c *contest) hold(ctx context.Context, log io.Writer) ([]round, error) {
+	if err := c.check(ctx); err != nil {
+		return nil, err
+	}
+	var rounds []round
+	for n := range c.rounds {
+		fmt.Fprintf(log, "%s, round %d of %d\n", c.name, n+1, c.rounds)
+		r := round{}
+		for _, s := range append([]side{c.ours}, c.peers...) {
+			f, err := c.once(ctx, s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+			r[s.name] = f
+		}
+		rounds = append(rounds, r)
+	}
+	return rounds, nil
+}
+
+func (c *contest) once(ctx context.Context, s side) (figures, error) {
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	return s.run(ctx)
+}

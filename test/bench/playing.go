@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os/exec"
+	"sync/atomic"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+)
+
+// decodeElements is the peer's way from a GetMedia body to pictures.
+const decodeElements = "matroskademux ! h264parse ! avdec_h264"
+
+// warmUp is how long a process has played before it is looked at.
+const warmUp = 2 * time.Second
+
+// playingContest looks at the CPU and the memory that a live stream takes once it plays.
+func (b *bench) playingContest() contest {
+	p := &playing{bench: b}
+	same := " of everything that was started (agent and renderer; gst-launch-1.0) while one live stream, 1080p30 H.264 of about 5 Mbit/s, " +
+		"is decoded in software and shown nowhere, over " + b.window.String() + " after the start; " +
+		"edge-agent run with MQTT against gst-launch-1.0 -q fdsrc ! " + decodeElements + " ! fakesink, which gets the body of GetMedia through a pipe. " +
+		"It is checked that both keep up."
+	return contest{
+		name: "playing", rounds: b.extent.playing, check: p.check,
+		ours:  side{ours, p.agentRun},
+		peers: []side{{"gst-launch-1.0", p.gstreamer}},
+		rows: []row{
+			{
+				name: "1080p30 stream: CPU", figure: "cpu", unit: "%", peer: "gst-launch-1.0", aim: 1.1,
+				compared: "CPU time, in per cent of one core," + same,
+			},
+			{
+				name: "1080p30 stream: memory", figure: "resident", unit: "MB", peer: "gst-launch-1.0", aim: 1.1,
+				compared: "Resident memory at the end" + same + " What processes share counts for each of them.",
+			},
+		},
+	}
+}
+
+type playing struct{ *bench }
+
+// check sees that the peer's pipeline makes a picture of every frame.
+func (p *playing) check(ctx context.Context) error {
+	c, err := p.makeCapture(ctx, "decode.mkv", 4<<20)
+	if err != nil {
+		return err
+	}
+	return checkFrames(ctx, c, decodeElements)
+}
+
+// look measures a process from now on until wait returns, which says how many pictures there were.
+func look(cmd *exec.Cmd, wait func() (pictures int, err error)) (figures, error) {
+	before, err := usageOf(cmd.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	pictures, err := wait()
+	if err != nil {
+		return nil, err
+	}
+	elapsed := time.Since(start).Seconds()
+	after, err := usageOf(cmd.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	// The agent tells of pictures five times a second, so the count may be a few off at both ends.
+	if expected := elapsed * clipFPS; math.Abs(float64(pictures)-expected) > 9 {
+		return nil, fmt.Errorf("it did not keep up: %d pictures in %.1f s", pictures, elapsed)
+	}
+	return figures{
+		"cpu":      100 * (after.cpu - before.cpu).Seconds() / elapsed,
+		"resident": float64(after.resident) / 1e6,
+	}, nil
+}
+
+func (p *playing) agentRun(ctx context.Context) (f figures, err error) {
+	broker, err := brokertest.Start(ctx, brokertest.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer broker.Stop()
+	told, err := listen(ctx, broker)
+	if err != nil {
+		return nil, err
+	}
+	cmd, err := p.agentCommand(ctx, broker.URL())
+	if err != nil {
+		return nil, err
+	}
+	stderr := newTranscript("")
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stderr.explain(end(cmd))) }()
+	if err := told.playing(ctx); err != nil {
+		return nil, stderr.explain(err)
+	}
+	f, err = look(cmd, func() (int, error) { return told.pictures(ctx, p.window) })
+	return f, stderr.explain(err)
+}
+
+// telemetry is what the agent tells over MQTT about the stream, every second.
+type telemetry struct{ messages <-chan mqtt.Message }
+
+func listen(ctx context.Context, broker *brokertest.Broker) (telemetry, error) {
+	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, agentID)
+	if err != nil {
+		return telemetry{}, err
+	}
+	l, err := mqtt.Listen(ctx, mqtt.Broker{URL: broker.URL()}, topics.Telemetry(streamName))
+	if err != nil {
+		return telemetry{}, err
+	}
+	return telemetry{l.Messages}, nil
+}
+
+// next waits for a message and gives the pictures it tells of.
+func (t telemetry) next(ctx context.Context) (shown int, err error) {
+	select {
+	case <-ctx.Done():
+		return 0, fmt.Errorf("no telemetry: %w", ctx.Err())
+	case m, ok := <-t.messages:
+		if !ok {
+			return 0, errors.New("the connection to the broker broke")
+		}
+		var fields struct {
+			Shown int `json:"shown_frames"`
+		}
+		err := json.Unmarshal(m.Payload, &fields)
+		return fields.Shown, err
+	}
+}
+
+// playing returns when pictures have been there for the time of warming up.
+func (t telemetry) playing(ctx context.Context) error {
+	for shown := 0; shown == 0; {
+		var err error
+		if shown, err = t.next(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := t.pictures(ctx, warmUp)
+	return err
+}
+
+// pictures counts for a time, to the end of a message's second.
+func (t telemetry) pictures(ctx context.Context, d time.Duration) (n int, err error) {
+	for start := time.Now(); time.Since(start) < d-100*time.Millisecond; {
+		shown, err := t.next(ctx)
+		if err != nil {
+			return 0, err
+		}
+		n += shown
+	}
+	return n, nil
+}
+
+func (p *playing) gstreamer(ctx context.Context) (f figures, err error) {
+	cmd := launch(ctx, decodeElements, "-q", "fakesink")
+	stderr := newTranscript("")
+	cmd.Stderr = stderr
+	live, err := p.feedLive(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stderr.explain(live.stop())) }()
+	if _, err := live.count(ctx, warmUp); err != nil {
+		return nil, err
+	}
+	return look(cmd, func() (int, error) { return live.count(ctx, p.window) })
+}
+
+// live is a process with the body of a GetMedia session on a pipe as its standard input.
+type live struct {
+	cmd     *exec.Cmd
+	body    io.Closer
+	started time.Time // just before it was
+	frames  atomic.Int64
+	fed     chan error // holds one: why feeding has ended
+}
+
+// feedLive joins the stream and then starts the process: the bytes are there before it is.
+func (b *bench) feedLive(ctx context.Context, cmd *exec.Cmd) (*live, error) {
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	body, err := getMedia(ctx, b.service.url, "NOW")
+	if err != nil {
+		return nil, err
+	}
+	l := &live{cmd: cmd, body: body, started: time.Now(), fed: make(chan error, 1)}
+	if err := cmd.Start(); err != nil {
+		_ = body.Close()
+		return nil, err
+	}
+	go func() {
+		l.fed <- l.feed(io.TeeReader(body, stdin))
+		_ = stdin.Close()
+	}()
+	return l, nil
+}
+
+// feed reads what it passes on, to count the frames.
+func (l *live) feed(body io.Reader) error {
+	r := mkv.NewReader(body)
+	for {
+		event, err := r.Next()
+		if err != nil {
+			return err
+		}
+		if _, ok := event.(*mkv.Frame); ok {
+			l.frames.Add(1)
+		}
+	}
+}
+
+// count is how many frames pass in a time.
+func (l *live) count(ctx context.Context, d time.Duration) (int, error) {
+	before := l.frames.Load()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case err := <-l.fed:
+		l.fed <- err
+		return 0, fmt.Errorf("feeding it ended: %w", err)
+	case <-time.After(d):
+		return int(l.frames.Load() - before), nil
+	}
+}
+
+// stop ends the session; the process plays to the end of what it got and ends by itself.
+func (l *live) stop() error {
+	_ = l.body.Close()
+	<-l.fed
+	kill := time.AfterFunc(stopTimeout, func() { _ = l.cmd.Process.Kill() })
+	defer kill.Stop()
+	return l.cmd.Wait()
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// streamName is the stream that everything here is about, and region where it is.
+const (
+	streamName = "camera"
+	region     = "us-east-1"
+)
+
+// layout is that of a producer whose timestamps run on from fragment to fragment. Were they to begin anew in
+// each, matroskademux would drop all but the first frame of every document after the first.
+var layout = kvstest.Layout{Time: kvstest.SessionTime}
+
+// serveCommand makes this program the service alone: its CPU is not to be counted for anybody.
+const serveCommand = "serve"
+
+// serve plays a clip as a live stream until in ends. The first line it writes is its address.
+func serve(clip string, in io.Reader, out io.Writer) error {
+	server, err := newServer(clip, kvstest.Config{}, kvstest.StreamConfig{Layout: layout})
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	fmt.Fprintln(out, server.URL())
+	_, err = io.Copy(io.Discard, in)
+	return err
+}
+
+// newServer serves a clip on a free port.
+func newServer(clip string, config kvstest.Config, stream kvstest.StreamConfig) (*kvstest.Server, error) {
+	file, err := os.ReadFile(clip)
+	if err != nil {
+		return nil, err
+	}
+	source, err := kvstest.ReadSource(file)
+	if err != nil {
+		return nil, err
+	}
+	server := kvstest.NewServer(config)
+	if _, err := server.Add(streamName, source, stream); err != nil {
+		return nil, err
+	}
+	return server, server.Start("127.0.0.1:0")
+}
+
+// service is the process that serves.
+type service struct {
+	cmd *exec.Cmd
+	in  io.Closer
+	url string
+}
+
+func startService(ctx context.Context, clip string) (*service, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &service{cmd: command(ctx, self, serveCommand, clip)}
+	s.cmd.Stderr = os.Stderr
+	if s.in, err = s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		s.stop()
+		return nil, errors.New("the simulated service does not start")
+	}
+	s.url = strings.TrimSpace(address)
+	return s, nil
+}
+
+func (s *service) stop() {
+	_ = s.in.Close()
+	_ = end(s.cmd)
+}
+
+// awaitMiddle returns in the middle of a fragment, for all to join the stream there.
+func (s *service) awaitMiddle(ctx context.Context) error {
+	body, err := getMedia(ctx, s.url, "NOW")
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	began, err := serverTime(body)
+	if err != nil {
+		return err
+	}
+	middle := clipGOP/2 - time.Since(began)%clipGOP
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After((middle + clipGOP) % clipGOP):
+		return nil
+	}
+}
+
+// serverTime is when the first fragment of a body began.
+func serverTime(body io.Reader) (time.Time, error) {
+	r := mkv.NewReader(body)
+	for {
+		event, err := r.Next()
+		if err != nil {
+			return time.Time{}, err
+		}
+		if tags, ok := event.(*mkv.Tags); ok && !tags.Fragment.ServerTime.IsZero() {
+			return tags.Fragment.ServerTime, nil
+		}
+	}
+}
+
+// getMedia opens the stream at a selector (NOW, EARLIEST) for a peer, which cannot sign
+// calls. The caller closes the body.
+func getMedia(ctx context.Context, endpoint, selector string) (io.ReadCloser, error) {
+	payload := fmt.Appendf(nil, `{"StreamName":%q,"StartSelector":{"StartSelectorType":%q}}`, streamName, selector)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/getMedia", bytes.NewReader(payload))
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(payload)
+	if err := v4.NewSigner().SignHTTP(ctx, kvstest.Credentials(), req, hex.EncodeToString(sum[:]), "kinesisvideo", region, time.Now()); err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		return nil, fmt.Errorf("GetMedia: %s: %s", resp.Status, text)
+	}
+	return resp.Body, nil
+}
