@@ -40,6 +40,7 @@ var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20}
 type Gate struct {
 	limits Limits
 	ready  chan struct{} // holds a token while something may be waiting
+	taken  chan struct{} // holds a token after something was taken
 
 	mu      sync.Mutex
 	units   []Unit
@@ -52,7 +53,7 @@ type Gate struct {
 
 // NewGate makes an empty gate, which waits for a key frame.
 func NewGate(limits Limits) *Gate {
-	return &Gate{limits: limits, ready: make(chan struct{}, 1), shut: true, discont: true}
+	return &Gate{limits: limits, ready: make(chan struct{}, 1), taken: make(chan struct{}, 1), shut: true, discont: true}
 }
 
 // Push adds a unit, whose data is copied, and never blocks. It returns how many
@@ -82,6 +83,32 @@ func (g *Gate) Push(u Unit) (dropped int) {
 	default:
 	}
 	return dropped
+}
+
+// Wait waits until no more than half of the room is taken by waiting units, but not longer
+// than patience after the last of them was taken.
+func (g *Gate) Wait(patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for !g.roomy() {
+		select {
+		case <-g.taken:
+			timer.Reset(patience)
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+func (g *Gate) roomy() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	waiting := g.units[g.next:]
+	bytes := 0
+	for i := range waiting {
+		bytes += len(waiting[i].Data)
+	}
+	return len(waiting) <= g.limits.Units/2 && bytes <= g.limits.Bytes/2
 }
 
 // full says that n more bytes do not fit.
@@ -143,6 +170,10 @@ func (g *Gate) take() (Unit, bool) {
 		g.next = 0
 	}
 	g.next++
+	select {
+	case g.taken <- struct{}{}:
+	default:
+	}
 	return g.units[g.next-1], true
 }
 

@@ -175,3 +175,39 @@ func TestTakeWaits(t *testing.T) {
 		}
 	})
 }
+
+// A recording waits for room, as long as something moves.
+func TestGateWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(Limits{Units: 4, Bytes: 100})
+		push := func() {
+			g.Wait(time.Second)
+			if dropped := g.Push(Unit{Key: true, Data: []byte("x")}); dropped != 0 {
+				t.Fatalf("%d units dropped", dropped)
+			}
+		}
+		began := time.Now()
+		for range 3 {
+			push()
+		}
+		if time.Since(began) != 0 {
+			t.Error("it waited although there was room")
+		}
+		go func() {
+			for range 3 {
+				time.Sleep(900 * time.Millisecond)
+				g.Take(t.Context())
+			}
+		}()
+		for range 3 {
+			push()
+		}
+		if took := time.Since(began); took != 2700*time.Millisecond {
+			t.Errorf("three units were taken in 2.7 s, and three found room after %v", took)
+		}
+		g.Wait(time.Second)
+		if took := time.Since(began); took != 3700*time.Millisecond {
+			t.Errorf("nothing was taken, and it gave up after %v", took)
+		}
+	})
+}

@@ -280,6 +280,10 @@ func (r *Renderer) Push(f *mkv.Frame, at time.Duration, discont bool) {
 	}
 }
 
+// Wait waits until the next frame will find room, for frames from a recording, which would rather
+// come late than not at all. It does not wait for a renderer that takes nothing.
+func (r *Renderer) Wait() { r.gate.Wait(maxGap) }
+
 // Snapshot gives the picture that is on the screen, as PNG.
 func (r *Renderer) Snapshot(ctx context.Context) ([]byte, error) {
 	r.snapshots.Lock()

@@ -53,6 +53,10 @@ type Frame struct {
 	Made     time.Time
 	Produced bool
 
+	// Recorded says that the stream was asked to begin in the past, or to stay behind, and
+	// has not caught up: the frame comes as fast as it is taken, and may wait.
+	Recorded bool
+
 	// Discontinuity says that frames before this one are missing.
 	Discontinuity bool
 }

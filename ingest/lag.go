@@ -17,6 +17,12 @@ type lagWatch struct {
 	made   time.Time // PRODUCER_TIMESTAMP of the newest fragment
 }
 
+// recent is how far behind a stream that began in the past counts as live.
+const recent = 10 * time.Second
+
+// recorded says that frames come from far behind, on purpose.
+func (l *lagWatch) recorded() bool { return l.past || l.late && l.stay }
+
 // jumpInterval is the least time between two jumps to the newest fragment: when a jump does
 // not help, another one would not either.
 const jumpInterval = 30 * time.Second
@@ -25,7 +31,7 @@ const jumpInterval = 30 * time.Second
 // has changed. To begin in the past, as was asked for, is not to be late. Normal is half of the bound, so that a lag around it is told once.
 func (l *lagWatch) note(f *mkv.Fragment, now time.Time) (r Report, jump bool) {
 	l.made = f.ProducerTime
-	if l.past && f.HasBehind && f.Behind <= l.most {
+	if l.past && f.HasBehind && f.Behind <= max(l.most, recent) {
 		l.past = false
 	}
 	if l.most == 0 || !f.HasBehind || l.past {

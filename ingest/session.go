@@ -162,7 +162,7 @@ func ended(err error, fragments, frames int) error {
 // frame hands a frame on with its place in time.
 func (s *Session) frame(f *mkv.Frame) {
 	d := &s.place.open
-	out := Frame{Frame: f, Fragment: d.number, Produced: d.produced, Discontinuity: s.place.missing}
+	out := Frame{Frame: f, Fragment: d.number, Produced: d.produced, Discontinuity: s.place.missing, Recorded: s.lag.recorded()}
 	if !d.base.IsZero() {
 		out.Made = d.base.Add(f.Time - f.ClusterTime)
 	}

@@ -53,12 +53,17 @@ type site struct {
 
 func newSite(t *testing.T, file []byte) *site {
 	t.Helper()
+	return newSiteWith(t, file, kvstest.StreamConfig{})
+}
+
+func newSiteWith(t *testing.T, file []byte, config kvstest.StreamConfig) *site {
+	t.Helper()
 	source, err := kvstest.ReadSource(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &site{t: t, server: kvstest.NewServer(kvstest.Config{})}
-	if s.stream, err = s.server.Add("camera", source, kvstest.StreamConfig{}); err != nil {
+	if s.stream, err = s.server.Add("camera", source, config); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.server.Start("127.0.0.1:0"); err != nil {
@@ -291,6 +296,19 @@ func TestRunFromStreamToBroker(t *testing.T) {
 	}
 	if took := time.Since(asked); took > 3*time.Second {
 		t.Errorf("it took %v to stop", took)
+	}
+}
+
+// What was recorded is played at its pace, however fast it comes: nothing is dropped.
+func TestRunFromThePast(t *testing.T) {
+	s := newSiteWith(t, clip.H264(), kvstest.StreamConfig{History: 2 * time.Minute})
+	w := s.watch()
+	start(t, nil, "run", "--config", s.config("none", cameraStream+"start = \"earliest\"\n"))
+	for range 5 {
+		telemetry := w.shown()
+		if telemetry["dropped_frames"] != 0.0 {
+			t.Fatalf("telemetry %v", telemetry)
+		}
 	}
 }
 

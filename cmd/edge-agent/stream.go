@@ -68,6 +68,9 @@ type window struct {
 func (s *stream) Frame(f *ingest.Frame) {
 	now := time.Now()
 	if s.renderer != nil {
+		if f.Recorded {
+			s.renderer.Wait()
+		}
 		s.renderer.Push(f.Frame, at(f), f.Discontinuity)
 	}
 	s.mu.Lock()
