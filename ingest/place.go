@@ -16,7 +16,8 @@ type Position struct {
 type Positions interface {
 	// Load gives the zero Position when none is known.
 	Load(stream string) (Position, error)
-	Save(stream string, p Position) error
+	// Save takes every position, and may keep the last one only.
+	Save(stream string, p Position)
 }
 
 // place is where in the stream a session is. It decides what the next GetMedia call asks

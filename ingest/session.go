@@ -19,8 +19,6 @@ const (
 	stallTimeout = 10 * time.Second
 	// callInterval keeps the calls for one stream under the service's five a second.
 	callInterval = 250 * time.Millisecond
-	// saveInterval is how often the place to resume at is stored.
-	saveInterval = time.Second
 )
 
 // Session pulls one stream.
@@ -38,8 +36,6 @@ type Session struct {
 
 	calls    atomic.Int64
 	called   time.Time // the last GetMedia call
-	saved    time.Time // the last time the position was stored
-	unsaved  bool      // the position is newer
 	progress bool      // frames came since the last failure
 	attempt  int       // failures in a row
 	pause    *backoff.ExponentialBackOff
@@ -68,7 +64,6 @@ func (s *Session) Run(ctx context.Context) {
 		}
 		sleep(ctx, s.judge(asError(err)))
 	}
-	s.save(0)
 	s.report(Report{State: Stopped})
 }
 
@@ -192,8 +187,9 @@ func (s *Session) playing() {
 
 // fragment hands on a fragment that came whole.
 func (s *Session) fragment(f *mkv.Fragment) error {
-	s.unsaved = true
-	s.save(saveInterval)
+	if s.positions != nil {
+		s.positions.Save(s.stream.Name, s.place.last)
+	}
 	s.sink.Fragment(*f)
 	r, jump := s.lag.note(f, time.Now())
 	if r.Code != "" {
@@ -314,18 +310,4 @@ func (s *Session) report(r Report) {
 	s.state = r.State
 	r.Attempt, r.Fragment = s.attempt, s.place.last.Fragment
 	s.sink.Report(r)
-}
-
-// save stores the place to resume at, if it is newer and the last time is that long ago.
-func (s *Session) save(interval time.Duration) {
-	if s.positions == nil || !s.unsaved || time.Since(s.saved) < interval {
-		return
-	}
-	s.saved, s.unsaved = time.Now(), false
-	if err := s.positions.Save(s.stream.Name, s.place.last); err != nil {
-		s.report(Report{
-			Code: CodePosition, Message: "the place to resume at cannot be stored",
-			Detail: map[string]any{"cause": err.Error()},
-		})
-	}
 }

@@ -123,7 +123,7 @@ func (r *recorder) find(code string) *ingest.Report {
 type memory map[string]ingest.Position
 
 func (m memory) Load(stream string) (ingest.Position, error) { return m[stream], nil }
-func (m memory) Save(stream string, p ingest.Position) error { m[stream] = p; return nil }
+func (m memory) Save(stream string, p ingest.Position)       { m[stream] = p }
 
 func TestPlaysAndStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -441,7 +441,7 @@ func TestAnyScheduleGivesEveryFragmentOnce(t *testing.T) {
 			Time:        kvstest.ClusterTime(rapid.IntRange(0, 2).Draw(rt, "cluster time")),
 		}
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Session: limit}}, kvstest.StreamConfig{Layout: layout})
+			b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Session: limit, Connections: 1}}, kvstest.StreamConfig{Layout: layout})
 			defer b.close()
 			positions := memory{}
 			all := recorder{}
@@ -469,6 +469,11 @@ func TestAnyScheduleGivesEveryFragmentOnce(t *testing.T) {
 				}
 				all.fragments = append(all.fragments, life.fragments...)
 				all.reports = append(all.reports, life.reports...)
+			}
+			for _, call := range b.server.Calls() {
+				if strings.Contains(call.ErrorType, "LimitExceeded") {
+					rt.Errorf("a call was too many: %+v", call)
+				}
 			}
 			if all.find(ingest.CodeGap) != nil {
 				return // it said so

@@ -92,7 +92,6 @@ func families(names []string) []decode.Family {
 // Run works until ctx ends and everything has stopped. "offline" goes out first, so that
 // nobody takes a stopping agent for a working one.
 func (a *agent) Run(ctx context.Context) {
-	defer a.positions.Close()
 	background := context.WithoutCancel(ctx)
 	telling, hush := context.WithCancel(background)
 	working, stop := context.WithCancel(background)
@@ -117,10 +116,13 @@ func (a *agent) Run(ctx context.Context) {
 	tell.Wait()
 	stop()
 	work.Wait()
+	if err := a.positions.Close(); err != nil {
+		a.log.Error("the places to resume at could not be stored", "code", ingest.CodePosition, "cause", err)
+	}
 }
 
-// tick publishes telemetry at its interval and looks every second whether there is news
-// that has no event of its own.
+// tick publishes telemetry at its interval. Every second it stores the places to resume
+// at, and looks whether there is news that has no event of its own.
 func (a *agent) tick(ctx context.Context) {
 	telemetry := time.NewTicker(time.Duration(a.cfg.MQTT.TelemetryInterval))
 	defer telemetry.Stop()
@@ -136,6 +138,9 @@ func (a *agent) tick(ctx context.Context) {
 				s.publishTelemetry(clock)
 			}
 		case <-second.C:
+			if err := a.positions.Flush(); err != nil {
+				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})
+			}
 			a.publishInfo()
 			for _, s := range a.streams {
 				s.publishState()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -14,11 +15,15 @@ import (
 )
 
 // positionStore keeps, in a file that survives a power cut, behind which fragment each
-// stream goes on. Without the file the agent works all the same: then every
-// start is a first start.
+// stream goes on. Positions wait in memory until Flush writes those of all streams at once, so
+// that many streams wear the flash no more than one. Without the file the agent works
+// all the same: then every start is a first start.
 type positionStore struct {
 	db  *bolt.DB
 	err error // why there is no file
+
+	mu      sync.Mutex
+	waiting map[string]ingest.Position
 }
 
 var positionBucket = []byte("positions")
@@ -48,11 +53,12 @@ func openPositions(dir string) *positionStore {
 // Err is why positions are not kept, or nil.
 func (p *positionStore) Err() error { return p.err }
 
-// Close writes what is open. The store is not used after it.
-func (p *positionStore) Close() {
-	if p.db != nil {
-		p.db.Close()
+// Close writes what waits. The store is not used after it.
+func (p *positionStore) Close() error {
+	if p.err != nil {
+		return nil
 	}
+	return errors.Join(p.Flush(), p.db.Close())
 }
 
 // Load gives the position of a stream; the zero Position when none is stored.
@@ -71,17 +77,38 @@ func (p *positionStore) Load(stream string) (ingest.Position, error) {
 	return out, err
 }
 
-// Save stores the position of a stream. Without a file it does nothing: that was told at
-// the start.
-func (p *positionStore) Save(stream string, position ingest.Position) error {
-	if p.err != nil {
+// Save takes the position of a stream, to be written with the next Flush.
+func (p *positionStore) Save(stream string, position ingest.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting == nil {
+		p.waiting = make(map[string]ingest.Position)
+	}
+	p.waiting[stream] = position
+}
+
+// Flush writes the positions that wait, in one transaction. Those that cannot be written
+// wait on. Without a file it does nothing: that was told at the start.
+func (p *positionStore) Flush() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil || len(p.waiting) == 0 {
 		return nil
 	}
-	v, err := json.Marshal(position)
-	if err != nil {
-		return err
-	}
-	return p.db.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket(positionBucket).Put([]byte(stream), v)
+	err := p.db.Update(func(tx *bolt.Tx) error {
+		for stream, position := range p.waiting {
+			v, err := json.Marshal(position)
+			if err != nil {
+				return err
+			}
+			if err := tx.Bucket(positionBucket).Put([]byte(stream), v); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	if err == nil {
+		clear(p.waiting)
+	}
+	return err
 }
