@@ -149,8 +149,8 @@ type mediaBody struct {
 	leave    context.CancelFunc
 }
 
-// document is one that was read, with copies of its frames' times.
-type document struct {
+// received is a document that was read, with copies of its frames' times.
+type received struct {
 	mkv.Fragment
 	tracks []*mkv.Track
 	times  []time.Duration
@@ -160,8 +160,8 @@ type document struct {
 }
 
 // next reads a document; an error is the body's end.
-func (b *mediaBody) next() (document, error) {
-	var d document
+func (b *mediaBody) next() (received, error) {
+	var d received
 	for {
 		event, err := b.reader.Next()
 		if err != nil {
@@ -197,7 +197,7 @@ func (b *mediaBody) complete() {
 }
 
 // fragment reads a document, which must be whole.
-func (b *mediaBody) fragment() document {
+func (b *mediaBody) fragment() received {
 	b.t.Helper()
 	d, err := b.next()
 	if err != nil || d.err != nil || !d.Complete() {

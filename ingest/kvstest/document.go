@@ -1,13 +1,7 @@
 package kvstest
 
 import (
-	"bytes"
-	"encoding/binary"
-	"fmt"
-	"strconv"
-	"time"
-
-	"github.com/at-wat/ebml-go"
+	"slices"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
@@ -16,202 +10,118 @@ import (
 //
 //	EBML header
 //	Segment             of unknown size
+//	  SeekHead          if the layout has an index
 //	  Info, Tracks      of the producer
 //	  Tags              of the producer, if it has any
 //	  Tags              of the service: FRAGMENT_NUMBER, SERVER_TIMESTAMP, PRODUCER_TIMESTAMP
-//	  Cluster           known or unknown size
+//	  Cluster           known or unknown size; several only where the time scale asks for it
 //	    Timestamp
-//	    SimpleBlock...
+//	    SimpleBlock...  or BlockGroup...
+//	  Cues              if the layout has an index
 //	  Tags              of the producer again
 //	  Tags              of the service: MILLIS_BEHIND_NOW, CONTINUATION_TOKEN
-//
-// Layout says what producers do differently.
-type Layout struct {
-	// UnknownSize leaves the size of the Cluster open, as the producer SDK does; else it is known, as from ffmpeg.
-	UnknownSize bool
-	// Time is what the timestamps of the Clusters count from.
-	Time ClusterTime
-	// Tags are the producer's own.
-	Tags []mkv.Tag
+
+// prologue writes the EBML header and opens the Segment.
+func (l Layout) prologue() []byte {
+	s := l.spelling()
+	s.noise = false // what comes in front tells a document from noise
+	header := s.master(
+		idEBML,
+		s.uint(idEBMLVersion, 1), s.uint(idEBMLReadVersion, 1),
+		s.uint(idEBMLMaxIDLength, 4), s.uint(idEBMLMaxSizeLength, 8),
+		s.text(idDocType, "matroska"), s.uint(idDocTypeVersion, 4), s.uint(idDocTypeReadVersion, 2),
+	)
+	return append(append(header, idBytes(idSegment)...), unknownSize(8)...)
 }
 
-// ClusterTime is what the timestamps of the Clusters count from.
-type ClusterTime int
+// unknownSize is the size of an element that does not say where it ends, in n bytes.
+func unknownSize(n int) []byte { return vint(1<<(7*n)-1, n) }
 
-// The time lines producers use.
-const (
-	FragmentTime ClusterTime = iota // 0 in every fragment
-	SessionTime                     // the beginning of the producer's session
-	WallTime                        // 1970
-)
-
-const (
-	tagFragmentNumber    = "AWS_KINESISVIDEO_FRAGMENT_NUMBER"
-	tagServerTimestamp   = "AWS_KINESISVIDEO_SERVER_TIMESTAMP"
-	tagProducerTimestamp = "AWS_KINESISVIDEO_PRODUCER_TIMESTAMP"
-	tagMillisBehindNow   = "AWS_KINESISVIDEO_MILLIS_BEHIND_NOW"
-	tagContinuationToken = "AWS_KINESISVIDEO_CONTINUATION_TOKEN"
-	tagErrorCode         = "AWS_KINESISVIDEO_ERROR_CODE"
-	tagErrorID           = "AWS_KINESISVIDEO_ERROR_ID"
-)
-
-// timestampScale is the unit of Matroska timestamps here, in nanoseconds.
-const timestampScale = uint64(time.Millisecond)
-
-type ebmlHeader struct {
-	EBMLVersion, EBMLReadVersion, EBMLMaxIDLength, EBMLMaxSizeLength uint64
-	EBMLDocType                                                      string
-	EBMLDocTypeVersion, EBMLDocTypeReadVersion                       uint64
-}
-
-type info struct {
-	TimestampScale        uint64
-	MuxingApp, WritingApp string
-}
-
-type trackEntry struct {
-	TrackNumber, TrackUID, TrackType uint64
-	Name                             string `ebml:"Name,omitempty"`
-	CodecID                          string
-	CodecPrivate                     []byte `ebml:"CodecPrivate,omitempty"`
-	DefaultDuration                  uint64 `ebml:"DefaultDuration,omitempty"`
-	Video                            *video
-	Audio                            *audio
-}
-
-type video struct{ PixelWidth, PixelHeight uint64 }
-
-type audio struct {
-	SamplingFrequency float64
-	Channels          uint64
-	BitDepth          uint64 `ebml:"BitDepth,omitempty"`
-}
-
-type tag struct{ SimpleTag []simpleTag }
-
-type simpleTag struct{ TagName, TagString string }
-
-// documentHead writes what comes before the service's first Tags; it is the same in every fragment.
-func documentHead(tracks []*mkv.Track, layout Layout) []byte {
-	var doc struct {
-		EBML    ebmlHeader
-		Segment struct {
-			Info   info
-			Tracks struct{ TrackEntry []trackEntry }
-		} `ebml:"Segment,size=unknown"`
+// description writes SeekHead, Info and Tracks. Positions count from the first byte of it.
+func (l Layout) description(tracks []*mkv.Track) []byte {
+	s := l.spelling()
+	parts := [][]byte{
+		s.master(idInfo, s.uint(idTimestampScale, uint64(l.scale())),
+			s.text(idMuxingApp, "edge-agent kvstest"), s.text(idWritingApp, "edge-agent kvstest")),
 	}
-	doc.EBML = matroskaHeader
-	doc.Segment.Info = info{TimestampScale: timestampScale, MuxingApp: "edge-agent kvstest", WritingApp: "edge-agent kvstest"}
+	var entries [][]byte
 	for _, t := range tracks {
-		doc.Segment.Tracks.TrackEntry = append(doc.Segment.Tracks.TrackEntry, describe(t))
+		entries = append(entries, s.trackEntry(t))
 	}
-	return append(marshal(&doc), producerTags(layout.Tags)...)
+	parts = append(parts, s.master(idTracks, entries...))
+	if l.Noise {
+		parts = slices.Insert(parts, 1, noise())
+	}
+	if l.Index {
+		infoAt := len(s.seekHead(0, 0)) // it has the same length with any positions
+		tracksAt := infoAt + len(slices.Concat(parts[:len(parts)-1]...))
+		parts = slices.Insert(parts, 0, s.seekHead(infoAt, tracksAt))
+	}
+	return slices.Concat(parts...)
 }
 
-var matroskaHeader = ebmlHeader{
-	EBMLVersion: 1, EBMLReadVersion: 1, EBMLMaxIDLength: 4, EBMLMaxSizeLength: 8,
-	EBMLDocType: "matroska", EBMLDocTypeVersion: 4, EBMLDocTypeReadVersion: 2,
+func (s spelling) seekHead(infoAt, tracksAt int) []byte {
+	s.wide = true
+	seek := func(id uint32, at int) []byte {
+		return s.master(idSeek, s.element(idSeekID, idBytes(id)), s.uint(idSeekPosition, uint64(at)))
+	}
+	return s.master(idSeekHead, seek(idInfo, infoAt), seek(idTracks, tracksAt))
 }
 
-func describe(t *mkv.Track) trackEntry {
-	e := trackEntry{
-		TrackNumber: t.Number, TrackUID: t.Number, TrackType: uint64(t.Type),
-		Name: t.Name, CodecID: t.CodecID, CodecPrivate: t.CodecPrivate, DefaultDuration: uint64(t.DefaultDuration),
+func (s spelling) trackEntry(t *mkv.Track) []byte {
+	children := [][]byte{
+		s.uint(idTrackNumber, t.Number), s.uint(idTrackUID, t.Number), s.uint(idTrackType, uint64(t.Type)),
 	}
+	if t.Name != "" {
+		children = append(children, s.text(idTrackName, t.Name))
+	}
+	children = append(children, s.text(idCodecID, t.CodecID))
+	if len(t.CodecPrivate) > 0 {
+		children = append(children, s.element(idCodecPrivate, t.CodecPrivate))
+	}
+	children = append(children, s.optional(idDefaultDuration, uint64(t.DefaultDuration)))
 	switch t.Type {
 	case mkv.Video:
-		e.Video = &video{uint64(t.Width), uint64(t.Height)}
+		children = append(children, s.master(idVideo,
+			s.uint(idPixelWidth, uint64(t.Width)), s.uint(idPixelHeight, uint64(t.Height))))
 	case mkv.Audio:
-		e.Audio = &audio{t.SampleRate, uint64(t.Channels), uint64(t.BitDepth)}
+		children = append(children, s.master(idAudio,
+			s.float(idSampling, t.SampleRate), s.uint(idChannels, uint64(t.Channels)), s.optional(idBitDepth, uint64(t.BitDepth))))
 	}
-	return e
+	return s.master(idTrackEntry, children...)
 }
 
-// openingTags are the service's tags before the Cluster.
-func openingTags(number string, server, producer time.Time) []mkv.Tag {
-	return []mkv.Tag{
-		{Name: tagFragmentNumber, Value: number},
-		{Name: tagServerTimestamp, Value: seconds(server)},
-		{Name: tagProducerTimestamp, Value: seconds(producer)},
+// clusterHead writes the header of a Cluster and what comes in front of size bytes of blocks. The position of the
+// Cluster counts from the first byte in the Segment.
+func (l Layout) clusterHead(ticks uint64, position, size int) []byte {
+	s := l.spelling()
+	first := s.uint(idTimestamp, ticks)
+	if l.Position {
+		first = slices.Concat(first, s.uint(idPosition, uint64(position)), s.uint(idPrevSize, 0))
 	}
-}
-
-// clusterHead writes the Cluster's header and timestamp, in front of size bytes of blocks.
-func clusterHead(layout Layout, timestamp time.Duration, size int) []byte {
-	var children struct{ Timestamp uint64 }
-	children.Timestamp = uint64(timestamp.Milliseconds())
-	first := marshal(&children)
-	head := ebml.ElementCluster.Bytes()
-	if layout.UnknownSize {
-		head = append(head, 0xFF) // the shortest unknown size
+	if l.Noise {
+		first = append(first, noise()...)
+	}
+	head := idBytes(idCluster)
+	if l.UnknownSize {
+		head = append(head, unknownSize(1)...)
 	} else {
-		head = binary.BigEndian.AppendUint64(head, 1<<56|uint64(len(first)+size)) // 0x01: seven bytes of size follow
+		head = append(head, vint(uint64(len(first)+size), 8)...)
 	}
 	return append(head, first...)
 }
 
-// simpleBlock writes one frame, at a time relative to its Cluster's.
-func simpleBlock(f *mkv.Frame, at time.Duration) []byte {
-	var element struct{ SimpleBlock ebml.Block }
-	element.SimpleBlock = ebml.Block{
-		TrackNumber: f.Track.Number,
-		Timecode:    int16(at.Milliseconds()),
-		Keyframe:    f.Key,
-		Data:        [][]byte{f.Data},
+// cues writes the index behind the Clusters: one entry for the first of them.
+func (l Layout) cues(ticks, track uint64, position int) []byte {
+	if !l.Index {
+		return nil
 	}
-	return marshal(&element)
-}
-
-// closingTags writes what comes after the Cluster: the producer's Tags again and those that complete the fragment.
-func closingTags(layout Layout, behind time.Duration, token string) []byte {
-	return append(producerTags(layout.Tags), serviceTags([]mkv.Tag{
-		{Name: tagMillisBehindNow, Value: strconv.FormatInt(behind.Milliseconds(), 10)},
-		{Name: tagContinuationToken, Value: token},
-	})...)
+	s := l.spelling()
+	return s.master(idCues, s.master(idCuePoint, s.uint(idCueTime, ticks),
+		s.master(idCueTrackPositions, s.uint(idCueTrack, track), s.uint(idCueClusterPosition, uint64(position)))))
 }
 
 // errorDocument writes the document that ends a body with an error: tags, and no tracks nor cluster.
-func errorDocument(tags []mkv.Tag) []byte {
-	var doc struct {
-		EBML    ebmlHeader
-		Segment struct{} `ebml:"Segment,size=unknown"`
-	}
-	doc.EBML = matroskaHeader
-	return append(marshal(&doc), serviceTags(tags)...)
-}
-
-// serviceTags writes one Tags element the way the service does: every size takes four bytes.
-func serviceTags(tags []mkv.Tag) []byte {
-	return marshalTags(tags, ebml.WithDataSizeLen(4))
-}
-
-// producerTags writes one Tags element, or nothing if there are no tags.
-func producerTags(tags []mkv.Tag) []byte {
-	if len(tags) == 0 {
-		return nil
-	}
-	return marshalTags(tags)
-}
-
-func marshalTags(tags []mkv.Tag, options ...ebml.MarshalOption) []byte {
-	var element struct{ Tags struct{ Tag tag } }
-	for _, t := range tags {
-		element.Tags.Tag.SimpleTag = append(element.Tags.Tag.SimpleTag, simpleTag{t.Name, t.Value})
-	}
-	return marshal(&element, options...)
-}
-
-// seconds is how the service writes a time: decimal seconds since 1970.
-func seconds(t time.Time) string {
-	ms := t.UnixMilli()
-	return fmt.Sprintf("%d.%03d", ms/1000, ms%1000)
-}
-
-// marshal encodes one of the structures above. None of them can fail: they hold nothing that EBML has no form for.
-func marshal(elements any, options ...ebml.MarshalOption) []byte {
-	var b bytes.Buffer
-	if err := ebml.Marshal(elements, &b, options...); err != nil {
-		panic(fmt.Sprintf("kvstest: %T: %v", elements, err))
-	}
-	return b.Bytes()
+func (l Layout) errorDocument(tags []mkv.Tag, seed uint64) []byte {
+	return append(l.prologue(), l.tags(nil, tags, seed)...)
 }

@@ -64,7 +64,7 @@ func TestServiceTagsAsCaptured(t *testing.T) {
 				continue
 			}
 			n++
-			if again := serviceTags(tags.List); !bytes.HasPrefix(file[tags.Offset:], again) {
+			if again := (Layout{}).tags(nil, tags.List, 0); !bytes.HasPrefix(file[tags.Offset:], again) {
 				t.Errorf("%s: tags at %d are not those written: %v", name, tags.Offset, tags.List)
 			}
 		}
@@ -106,21 +106,49 @@ func TestClusterHead(t *testing.T) {
 			0xE7, 0x82, 0x01, 0x2C, // Timestamp 300
 		}},
 	} {
-		if got := clusterHead(tt.layout, 300*time.Millisecond, 65536); !bytes.Equal(got, tt.want) {
+		if got := tt.layout.clusterHead(300, 0, 65536); !bytes.Equal(got, tt.want) {
 			t.Errorf("%s: % X, want % X", name, got, tt.want)
 		}
 	}
 }
 
-func TestSimpleBlock(t *testing.T) {
-	f := &mkv.Frame{Track: &mkv.Track{Number: 1}, Data: []byte("data"), Key: true}
-	want := []byte{
-		0xA3, 0x88, // SimpleBlock
-		0x81, 0xFF, 0xF6, 0x80, // track 1, -10 ms, key frame
-		'd', 'a', 't', 'a',
-	}
-	if got := simpleBlock(f, -10*time.Millisecond); !bytes.Equal(got, want) {
-		t.Errorf("% X, want % X", got, want)
+func TestBlocks(t *testing.T) {
+	picture, sound := &mkv.Track{Number: 1, Type: mkv.Video}, &mkv.Track{Number: 200, Type: mkv.Audio}
+	run := bytes.Repeat([]byte{7}, 255)
+	for name, tt := range map[string]struct {
+		layout Layout
+		block  block
+		want   []byte
+	}{
+		"key frame": {Layout{}, block{track: picture, frames: [][]byte{[]byte("data")}, key: true}, []byte{
+			0xA3, 0x88, // SimpleBlock
+			0x81, 0xFF, 0xF6, 0x80, // track 1, -10, key frame
+			'd', 'a', 't', 'a',
+		}},
+		"group": {Layout{BlockGroups: true}, block{track: picture, frames: [][]byte{[]byte("d")}}, []byte{
+			0xA0, 0x8A, // BlockGroup
+			0xA1, 0x85, 0x81, 0xFF, 0xF6, 0x00, 'd', // Block
+			0xFB, 0x81, 0xFF, // ReferenceBlock: the frame before
+		}},
+		"Xiph": {Layout{Lacing: XiphLacing}, block{track: sound, frames: [][]byte{run, []byte("ab"), []byte("c")}}, append(append([]byte{
+			0xA3, 0x41, 0x0B, // SimpleBlock of 267 bytes
+			0x40, 0xC8, 0xFF, 0xF6, 0x02, // track 200, Xiph
+			0x02, 0xFF, 0x00, 0x02, // 3 frames: 255, 2 and the rest
+		}, run...), "abc"...)},
+		"fixed": {Layout{Lacing: FixedLacing}, block{track: sound, frames: [][]byte{[]byte("ab"), []byte("cd")}}, []byte{
+			0xA3, 0x8A,
+			0x40, 0xC8, 0xFF, 0xF6, 0x04, // fixed
+			0x01, 'a', 'b', 'c', 'd',
+		}},
+		"EBML": {Layout{Lacing: EBMLLacing}, block{track: sound, frames: [][]byte{run, []byte("ab"), []byte("abc"), []byte("d")}}, append(append([]byte{
+			0xA3, 0x41, 0x10, // SimpleBlock of 272 bytes
+			0x40, 0xC8, 0xFF, 0xF6, 0x06, // EBML
+			0x03, 0x40, 0xFF, 0x5F, 0x02, 0xC0, // 4 frames: 255, 253 less, 1 more, the rest
+		}, run...), "ababcd"...)},
+	} {
+		if got := tt.layout.write(tt.block, -10); !bytes.Equal(got, tt.want) {
+			t.Errorf("%s: % X, want % X", name, got, tt.want)
+		}
 	}
 }
 
@@ -130,7 +158,7 @@ func TestTracks(t *testing.T) {
 		{Number: 1, Type: mkv.Video, Name: "front", CodecID: mkv.CodecH264, CodecPrivate: []byte{1, 2}, Width: 640, Height: 360, DefaultDuration: 40 * time.Millisecond},
 		{Number: 2, Type: mkv.Audio, CodecID: "A_PCM/INT/LIT", SampleRate: 8000, Channels: 1, BitDepth: 16},
 	}
-	reader := mkv.NewReader(bytes.NewReader(documentHead(want, Layout{})))
+	reader := mkv.NewReader(bytes.NewReader(append(Layout{}.prologue(), Layout{}.description(want)...)))
 	var got []*mkv.Track
 	for {
 		event, err := reader.Next()
@@ -153,7 +181,10 @@ func firstDocument(t *testing.T, layout Layout) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLive("clock", source, StreamConfig{Layout: layout}, time.Unix(1e9, 0))
+	l, err := newLive("clock", source, StreamConfig{Layout: layout}, time.Unix(1e9, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
 	c, ok := l.chunk(0)
 	if !ok {
 		t.Fatal("no first chunk")
@@ -174,8 +205,8 @@ func outline(t *testing.T, file []byte) []string {
 	}
 	var list []string
 	for len(file) > 0 {
-		id, n := vint(file, false)
-		size, m := vint(file[n:], true)
+		id, n := readVint(file, false)
+		size, m := readVint(file[n:], true)
 		unknown, known := file[n:n+m], true
 		if size == 1<<(7*m)-1 {
 			size, known = 0, false
@@ -200,8 +231,8 @@ func outline(t *testing.T, file []byte) []string {
 	return list
 }
 
-// vint reads an element's id or size, and how many bytes it takes.
-func vint(b []byte, mask bool) (uint64, int) {
+// readVint reads an element's id or size, and how many bytes it takes.
+func readVint(b []byte, mask bool) (uint64, int) {
 	n := bits.LeadingZeros8(b[0]) + 1
 	var v uint64
 	for _, c := range b[:n] {

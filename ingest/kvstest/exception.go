@@ -19,6 +19,7 @@ var (
 	ClientLimitExceeded     = &Exception{400, "ClientLimitExceededException", "Rate exceeded: 5 calls a second and stream are allowed"}
 	ConnectionLimitExceeded = &Exception{400, "ConnectionLimitExceededException", "The stream has as many connections as it may have"}
 	InvalidEndpoint         = &Exception{400, "InvalidEndpointException", "Call GetDataEndpoint and use the endpoint it answers"}
+	InvalidArgument         = invalidArgument("The value for this input parameter is invalid")
 	NotAuthorized           = &Exception{401, "NotAuthorizedException", "The caller is not authorized to perform this operation on the stream"}
 	AccessDenied            = &Exception{403, "AccessDeniedException", "User is not authorized to perform this operation on the stream"}
 	ExpiredToken            = &Exception{403, "ExpiredTokenException", "The security token included in the request is expired"}

@@ -1,28 +1,37 @@
 package kvstest
 
 import (
-	"net"
-	"net/http"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
 // Fault is something that goes wrong with a session.
+//
+// It happens in front of a byte of the body or of a fragment, or at once where that byte has passed. Fail, Limit and
+// Duplicate wait for the end of the fragment that the byte is in.
 type Fault struct {
 	Kind Kind
-	// At is the byte of the body, counted from 0, in front of which it happens; 0 is at once. Fail waits for the fragment
-	// to be over.
+	// Fragment is which fragment of the session it happens to, counted from 1; 0 is for the body as a whole.
+	Fragment int
+	// At is the byte of the fragment or the body, counted from 0.
 	At int64
-	// For is how long a Stall lasts; 0 is for good.
+	// For is how long a Stall or a Slow lasts; 0 is for good.
 	For time.Duration
-	// ID and Code are what a Fail says; a zero value is not sent. Fail finds the Code of a known ID.
+	// Rate is what a Slow leaves, in bytes a second.
+	Rate int
+	// Data is what Garbage consists of; GarbageOf makes some.
+	Data []byte
+	// ID and Code are what a Fail says; a zero value is not sent.
 	ID   int
 	Code string
-	// Bare leaves fragment number and timestamps out of a Fail.
-	Bare bool
+	// Bare leaves fragment number and timestamps out of a Fail, and Reversed has its tags in the opposite order.
+	Bare, Reversed bool
 }
 
 // Kind is what a Fault does.
@@ -36,11 +45,25 @@ const (
 	Drop
 	// End ends the body cleanly, wherever it is.
 	End
-	// Fail ends the body with an error in it, after the fragment that is being sent.
+	// Limit ends the body cleanly after the fragment, as at the end of a session's time.
+	Limit
+	// Fail ends the body with an error in it, after the fragment.
 	Fail
-	// Stall sends nothing.
+	// Stall sends nothing for a time.
 	Stall
+	// Slow sends no more than Rate bytes a second for a time.
+	Slow
+	// Garbage puts bytes in between.
+	Garbage
+	// Duplicate sends the fragment once more.
+	Duplicate
 )
+
+// afterFragment says that a fault waits for the end of the fragment.
+func (k Kind) afterFragment() bool { return k == Limit || k == Fail || k == Duplicate }
+
+// breaks says that a fault breaks the connection.
+func (k Kind) breaks() bool { return k == Cut || k == Drop }
 
 // ErrorCodes are the service's errors in a body. The ids are the API reference's, the names are ours: it gives none.
 var ErrorCodes = map[int]string{
@@ -54,6 +77,19 @@ var ErrorCodes = map[int]string{
 	4505: "KMS_KEY_INVALID_STATE",
 	4506: "KMS_KEY_NOT_FOUND",
 	5000: "INTERNAL_ERROR",
+}
+
+// GarbageOf makes n bytes that begin no Matroska element, always the same.
+func GarbageOf(n int) []byte {
+	b := make([]byte, n)
+	random := rand.New(rand.NewPCG(1, uint64(n)))
+	for i := range b {
+		b[i] = byte(1 + random.IntN(255))
+	}
+	if n > 0 {
+		b[0] = 0x01 // an id would have to take eight bytes
+	}
+	return b
 }
 
 // Cut resets the connections of all open sessions, now.
@@ -84,66 +120,103 @@ func (s *Stream) Next(faults ...Fault) {
 	s.next = append(s.next, faults...)
 }
 
-// RefuseMedia refuses the next n GetMedia calls.
-func (s *Stream) RefuseMedia(n int, e *Exception) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refused = append(s.refused, slices.Repeat([]*Exception{e}, n)...)
+// place is where in a body a session is.
+type place struct {
+	sent     int64 // bytes of the body
+	fragment int   // that is being sent or was sent last, counted from 1
+	began    int64 // byte at which that fragment began
 }
 
-// RefuseEndpoint refuses the next n GetDataEndpoint calls.
-func (s *Stream) RefuseEndpoint(n int, e *Exception) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unlocated = append(s.unlocated, slices.Repeat([]*Exception{e}, n)...)
-}
-
-// refusal takes the first of a list of refusals, s.refused or s.unlocated; nil if there is none.
-func (s *Stream) refusal(list *[]*Exception) *Exception {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(*list) == 0 {
-		return nil
+// position is the byte of the body that a fault happens at, as far as one can tell at a place.
+func (f Fault) position(p place) int64 {
+	switch {
+	case f.Fragment == 0:
+		return f.At
+	case f.Fragment > p.fragment:
+		return math.MaxInt64
+	case f.Fragment == p.fragment:
+		return p.began + f.At
 	}
-	e := (*list)[0]
-	*list = (*list)[1:]
-	return e
+	return 0 // that fragment is over
+}
+
+// phase is what a session is doing.
+type phase uint8
+
+const (
+	within  phase = iota // a fragment, or before it
+	behind               // a whole fragment has just been sent
+	between              // the next fragment is waited for
+)
+
+// suits says whether a fault may happen now.
+func (p phase) suits(k Kind) bool {
+	switch {
+	case k == Duplicate:
+		return p == behind
+	case k.afterFragment():
+		return p == between
+	}
+	return true
+}
+
+// pending are the faults of one session that are to happen.
+type pending struct {
+	mu   sync.Mutex
+	list []Fault
+}
+
+func (q *pending) add(f Fault) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.list = append(q.list, f)
+}
+
+// take takes the first fault whose time has come.
+func (q *pending) take(at place, now phase) (Fault, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.IndexFunc(q.list, func(f Fault) bool { return f.position(at) <= at.sent && now.suits(f.Kind) })
+	if i < 0 {
+		return Fault{}, false
+	}
+	f := q.list[i]
+	q.list = slices.Delete(q.list, i, i+1)
+	return f, true
+}
+
+// distance is how many bytes there are until the next fault, but for those that wait for the end of a fragment.
+func (q *pending) distance(at place) int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := int64(math.MaxInt64)
+	for _, f := range q.list {
+		if !f.Kind.afterFragment() {
+			n = min(n, f.position(at)-at.sent)
+		}
+	}
+	return n
 }
 
 // failing is the end of a session by a fault.
-type failing struct {
-	fault Fault
-	tags  []mkv.Tag // of the fragment that would have come next
-}
+type failing struct{ fault Fault }
 
 func (f *failing) Error() string { return "kvstest: session over: a fault was injected" }
 
-// document is the error document of a Fail.
-func (f *failing) document() []byte {
+// errorTags are what a Fail says; about is what else is told of the fragment that would have come.
+func (f Fault) errorTags(about []mkv.Tag) []mkv.Tag {
 	var tags []mkv.Tag
-	if !f.fault.Bare {
-		tags = append(tags, f.tags...)
+	if !f.Bare {
+		tags = append(tags, about...)
 	}
-	if f.fault.Code != "" {
-		tags = append(tags, mkv.Tag{Name: tagErrorCode, Value: f.fault.Code})
+	if f.Code != "" {
+		tags = append(tags, mkv.Tag{Name: tagErrorCode, Value: f.Code})
 	}
-	if f.fault.ID != 0 {
-		tags = append(tags, mkv.Tag{Name: tagErrorID, Value: strconv.Itoa(f.fault.ID)})
+	if f.ID != 0 {
+		tags = append(tags, mkv.Tag{Name: tagErrorID, Value: strconv.Itoa(f.ID)})
 	}
-	return errorDocument(tags)
-}
-
-// breakConnection ends an HTTP/1 connection in the middle of a body. Where that is not possible net/http is asked to.
-func breakConnection(w http.ResponseWriter, reset bool) {
-	control := http.NewResponseController(w)
-	flushed := control.Flush()
-	conn, _, err := control.Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
+	if f.Reversed {
+		slices.Reverse(tags)
 	}
-	// Linger of 0 makes a reset of what would be an ordinary end. So it does where a client holds up the bytes in front.
-	if tcp, ok := conn.(*net.TCPConn); ok && (reset || flushed != nil) {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
+	return tags
 }

@@ -216,7 +216,7 @@ func TestCapture(t *testing.T) {
 		var capture bytes.Buffer
 		live := h.media("clock", Selector{Type: Earliest})
 		live.reader = mkv.NewReader(io.TeeReader(live.response.Body, &capture))
-		var whole []document
+		var whole []received
 		for range 4 {
 			whole = append(whole, live.fragment())
 		}

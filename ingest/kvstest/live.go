@@ -8,61 +8,47 @@ import (
 
 // live is the feed of a clip.
 type live struct {
-	mu        sync.Mutex // guards timeline
-	timeline  *timeline
 	numbering numbering
 	config    StreamConfig
-	head      []byte
-	shots     []shot // by piece
+
+	mu       sync.Mutex
+	timeline *timeline
+	stale    int64 // tokens up to this fragment's are forgotten
+	oldest   int64 // fragments before this one are erased
 }
 
-// shot is a piece of the clip with its blocks written, as they are in every fragment.
-type shot struct {
-	blocks [][]byte
-	at     []time.Duration // when each is there, from the start of the fragment
-	size   int             // of all blocks
-}
-
-func newLive(name string, source *Source, config StreamConfig, now time.Time) *live {
+// newLive makes a stream that begins now, and some time ago if it has a history.
+func newLive(name string, source *Source, config StreamConfig, now time.Time) (*live, error) {
 	if config.Retention == 0 {
 		config.Retention = 24 * time.Hour
 	}
+	first, err := newFilm(source, config.Layout, config.Fragment)
+	if err != nil {
+		return nil, err
+	}
 	start := now.Add(-config.History).Truncate(time.Millisecond)
-	pieces := source.pieces(config.Fragment)
 	l := &live{
-		timeline:  newTimeline(pieces, source.length, start),
 		numbering: newNumbering(name, start),
 		config:    config,
-		head:      documentHead(source.tracks, config.Layout),
+		timeline:  newTimeline(newReel(first), start),
+		stale:     -1,
 	}
-	for _, p := range pieces {
-		l.shots = append(l.shots, shoot(p))
+	for _, c := range config.Changes {
+		next, err := newFilm(c.Source, config.Layout, config.Fragment)
+		if err != nil {
+			return nil, err
+		}
+		l.timeline.reel.change(c.Fragment, next)
 	}
-	return l
-}
-
-// shoot writes the blocks of a piece. A frame that comes after one with a later timestamp, as with B-frames, is not there
-// before that.
-func shoot(p piece) shot {
-	var s shot
-	var there time.Duration
-	for _, f := range p.frames {
-		at := f.at - p.offset
-		there = max(there, at)
-		block := simpleBlock(&f.Frame, at)
-		s.blocks = append(s.blocks, block)
-		s.at = append(s.at, there)
-		s.size += len(block)
-	}
-	return s
+	return l, nil
 }
 
 func (l *live) first(s Selector, now time.Time) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = now.Add(-l.config.Delay) // from here on, times are the producer's
+	now = now.Add(-l.config.Delay) // from here on, times are when frames are captured
 	newest := max(0, l.timeline.begun(now))
-	oldest := l.timeline.at(now.Add(-l.config.Retention))
+	oldest := max(l.oldest, l.timeline.at(now.Add(-l.config.Retention)))
 	switch s.Type {
 	case Earliest:
 		return oldest, nil
@@ -75,14 +61,14 @@ func (l *live) first(s Selector, now time.Time) (int64, error) {
 	case Continuation:
 		number, isToken := strings.CutPrefix(s.ContinuationToken, tokenPrefix)
 		i, ok := l.numbering.count(number)
-		if !isToken || !ok || i < oldest || i > newest {
+		if !isToken || !ok || i < oldest || i > newest || i <= l.stale {
 			return 0, staleToken
 		}
 		return i + 1, nil
 	case ServerTimestamp:
 		return max(oldest, l.timeline.at(s.start().Add(-l.config.Delay))), nil
 	case ProducerTime:
-		return max(oldest, l.timeline.at(s.start())), nil
+		return max(oldest, l.timeline.at(s.start().Add(-l.config.Ahead))), nil
 	}
 	return newest, nil
 }
@@ -98,26 +84,33 @@ func (l *live) chunk(i int64) (chunk, bool) {
 	if !ok {
 		return chunk{}, false
 	}
-	shot := l.shots[l.timeline.piece(i)]
+	f, k := l.timeline.reel.shot(i)
 	number, there := l.numbering.number(i), start.Add(l.config.Delay)
-	c := chunk{number: number, tags: openingTags(number, there, start), start: there, end: end.Add(l.config.Delay)}
-	opening := append(serviceTags(c.tags), clusterHead(l.config.Layout, l.clusterTime(start), shot.size)...)
-	c.parts = append(c.parts, part{there, l.head}, part{there, opening})
-	for k, block := range shot.blocks {
-		c.parts = append(c.parts, part{there.Add(shot.at[k]), block})
+	d := &document{
+		film: f, shot: &f.shots[k], there: there, ticks: l.ticks(i, start), seed: uint64(2 * i),
+		own: f.layout.openingTags(number, there, start.Add(l.config.Ahead)),
 	}
-	c.closing = func(now time.Time) []byte {
-		return closingTags(l.config.Layout, l.behind(start, now), tokenPrefix+number)
+	if n := int64(f.layout.TagsOnly); n > 0 && (i+1)%n == 0 {
+		d.shot = nil
 	}
-	return c, true
+	return chunk{
+		number: number, tags: d.own, start: there, end: end.Add(l.config.Delay),
+		parts: d.parts(),
+		closing: func(now time.Time) []byte {
+			return d.closing(closingTags(l.behind(start, now), tokenPrefix+number))
+		},
+	}, true
 }
 
-func (l *live) clusterTime(start time.Time) time.Duration {
-	switch l.config.Layout.Time {
+// ticks is the first timestamp in fragment i.
+func (l *live) ticks(i int64, start time.Time) uint64 {
+	layout := l.config.Layout
+	switch layout.Time {
 	case SessionTime:
-		return start.Sub(l.timeline.runs[0].start)
+		r, _ := l.timeline.run(i)
+		return uint64(layout.ticks(start.Sub(r.start)))
 	case WallTime:
-		return time.Duration(start.UnixNano())
+		return uint64(layout.ticks(time.Duration(start.Add(l.config.Ahead).UnixNano())))
 	}
 	return 0
 }
@@ -133,16 +126,4 @@ func (l *live) behind(start, now time.Time) time.Duration {
 		newestStart, _, _ = l.timeline.span(newest - 1)
 	}
 	return max(0, newestStart.Sub(start))
-}
-
-func (l *live) stop(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.timeline.stop(now.Add(-l.config.Delay))
-}
-
-func (l *live) produce(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.timeline.produce(now.Add(-l.config.Delay))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 )
@@ -49,6 +50,9 @@ func (s *Server) accept(r *http.Request) (in request, stream *Stream, e *Excepti
 	if e := s.authority.check(r, body); e != nil {
 		return in, nil, e
 	}
+	if r.URL.Path == wrongEndpoint+"/getMedia" {
+		return in, nil, InvalidEndpoint
+	}
 	if operations[r.URL.Path] == "" || r.Method != http.MethodPost {
 		return in, nil, &Exception{404, "UnknownOperationException", "POST /getDataEndpoint and POST /getMedia are what there is"}
 	}
@@ -64,7 +68,12 @@ const (
 	getMedia        = "GetMedia"
 )
 
-var operations = map[string]string{"/getDataEndpoint": getDataEndpoint, "/getMedia": getMedia}
+// wrongEndpoint is where no stream is to be had.
+const wrongEndpoint = "/elsewhere"
+
+var operations = map[string]string{
+	"/getDataEndpoint": getDataEndpoint, "/getMedia": getMedia, wrongEndpoint + "/getMedia": getMedia,
+}
 
 // request is the body of either operation.
 type request struct {
@@ -97,35 +106,35 @@ func (s *Server) find(in request) (*Stream, *Exception) {
 }
 
 func (s *Server) getDataEndpoint(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {
-	e := stream.refusal(&stream.unlocated)
-	switch {
-	case e != nil:
-	case !stream.location.AllowN(s.config.Now(), 1):
-		e = ClientLimitExceeded
-	case in.APIName != "GET_MEDIA":
-		e = invalidArgument("APIName must be GET_MEDIA here")
+	ctx, cancel := s.working(r)
+	defer cancel()
+	wrong, err := stream.location.pass(ctx, s.clock, s.config.Now())
+	if err == nil && in.APIName != "GET_MEDIA" {
+		err = invalidArgument("APIName must be GET_MEDIA here")
 	}
-	if e != nil {
-		s.refuse(w, call, e)
+	if err != nil {
+		s.turnAway(w, call, err)
 		return
+	}
+	endpoint := "http://" + r.Host
+	if wrong {
+		endpoint += wrongEndpoint
 	}
 	call.update(func(c *Call) { c.Status = http.StatusOK })
 	w.Header().Set("Content-Type", "application/json")
 	// A client that has gone needs no answer.
-	_ = json.NewEncoder(w).Encode(struct{ DataEndpoint string }{"http://" + r.Host})
+	_ = json.NewEncoder(w).Encode(struct{ DataEndpoint string }{endpoint})
 }
 
 func (s *Server) getMedia(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {
-	first, err := s.admit(stream, in)
-	var e *Exception
-	if errors.As(err, &e) {
-		s.refuse(w, call, e)
+	ctx, cancel := s.working(r)
+	defer cancel()
+	first, err := s.admit(ctx, stream, in)
+	if err != nil && !errors.Is(err, errNoFragment) {
+		s.turnAway(w, call, err)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	session := newSession(ctx, s.clock, stream, call, w)
+	session := newSession(ctx, stream, call, w)
 	if !stream.enter(session) {
 		s.refuse(w, call, ConnectionLimitExceeded)
 		return
@@ -137,23 +146,56 @@ func (s *Server) getMedia(w http.ResponseWriter, r *http.Request, stream *Stream
 	stream.leave(session)
 	call.update(func(c *Call) { c.Ending = ending(err) })
 	var fault *failing
-	if errors.As(err, &fault) && (fault.fault.Kind == Cut || fault.fault.Kind == Drop) {
+	switch {
+	case errors.As(err, &fault) && fault.fault.Kind.breaks():
 		breakConnection(w, fault.fault.Kind == Cut)
+	case errors.Is(err, EndIdle) && s.config.IdleReset:
+		breakConnection(w, true)
 	}
 }
 
+// working is the context of a call: over when the client has gone or the server closes.
+func (s *Server) working(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // admit refuses a GetMedia call with an Exception, or finds the first chunk. An errNoFragment is for the body to tell.
-func (s *Server) admit(stream *Stream, in request) (int64, error) {
-	if e := stream.refusal(&stream.refused); e != nil {
-		return 0, e
-	}
-	if !stream.media.AllowN(s.config.Now(), 1) {
-		return 0, ClientLimitExceeded
+func (s *Server) admit(ctx context.Context, stream *Stream, in request) (int64, error) {
+	if _, err := stream.media.pass(ctx, s.clock, s.config.Now()); err != nil {
+		return 0, err
 	}
 	if e := in.StartSelector.check(); e != nil {
 		return 0, e
 	}
 	return stream.feed.first(in.StartSelector, s.clock.now())
+}
+
+// turnAway answers a call that gets nothing: with an Exception, or not at all.
+func (s *Server) turnAway(w http.ResponseWriter, call *record, err error) {
+	var e *Exception
+	if errors.As(err, &e) {
+		s.refuse(w, call, e)
+		return
+	}
+	call.update(func(c *Call) { c.Ending = ending(err) })
+	panic(http.ErrAbortHandler)
+}
+
+// breakConnection ends an HTTP/1 connection in the middle of a body. Where that is not possible net/http is asked to.
+func breakConnection(w http.ResponseWriter, reset bool) {
+	control := http.NewResponseController(w)
+	flushed := control.Flush()
+	conn, _, err := control.Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	// Linger of 0 makes a reset of what would be an ordinary end. So it does where a client holds up the bytes in front.
+	if tcp, ok := conn.(*net.TCPConn); ok && (reset || flushed != nil) {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 func (s *Server) log(call *record) {

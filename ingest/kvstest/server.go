@@ -32,7 +32,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"golang.org/x/time/rate"
 )
 
 // Config is what a Server is made with. The zero value serves.
@@ -40,6 +39,8 @@ type Config struct {
 	Region      string          // of signatures and ARNs; "us-east-1"
 	Credentials aws.Credentials // that calls must be signed with; those of Credentials()
 	Limits      Limits
+	// IdleReset resets the connection of a session that has waited for a fragment too long, instead of ending its body.
+	IdleReset bool
 	// Speed is how fast the time of streams and sessions runs, against the wall clock; 1. Signatures and call rates are
 	// always held against the wall clock.
 	Speed float64
@@ -138,6 +139,9 @@ func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream,
 	if !namePattern.MatchString(name) {
 		return nil, fmt.Errorf("kvstest: %q is no stream name: 1 to 256 letters, digits, '_', '.' and '-'", name)
 	}
+	if err := config.check(); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.streams[name] != nil {
@@ -148,15 +152,20 @@ func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream,
 		name: name,
 		arn: fmt.Sprintf("arn:aws:kinesisvideo:%s:123456789012:stream/%s/%d",
 			s.config.Region, name, now.Add(-config.History).UnixMilli()),
-		limits:   s.config.Limits,
+		config:   &s.config,
 		clock:    s.clock,
-		media:    rate.NewLimiter(rate.Limit(s.config.Limits.Calls), s.config.Limits.Calls),
-		location: rate.NewLimiter(rate.Limit(s.config.Limits.Calls), s.config.Limits.Calls),
+		layout:   config.Layout,
+		media:    newGate(s.config.Limits),
+		location: newGate(s.config.Limits),
 	}
 	if source.capture != nil {
 		stream.feed = &recorded{source.capture, source.documents}
 	} else {
-		stream.feed = newLive(name, source, config, now)
+		l, err := newLive(name, source, config, now)
+		if err != nil {
+			return nil, err
+		}
+		stream.feed = l
 	}
 	s.streams[name] = stream
 	return stream, nil

@@ -259,7 +259,7 @@ func TestSessionLimit(t *testing.T) {
 		h := newHarness(t, Config{})
 		h.add("clock", StreamConfig{})
 		body := h.media("clock", Selector{Type: Now})
-		var last document
+		var last received
 		n := 0
 		for {
 			d, err := body.next()

@@ -3,13 +3,12 @@ package kvstest
 import (
 	"context"
 	"errors"
-	"math"
 	"net/http"
-	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
 // Ending is why the body of a GetMedia call ended.
@@ -39,30 +38,31 @@ var errNoFragment = errors.New("kvstest: no such fragment")
 //	      └───────── over ─────────┘
 type session struct {
 	ctx     context.Context // over when the client has gone or the server closes
+	stream  *Stream
 	clock   *clock
-	limits  Limits
-	feed    feed
 	record  *record
 	out     http.ResponseWriter
 	control *http.ResponseController
 	rate    *rate.Limiter
+	slow    slowness
 
 	started, active time.Time // active: when something was last sent
-	sent            int64     // bytes of the body
+	place           place
+	coming          []mkv.Tag // what is told of the next chunk
+	again           bool      // the chunk that was just sent is to be sent once more
 
-	mu     sync.Mutex
-	faults []Fault
+	faults pending
 	woken  chan struct{} // holds one
 }
 
 // burst is how many bytes may be sent at once, above the rate.
 const burst = 64 << 10
 
-func newSession(ctx context.Context, clock *clock, stream *Stream, call *record, w http.ResponseWriter) *session {
+func newSession(ctx context.Context, stream *Stream, call *record, w http.ResponseWriter) *session {
 	return &session{
-		ctx: ctx, clock: clock, limits: stream.limits, feed: stream.feed, record: call,
+		ctx: ctx, stream: stream, clock: stream.clock, record: call,
 		out: w, control: http.NewResponseController(w),
-		rate:  rate.NewLimiter(rate.Limit(float64(stream.limits.Bandwidth)*clock.speed), burst),
+		rate:  rate.NewLimiter(rate.Limit(float64(stream.config.Limits.Bandwidth)*stream.clock.speed), burst),
 		woken: make(chan struct{}, 1),
 	}
 }
@@ -76,26 +76,26 @@ func (s *session) begin(i int64, missing error) error {
 	if err == nil {
 		err = s.run(i)
 	}
-	document := errorDocumentOf(err)
-	if document == nil {
+	tags, ok := s.errorTags(err)
+	if !ok {
 		return err
 	}
-	if pushed := s.push(document); pushed != nil {
+	if pushed := s.push(s.stream.layout.errorDocument(tags, uint64(s.place.sent))); pushed != nil {
 		return pushed
 	}
 	return err
 }
 
-// errorDocumentOf is what the body says of its end, or nil.
-func errorDocumentOf(err error) []byte {
+// errorTags are what the body says of its end, if it does.
+func (s *session) errorTags(err error) ([]mkv.Tag, bool) {
 	var fault *failing
 	switch {
 	case errors.Is(err, errNoFragment):
-		return (&failing{fault: Fault{ID: 4000, Code: ErrorCodes[4000]}}).document()
+		return Fault{ID: 4000, Code: ErrorCodes[4000]}.errorTags(nil), true
 	case errors.As(err, &fault) && fault.fault.Kind == Fail:
-		return fault.document()
+		return fault.fault.errorTags(s.coming), true
 	}
-	return nil
+	return nil, false
 }
 
 // ending is what a record says of a session's end.
@@ -120,31 +120,32 @@ func (s *session) run(i int64) error {
 		if err != nil {
 			return err
 		}
-		if err := s.send(c); err != nil {
-			return err
+		for s.again = true; s.again; {
+			s.again = false
+			if err := s.send(c); err != nil {
+				return err
+			}
 		}
-		s.record.update(func(call *Call) {
-			call.Fragments++
-			call.Last = c.number
-		})
 	}
 }
 
 // await waits for a chunk to begin. Between fragments is where a session times out, meets its limit or fails.
 func (s *session) await(i int64) (chunk, error) {
+	limits := s.stream.config.Limits
 	for {
-		c, ok := s.feed.chunk(i)
-		if err := s.obey(&c); err != nil {
+		c, ok := s.stream.feed.chunk(i)
+		s.coming = c.tags
+		if err := s.obey(between); err != nil {
 			return c, err
 		}
 		now := s.clock.now()
-		if now.Sub(s.started) >= s.limits.Session {
+		if now.Sub(s.started) >= limits.Session {
 			return c, EndLimit
 		}
 		if ok && !now.Before(c.start) {
 			return c, nil
 		}
-		until := s.active.Add(s.limits.Idle)
+		until := s.active.Add(limits.Idle)
 		if !now.Before(until) {
 			return c, EndIdle
 		}
@@ -159,17 +160,26 @@ func (s *session) await(i int64) (chunk, error) {
 
 // send sends one chunk, part by part as they become available.
 func (s *session) send(c chunk) error {
+	s.place.fragment++
+	s.place.began = s.place.sent
 	for _, p := range c.parts {
 		if err := s.sendAt(p.at, func(time.Time) []byte { return p.data }); err != nil {
 			return err
 		}
 	}
-	return s.sendAt(c.end, c.closing)
+	if err := s.sendAt(c.end, c.closing); err != nil {
+		return err
+	}
+	s.record.update(func(call *Call) {
+		call.Fragments++
+		call.Last = c.number
+	})
+	return s.obey(behind)
 }
 
 func (s *session) sendAt(at time.Time, data func(now time.Time) []byte) error {
 	for {
-		if err := s.obey(nil); err != nil {
+		if err := s.obey(within); err != nil {
 			return err
 		}
 		now := s.clock.now()
@@ -185,12 +195,16 @@ func (s *session) sendAt(at time.Time, data func(now time.Time) []byte) error {
 // write sends bytes no faster than the service does, and stops at the byte where a fault is to happen.
 func (s *session) write(data []byte) error {
 	for len(data) > 0 {
-		if err := s.obey(nil); err != nil {
+		if err := s.obey(within); err != nil {
 			return err
 		}
-		n := int(min(int64(len(data)), burst, s.untilFault()))
-		if n <= 0 {
-			continue // one was injected just now
+		most, until := s.slow.allows(s.clock.now())
+		n := int(min(int64(len(data)), burst, int64(most), s.faults.distance(s.place)))
+		if n <= 0 { // it is too early, or a fault was injected just now
+			if err := s.wait(until); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := s.rate.WaitN(s.ctx, n); err != nil {
 			return EndClient
@@ -198,6 +212,7 @@ func (s *session) write(data []byte) error {
 		if err := s.push(data[:n]); err != nil {
 			return err
 		}
+		s.slow.sent(n, s.clock.now())
 		data = data[n:]
 	}
 	return nil
@@ -209,13 +224,13 @@ func (s *session) push(data []byte) error {
 	if err == nil {
 		err = s.control.Flush()
 	}
-	s.sent += int64(n)
+	s.place.sent += int64(n)
 	s.active = s.clock.now()
-	s.record.update(func(call *Call) { call.Bytes = s.sent })
+	s.record.update(func(call *Call) { call.Bytes = s.place.sent })
 	if err == nil {
 		return nil
 	}
-	if fault := s.obey(nil); fault != nil { // it is what broke the connection
+	if fault := s.obey(within); fault != nil { // it is what broke the connection
 		return fault
 	}
 	return EndClient
@@ -243,42 +258,51 @@ func (s *session) wake() {
 
 // inject adds a fault. If it is to break a connection that a client holds up, the write in progress fails.
 func (s *session) inject(f Fault) {
-	s.mu.Lock()
-	s.faults = append(s.faults, f)
-	s.mu.Unlock()
-	if f.At == 0 && (f.Kind == Cut || f.Kind == Drop) {
+	s.faults.add(f)
+	if f.Kind.breaks() && f.At == 0 && f.Fragment == 0 {
 		// A writer that knows no deadlines is not one that a client holds up.
 		_ = s.control.SetWriteDeadline(time.Unix(1, 0))
 	}
 	s.wake()
 }
 
-// obey carries out the faults that are due; one that ends the session is returned as an error. The next chunk is given
-// where the session is between fragments, the only place where it can fail in band.
-func (s *session) obey(next *chunk) error {
+// obey carries out the faults that are due; one that ends the session is returned as an error.
+func (s *session) obey(now phase) error {
 	for {
-		f, ok := s.due(next != nil)
-		switch {
-		case !ok:
+		f, ok := s.faults.take(s.place, now)
+		if !ok {
 			return nil
-		case f.Kind == Stall:
-			if err := s.stall(f.For); err != nil {
-				return err
-			}
-		case f.Kind == Fail:
-			return &failing{f, next.tags}
-		default:
-			return &failing{fault: f}
+		}
+		if err := s.suffer(f); err != nil {
+			return err
 		}
 	}
+}
+
+func (s *session) suffer(f Fault) error {
+	switch f.Kind {
+	case Stall:
+		return s.stall(f.For)
+	case Slow:
+		s.slow = newSlowness(f, s.clock.now())
+		return nil
+	case Garbage:
+		return s.push(f.Data)
+	case Duplicate:
+		s.again = true
+		return nil
+	case Limit:
+		return EndLimit
+	}
+	return &failing{f}
 }
 
 // stall sends nothing for a time; 0 is for good. Another fault ends it.
 func (s *session) stall(d time.Duration) error {
 	if d == 0 {
-		d = math.MaxInt64 / 4
+		d = forGood
 	}
-	for until := s.clock.now().Add(d); s.clock.now().Before(until) && s.untilFault() > 0; {
+	for until := s.clock.now().Add(d); s.clock.now().Before(until) && s.faults.distance(s.place) > 0; {
 		if err := s.wait(until); err != nil {
 			return err
 		}
@@ -287,28 +311,34 @@ func (s *session) stall(d time.Duration) error {
 	return nil
 }
 
-// due takes the first fault that has its time or its byte.
-func (s *session) due(between bool) (Fault, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.faults, func(f Fault) bool { return f.At <= s.sent && (between || f.Kind != Fail) })
-	if i < 0 {
-		return Fault{}, false
-	}
-	f := s.faults[i]
-	s.faults = slices.Delete(s.faults, i, i+1)
-	return f, true
+// slowness is a Slow that is going on; the zero value is none.
+type slowness struct {
+	rate  int       // bytes a second
+	until time.Time // it is over
+	next  time.Time // something may be sent again
 }
 
-// untilFault is how many bytes there are until the next fault, but for those that wait for the end of the fragment.
-func (s *session) untilFault() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := int64(math.MaxInt64)
-	for _, f := range s.faults {
-		if f.Kind != Fail {
-			n = min(n, f.At-s.sent)
-		}
+func newSlowness(f Fault, now time.Time) slowness {
+	until := now.Add(f.For)
+	if f.For == 0 {
+		until = now.Add(forGood)
 	}
-	return n
+	return slowness{rate: max(1, f.Rate), until: until, next: now}
+}
+
+// allows is how many bytes may be sent now or, if none, at what time to ask again.
+func (s *slowness) allows(now time.Time) (n int, again time.Time) {
+	switch {
+	case s.rate == 0 || !now.Before(s.until):
+		return burst, now
+	case now.Before(s.next):
+		return 0, s.next
+	}
+	return max(1, s.rate/10), now
+}
+
+func (s *slowness) sent(n int, now time.Time) {
+	if s.rate > 0 {
+		s.next = now.Add(time.Duration(n) * time.Second / time.Duration(s.rate))
+	}
 }

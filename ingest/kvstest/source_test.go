@@ -13,10 +13,11 @@ import (
 func TestCutClip(t *testing.T) {
 	sound := &mkv.Track{Number: 1, Type: mkv.Audio, CodecID: "A_PCM/INT/LIT", SampleRate: 8000, Channels: 1, BitDepth: 16}
 	picture := &mkv.Track{Number: 2, Type: mkv.Video, CodecID: "V_TEST", Width: 64, Height: 64}
-	file := documentHead([]*mkv.Track{sound, picture}, Layout{})
-	file = append(file, clusterHead(Layout{UnknownSize: true}, 0, 0)...)
+	var l Layout
+	file := append(l.prologue(), l.description([]*mkv.Track{sound, picture})...)
+	file = append(file, Layout{UnknownSize: true}.clusterHead(0, 0, 0)...)
 	add := func(track *mkv.Track, at time.Duration, key bool) {
-		file = append(file, simpleBlock(&mkv.Frame{Track: track, Data: []byte{byte(at / time.Millisecond)}, Key: key}, at)...)
+		file = append(file, l.write(block{track: track, frames: [][]byte{{byte(at / time.Millisecond)}}, key: key}, int16(at.Milliseconds()))...)
 	}
 	add(picture, 0, false) // its key frame is missing
 	add(sound, 10*time.Millisecond, true)
@@ -40,8 +41,8 @@ func TestCutClip(t *testing.T) {
 	}
 	for _, p := range pieces {
 		var there []int64
-		for _, at := range shoot(p).at {
-			there = append(there, at.Milliseconds())
+		for _, b := range l.blocksOf(p.frames, p.offset) {
+			there = append(there, b.there.Milliseconds())
 		}
 		if want := []int64{0, 10, 120, 120, 120}; !slices.Equal(there, want) {
 			t.Errorf("frames are there after %v ms, want %v", there, want)
@@ -52,10 +53,11 @@ func TestCutClip(t *testing.T) {
 // TestLongPiece refuses what the timestamps of blocks cannot express.
 func TestLongPiece(t *testing.T) {
 	track := &mkv.Track{Number: 1, Type: mkv.Video, CodecID: "V_TEST"}
-	file := documentHead([]*mkv.Track{track}, Layout{})
+	l := Layout{UnknownSize: true}
+	file := append(l.prologue(), l.description([]*mkv.Track{track})...)
 	for i := range 5 {
-		file = append(file, clusterHead(Layout{UnknownSize: true}, time.Duration(i)*10*time.Second, 0)...)
-		file = append(file, simpleBlock(&mkv.Frame{Track: track, Data: []byte{1}, Key: i == 0}, 0)...)
+		file = append(file, l.clusterHead(uint64(i)*10_000, 0, 0)...)
+		file = append(file, l.write(block{track: track, frames: [][]byte{{1}}, key: i == 0}, 0)...)
 	}
 	if _, err := ReadSource(file); err == nil {
 		t.Error("a clip of 40 seconds with one key frame was taken")

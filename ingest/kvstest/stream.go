@@ -1,11 +1,11 @@
 package kvstest
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
@@ -22,25 +22,53 @@ type StreamConfig struct {
 	Delay time.Duration
 	// Retention is how long fragments are kept; 0 means a day.
 	Retention time.Duration
+	// Ahead is how far the producer's clock is ahead of the service's. More than Delay, and fragments reach the service
+	// before they were made.
+	Ahead time.Duration
 	// Layout is how the producer writes.
 	Layout Layout
+	// Changes are the clips that the producer goes on with, in the order of their fragments.
+	Changes []Change
 }
 
-// Stream is one stream of a Server. Its methods may be called from any goroutine; faults.go has more of them.
+// Change is where a producer goes on with another clip.
+type Change struct {
+	Fragment int64 // the first that shows it, counted from 0 since the stream's beginning
+	Source   *Source
+}
+
+// check says what cannot be produced.
+func (c StreamConfig) check() error {
+	if c.History < 0 || c.Fragment < 0 || c.Retention < 0 {
+		return errors.New("kvstest: history, fragment and retention of a stream cannot be negative")
+	}
+	var last int64
+	for _, change := range c.Changes {
+		if change.Fragment <= last {
+			return fmt.Errorf("kvstest: a change at fragment %d: they are in order, from 1 on", change.Fragment)
+		}
+		if change.Source.capture != nil {
+			return errors.New("kvstest: a stream cannot go on with a capture")
+		}
+		last = change.Fragment
+	}
+	return c.Layout.check()
+}
+
+// Stream is one stream of a Server. Its methods may be called from any goroutine; producer.go, faults.go and
+// mishap.go have more of them.
 type Stream struct {
 	name, arn string
-	limits    Limits
+	config    *Config
 	clock     *clock
 	feed      feed
+	layout    Layout
 
-	// Calls to come have to pass these.
-	media, location *rate.Limiter // of GetMedia and of GetDataEndpoint
+	media, location *gate // of GetMedia and of GetDataEndpoint
 
-	mu        sync.Mutex
-	sessions  []*session
-	next      []Fault      // for sessions to come, one each
-	refused   []*Exception // for GetMedia calls to come, one each
-	unlocated []*Exception // for GetDataEndpoint calls to come, one each
+	mu       sync.Mutex
+	sessions []*session
+	next     []Fault // for sessions to come, one each
 }
 
 // feed is where the chunks of a stream come from. Chunks are counted from 0.
@@ -80,22 +108,6 @@ func (s *Stream) Sessions() int {
 	return len(s.sessions)
 }
 
-// Stop ends production after the fragment that is being produced: sessions run dry and end. A capture does not mind.
-func (s *Stream) Stop() {
-	if l, ok := s.feed.(*live); ok {
-		l.stop(s.clock.now())
-	}
-	s.wake()
-}
-
-// Produce goes on with production after Stop, with the next fragment number and a gap in the timestamps.
-func (s *Stream) Produce() {
-	if l, ok := s.feed.(*live); ok {
-		l.produce(s.clock.now())
-	}
-	s.wake()
-}
-
 // wake has every session look again at what there is to send.
 func (s *Stream) wake() {
 	s.mu.Lock()
@@ -109,7 +121,7 @@ func (s *Stream) wake() {
 func (s *Stream) enter(session *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sessions) >= s.limits.Connections {
+	if len(s.sessions) >= s.config.Limits.Connections {
 		return false
 	}
 	s.sessions = append(s.sessions, session)

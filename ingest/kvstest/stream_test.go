@@ -26,7 +26,7 @@ func TestLive(t *testing.T) {
 				h.add("clock", StreamConfig{Layout: layout, Delay: 200 * time.Millisecond})
 				began := time.Now()
 				body := h.media("clock", Selector{Type: Now})
-				var first, last document
+				var first, last received
 				for i := range 25 {
 					d := body.fragment()
 					want := began.Add(time.Duration(i) * time.Second)
@@ -59,7 +59,7 @@ func TestLive(t *testing.T) {
 	}
 }
 
-func checkTimes(t *testing.T, line ClusterTime, i int, d document, began time.Time) {
+func checkTimes(t *testing.T, line ClusterTime, i int, d received, began time.Time) {
 	t.Helper()
 	want := map[ClusterTime]time.Duration{
 		FragmentTime: 0,

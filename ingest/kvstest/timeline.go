@@ -10,12 +10,11 @@ import (
 
 // timeline is when which fragment of a stream was, is or will be produced: pure arithmetic on the producer's clock.
 //
-// Fragments are counted from 0 without end. The clip begins again when it is over; the count, the fragment numbers and
-// the timestamps run on. A producer that stops and produces again leaves a gap in time but none in the count.
+// When a clip is over it begins again, or another one does; the count, the fragment numbers and the timestamps run on. A
+// producer that stops and produces again leaves a gap in time but none in the count.
 type timeline struct {
-	offsets []time.Duration // of the pieces of the clip
-	length  time.Duration   // of the clip
-	runs    []run           // never empty
+	reel *reel
+	runs []run // never empty
 }
 
 // run is a time without a break.
@@ -25,31 +24,27 @@ type run struct {
 	end   int64     // the count after the last fragment; math.MaxInt64 as long as it goes on
 }
 
-func newTimeline(pieces []piece, length time.Duration, start time.Time) *timeline {
-	t := &timeline{length: length, runs: []run{{start: start, end: math.MaxInt64}}}
-	for _, p := range pieces {
-		t.offsets = append(t.offsets, p.offset)
-	}
-	return t
+func newTimeline(r *reel, start time.Time) *timeline {
+	return &timeline{reel: r, runs: []run{{start: start, end: math.MaxInt64}}}
 }
 
-// piece is which piece of the clip fragment i shows.
-func (t *timeline) piece(i int64) int { return int(i % int64(len(t.offsets))) }
-
-// position is where fragment i begins if the clip plays without a break.
-func (t *timeline) position(i int64) time.Duration {
-	return time.Duration(i/int64(len(t.offsets)))*t.length + t.offsets[t.piece(i)]
+// run is the one that fragment i is of, if it is going to be produced as things are.
+func (t *timeline) run(i int64) (run, bool) {
+	k := sort.Search(len(t.runs), func(k int) bool { return t.runs[k].first > i }) - 1
+	if k < 0 || i >= t.runs[k].end {
+		return run{}, false
+	}
+	return t.runs[k], true
 }
 
 // span gives the time of fragment i; false if it is not going to be produced as things are.
 func (t *timeline) span(i int64) (start, end time.Time, ok bool) {
-	k := sort.Search(len(t.runs), func(k int) bool { return t.runs[k].first > i }) - 1
-	if k < 0 || i >= t.runs[k].end {
+	r, ok := t.run(i)
+	if !ok {
 		return time.Time{}, time.Time{}, false
 	}
-	r := t.runs[k]
-	zero := r.start.Add(-t.position(r.first))
-	return zero.Add(t.position(i)), zero.Add(t.position(i + 1)), true
+	zero := r.start.Add(-t.reel.position(r.first))
+	return zero.Add(t.reel.position(i)), zero.Add(t.reel.position(i + 1)), true
 }
 
 // begun is the newest fragment of which production has begun at a time, or -1.
@@ -59,10 +54,7 @@ func (t *timeline) begun(at time.Time) int64 {
 		return -1
 	}
 	r := t.runs[k]
-	played := t.position(r.first) + at.Sub(r.start)
-	loops, rest := int64(played/t.length), played%t.length
-	piece := sort.Search(len(t.offsets), func(p int) bool { return t.offsets[p] > rest }) - 1
-	return min(loops*int64(len(t.offsets))+int64(piece), r.end-1)
+	return min(t.reel.at(t.reel.position(r.first)+at.Sub(r.start)), r.end-1)
 }
 
 // at is the fragment that contains a time or, in a gap, the next.

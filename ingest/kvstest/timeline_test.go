@@ -10,14 +10,14 @@ import (
 // zero is when the streams of these tests begin.
 var zero = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// uneven is a timeline of fragments of 1, 2 and 0.5 seconds.
-func uneven() *timeline {
-	return newTimeline([]piece{{offset: 0}, {offset: time.Second}, {offset: 3 * time.Second}}, 3500*time.Millisecond, zero)
+// uneven is a film of fragments of 1, 2 and 0.5 seconds.
+func uneven() *film {
+	return &film{offsets: []time.Duration{0, time.Second, 3 * time.Second}, length: 3500 * time.Millisecond}
 }
 
 func TestTimeline(t *testing.T) {
 	at := func(seconds float64) time.Time { return zero.Add(time.Duration(seconds * float64(time.Second))) }
-	line := uneven()
+	line := newTimeline(newReel(uneven()), zero)
 	line.stop(at(8))    // in fragment 7, from 8 to 10 seconds
 	line.stop(at(8.5))  // once is enough
 	line.produce(at(9)) // cannot begin before 10: no gap
@@ -66,7 +66,7 @@ func TestTimeline(t *testing.T) {
 func TestTimelineWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		when := zero.Add(time.Duration(rapid.Int64Range(0, int64(1000*time.Hour)).Draw(t, "when")))
-		line := uneven()
+		line := newTimeline(newReel(uneven()), zero)
 		i := line.begun(when)
 		start, end, ok := line.span(i)
 		if !ok || when.Before(start) || !when.Before(end) || line.at(when) != i {
@@ -76,6 +76,31 @@ func TestTimelineWhole(t *testing.T) {
 			t.Fatalf("a gap after fragment %d: %v to %v", i, end, next)
 		}
 	})
+}
+
+// TestReel changes films: one of 1, 2 and 0.5 seconds, from fragment 4 on one of 1.5 seconds.
+func TestReel(t *testing.T) {
+	r := newReel(uneven())
+	r.change(9, uneven())
+	r.change(4, &film{offsets: []time.Duration{0}, length: 1500 * time.Millisecond})
+	for i, want := range []float64{0, 1, 3, 3.5, 4.5, 6, 7.5, 9, 10.5, 12, 13.5} {
+		at := time.Duration(want * float64(time.Second))
+		if got := r.position(int64(i)); got != at {
+			t.Errorf("fragment %d begins at %v, want %v", i, got, at)
+		}
+		if got := r.at(at); got != int64(i) {
+			t.Errorf("at %v is fragment %d, want %d", at, got, i)
+		}
+		if i > 0 && r.at(at-1) != int64(i-1) {
+			t.Errorf("before %v is fragment %d, want %d", at, r.at(at-1), i-1)
+		}
+	}
+	if f, k := r.shot(3); len(f.offsets) != 3 || k != 0 {
+		t.Errorf("fragment 3 shows shot %d of %d", k, len(f.offsets))
+	}
+	if f, k := r.shot(7); len(f.offsets) != 1 || k != 0 {
+		t.Errorf("fragment 7 shows shot %d of %d", k, len(f.offsets))
+	}
 }
 
 // TestNumbering makes numbers of 47 digits that rise and can be told from any other.
