@@ -28,10 +28,14 @@ type place struct {
 	last  Position // of the last fragment that came whole
 	rung  rung     // how far down the ladder of selectors the service's refusals have led
 
-	open    document // the fragment that is being read
-	cut     document // the one that was being read when the last session ended
-	missing bool     // frames are missing before the next one
+	open    document       // the fragment that is being read
+	partial map[string]int // frames handed on of fragments that have not come whole, by number
+	cut     time.Time      // SERVER_TIMESTAMP of the one that was being read when the last session ended
+	missing bool           // frames are missing before the next one
 }
+
+// maxPartial bounds place.partial: so many broken fragments in a row are not remembered.
+const maxPartial = 64
 
 // document is a fragment that is being read.
 type document struct {
@@ -64,9 +68,9 @@ func (p *place) selector() Selector {
 		return Selector{Kind: ContinuationToken, Value: p.last.Token}
 	case p.last.Fragment != "":
 		return Selector{Kind: AfterFragment, Value: p.last.Fragment}
-	case p.start.Kind == Now && !p.cut.server.IsZero():
+	case p.start.Kind == Now && !p.cut.IsZero():
 		// The very first fragment was cut: by now the newest would be a later one.
-		return Selector{Kind: ServerTime, Time: p.cut.server}
+		return Selector{Kind: ServerTime, Time: p.cut}
 	}
 	return p.start
 }
@@ -74,7 +78,7 @@ func (p *place) selector() Selector {
 // refused comes one rung down; false when the place was the user's own choice, for
 // which there is no next best one.
 func (p *place) refused() bool {
-	if p.last == (Position{}) && p.cut.number == "" {
+	if p.last == (Position{}) && p.cut.IsZero() {
 		return false
 	}
 	if p.rung = min(p.rung+1, byNow); p.last == (Position{}) {
@@ -88,9 +92,6 @@ func (p *place) refused() bool {
 
 // jump makes the next call ask for the newest fragment.
 func (p *place) jump() { p.rung, p.missing = byNow, true }
-
-// begin is for the start of a document.
-func (p *place) begin() { p.open = document{} }
 
 // note takes in a fragment's tags; true when they complete a fragment that is new.
 func (p *place) note(f *mkv.Fragment) bool {
@@ -106,7 +107,8 @@ func (p *place) note(f *mkv.Fragment) bool {
 		return false
 	}
 	p.last = Position{Token: f.Token, Fragment: f.Number}
-	p.rung, p.cut = byToken, document{}
+	p.rung, p.cut = byToken, time.Time{}
+	clear(p.partial)
 	return true
 }
 
@@ -119,9 +121,7 @@ func (p *place) enter(f *mkv.Fragment) {
 	if !d.produced {
 		d.base = f.ServerTime
 	}
-	if d.number == p.cut.number {
-		d.handed = p.cut.handed
-	}
+	d.handed = p.partial[d.number]
 	d.old = p.last.Fragment != "" && !later(d.number, p.last.Fragment)
 }
 
@@ -144,12 +144,18 @@ func (p *place) fresh() bool {
 	return true
 }
 
-// interrupted is for the end of a session: what is open is cut.
-func (p *place) interrupted() {
-	if p.open.number != "" && !p.open.whole && !p.open.old {
-		p.cut = p.open
-	}
+// leave is for the end of a fragment, or of a session: what is not whole may come again.
+func (p *place) leave() {
+	d := p.open
 	p.open = document{}
+	if d.number == "" || d.whole || d.old || d.read == 0 {
+		return
+	}
+	if p.partial == nil || len(p.partial) == maxPartial {
+		p.partial = make(map[string]int)
+	}
+	p.partial[d.number] = d.handed
+	p.cut = d.server
 }
 
 // lost is for a fragment that could not be read to its end.

@@ -113,7 +113,7 @@ func (s *Session) once(ctx context.Context) error {
 
 // read hands on what the body holds, until it ends.
 func (s *Session) read(body io.Reader) error {
-	defer s.place.interrupted()
+	defer s.place.leave()
 	r := mkv.NewReader(body)
 	for fragments, frames := 0, 0; ; {
 		ev, err := r.Next()
@@ -122,7 +122,7 @@ func (s *Session) read(body io.Reader) error {
 		}
 		switch ev := ev.(type) {
 		case *mkv.Start:
-			s.place.begin()
+			s.place.leave()
 		case *mkv.Tags:
 			if s.place.note(ev.Fragment) {
 				fragments++
@@ -181,7 +181,7 @@ func (s *Session) playing() {
 		r.Code, r.Message = CodeResumed, "frames are coming again"
 		r.Detail = map[string]any{"attempts": s.attempt}
 	}
-	s.faulted = false
+	s.faulted, s.attempt = false, 0
 	s.report(r)
 }
 
