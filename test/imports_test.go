@@ -41,6 +41,9 @@ var allowed = map[string][]string{
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys",
 	},
 	"test": {},
+	"test/bench": {
+		"ingest/mkv", "ingest/kvstest", "mqtt", "mqtt/brokertest", "github.com/aws/aws-sdk-go-v2",
+	},
 }
 
 // pure are the packages that must build and pass without a C compiler.

@@ -38,13 +38,16 @@ type extent struct {
 	clip    time.Duration
 	capture int64         // bytes
 	window  time.Duration // for which a playing process is looked at
+	off     int           // pictures more or less than expected in that time, at most
 
 	reading, playing, starting int // rounds
 }
 
 var (
-	full  = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, reading: 9, playing: 5, starting: 11}
-	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, reading: 1, playing: 1, starting: 1}
+	// The agent tells of pictures five times a second: a count may be six off.
+	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, playing: 5, starting: 11}
+	// A busy machine must not fail a test.
+	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, playing: 1, starting: 1}
 )
 
 func main() {

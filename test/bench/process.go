@@ -72,8 +72,14 @@ func (t *transcript) explain(err error) error {
 
 // usage is what a process and all below it have cost so far.
 type usage struct {
-	cpu      time.Duration
-	resident int64 // bytes; what processes share counts for each of them
+	cpu time.Duration
+	memory
+}
+
+// memory is resident memory in bytes.
+type memory struct {
+	full  int64 // Rss: what processes share counts for each of them
+	share int64 // Pss: what processes share is divided among them
 }
 
 // clockTick is the unit of times in /proc, which is the same on every architecture.
@@ -123,7 +129,7 @@ func parseStat(text string) stat {
 
 func (s stat) tree(processes map[int]stat) (u usage, err error) {
 	u.cpu = time.Duration(s.ticks) * clockTick
-	if u.resident, err = resident(s.pid); err != nil {
+	if u.memory, err = memoryOf(s.pid); err != nil {
 		return u, err
 	}
 	for _, child := range processes {
@@ -135,22 +141,25 @@ func (s stat) tree(processes map[int]stat) (u usage, err error) {
 			return u, err
 		}
 		u.cpu += below.cpu
-		u.resident += below.resident
+		u.full += below.full
+		u.share += below.share
 	}
 	return u, nil
 }
 
-// resident is the resident memory of one process. smaps_rollup counts anew; the counters of stat and status are some
-// hundred KB behind.
-func resident(pid int) (int64, error) {
+// memoryOf looks at one process. smaps_rollup counts anew; the counters of stat and status are some hundred KB behind.
+func memoryOf(pid int) (m memory, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		return 0, err
+		return m, err
 	}
-	_, after, ok := strings.Cut(string(text), "\nRss:")
-	if !ok {
-		return 0, errors.New("smaps_rollup has no line Rss")
-	}
-	kilobytes, err := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
-	return kilobytes << 10, err
+	_, err = fmt.Sscanf(field(text, "Rss")+" "+field(text, "Pss"), "%d kB %d kB", &m.full, &m.share)
+	return memory{m.full << 10, m.share << 10}, err
+}
+
+// field is the value of a line of /proc.
+func field(text []byte, name string) string {
+	_, after, _ := strings.Cut(string(text), "\n"+name+":")
+	line, _, _ := strings.Cut(after, "\n")
+	return strings.TrimSpace(line)
 }

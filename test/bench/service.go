@@ -101,8 +101,8 @@ func (s *service) stop() {
 	_ = end(s.cmd)
 }
 
-// awaitMiddle returns in the middle of a fragment, for all to join the stream there.
-func (s *service) awaitMiddle(ctx context.Context) error {
+// await returns when the newest fragment has come that far, for all to join the stream at the same place.
+func (s *service) await(ctx context.Context, place time.Duration) error {
 	body, err := getMedia(ctx, s.url, "NOW")
 	if err != nil {
 		return err
@@ -112,11 +112,10 @@ func (s *service) awaitMiddle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	middle := clipGOP/2 - time.Since(began)%clipGOP
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After((middle + clipGOP) % clipGOP):
+	case <-time.After((place - time.Since(began)%clipGOP + clipGOP) % clipGOP):
 		return nil
 	}
 }

@@ -39,7 +39,7 @@ func (s *starting) agentRun(ctx context.Context) (f figures, err error) {
 	}
 	stderr := newTranscript(firstPicture)
 	cmd.Stderr = stderr
-	if err := s.service.awaitMiddle(ctx); err != nil {
+	if err := s.service.await(ctx, clipGOP/2); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -55,7 +55,7 @@ func (s *starting) gstreamer(ctx context.Context) (f figures, err error) {
 	cmd.Env = append(cmd.Environ(), sayFirstPicture)
 	stderr := newTranscript(firstPicture)
 	cmd.Stderr = stderr
-	if err := s.service.awaitMiddle(ctx); err != nil {
+	if err := s.service.await(ctx, clipGOP/2); err != nil {
 		return nil, err
 	}
 	live, err := s.feedLive(ctx, cmd)
