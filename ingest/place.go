@@ -96,8 +96,9 @@ func (p *place) jump() { p.rung, p.missing = byNow, true }
 // note takes in a fragment's tags; true when they complete a fragment that is new.
 func (p *place) note(f *mkv.Fragment) bool {
 	d := &p.open
+	d.place(f)
 	if f.Number != "" && d.number == "" {
-		p.enter(f)
+		p.enter(f.Number)
 	}
 	if !f.Complete() || d.whole {
 		return false
@@ -112,17 +113,21 @@ func (p *place) note(f *mkv.Fragment) bool {
 	return true
 }
 
-// enter opens a fragment. One that was cut comes again from its start: what was handed on of it is
-// passed over. One that was whole before is passed over altogether.
-func (p *place) enter(f *mkv.Fragment) {
-	d := &p.open
-	d.number, d.server = f.Number, f.ServerTime
+// place takes in where the fragment stands in time; each tag may come in an element of its own.
+func (d *document) place(f *mkv.Fragment) {
+	d.server = f.ServerTime
 	d.base, d.produced = f.ProducerTime, f.ProducerTime.Unix() > 0
 	if !d.produced {
 		d.base = f.ServerTime
 	}
-	d.handed = p.partial[d.number]
-	d.old = p.last.Fragment != "" && !later(d.number, p.last.Fragment)
+}
+
+// enter opens a fragment. One that was cut comes again from its start: what was handed on of it is
+// passed over. One that was whole before is passed over altogether.
+func (p *place) enter(number string) {
+	d := &p.open
+	d.number, d.handed = number, p.partial[number]
+	d.old = p.last.Fragment != "" && !later(number, p.last.Fragment)
 }
 
 // later compares fragment numbers, which are too long for integers.

@@ -419,97 +419,150 @@ func TestStartInThePastIsNotLate(t *testing.T) {
 	})
 }
 
-// Any schedule of cuts, resets, stalls, session limits, errors and restarts of the agent
-// gives every fragment once, in order.
+// A fragment that is broken on the way is left out and told; those around it come.
+func TestBrokenFragmentIsLeftOut(t *testing.T) {
+	for name, at := range map[string]int64{"at its start": 0, "in its head": 300, "in its frames": 20_000} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+				defer b.close()
+				b.stream.Next(kvstest.Fault{Kind: kvstest.Garbage, Fragment: 3, At: at, Data: kvstest.GarbageOf(5000)})
+				var r recorder
+				b.run(10*time.Second, ingest.Stream{}, nil, &r)
+				p := r.find(ingest.CodeMalformed)
+				if p == nil || p.Detail["cause"] == nil {
+					t.Fatalf("reports %q: %+v", r.codes(), p)
+				}
+				missing := number(r.fragments[len(r.fragments)-1]) - number(r.fragments[0]) + 1 - int64(len(r.fragments))
+				if missing > 1 || len(r.fragments) < 7 {
+					t.Errorf("%d fragments came, %d are missing", len(r.fragments), missing)
+				}
+			})
+		})
+	}
+}
+
+// Any schedule of cuts, resets, stalls, session limits, errors, broken and repeated fragments, and restarts
+// of the agent gives every fragment once, in order, or says what is missing.
 func TestAnyScheduleGivesEveryFragmentOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		type act struct {
-			after time.Duration
-			do    int
-			at    int64
-		}
-		acts := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) act {
-			return act{
-				after: time.Duration(rapid.IntRange(1, 15_000).Draw(t, "after ms")) * time.Millisecond,
-				do:    rapid.IntRange(0, 8).Draw(t, "do"),
-				at:    rapid.Int64Range(0, 400_000).Draw(t, "at"),
-			}
-		}), 1, 12).Draw(rt, "acts")
-		limit := time.Duration(rapid.IntRange(3, 60).Draw(rt, "session s")) * time.Second
-		layout := kvstest.Layout{
-			UnknownSize: rapid.Bool().Draw(rt, "unknown size"),
-			Time:        kvstest.ClusterTime(rapid.IntRange(0, 2).Draw(rt, "cluster time")),
-		}
-		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Session: limit, Connections: 1}}, kvstest.StreamConfig{Layout: layout})
-			defer b.close()
-			positions := memory{}
-			all := recorder{}
-			for i := 0; i <= len(acts); {
-				// One life of the agent: until an act restarts it.
-				ctx, restart := context.WithCancel(t.Context())
-				go func() {
-					for ; i < len(acts); i++ {
-						time.Sleep(acts[i].after)
-						if acts[i].do == 0 {
-							break
-						}
-						disturb(b.stream, acts[i].do, acts[i].at)
-					}
-					if i++; i > len(acts) {
-						time.Sleep(10 * time.Minute) // let the slowest of remedies come round
-					}
-					restart()
-				}()
-				var life recorder
-				ingest.NewSession(ingest.Stream{Name: "cam", StreamName: "cam", Start: ingest.Selector{Kind: ingest.Resume}},
-					b.service, positions, &life).Run(ctx)
-				if len(life.frames) > 1 {
-					checkFrames(rt, &life)
-				}
-				all.fragments = append(all.fragments, life.fragments...)
-				all.reports = append(all.reports, life.reports...)
-			}
-			for _, call := range b.server.Calls() {
-				if strings.Contains(call.ErrorType, "LimitExceeded") {
-					rt.Errorf("a call was too many: %+v", call)
-				}
-			}
-			if all.find(ingest.CodeGap) != nil {
-				return // it said so
-			}
-			for i, f := range all.fragments[1:] {
-				if number(f) != number(all.fragments[i])+1 {
-					rt.Errorf("fragment %d follows %d; reports %q", number(f), number(all.fragments[i]), all.codes())
-				}
-			}
-			if len(all.fragments) < 500 {
-				rt.Errorf("%d fragments in more than ten minutes", len(all.fragments))
-			}
-		})
+		plan := drawPlan(rt)
+		synctest.Test(t, func(t *testing.T) { plan.check(t, rt) })
 	})
 }
 
-func disturb(s *kvstest.Stream, what int, at int64) {
-	switch what {
-	case 1:
-		s.Cut()
-	case 2:
-		s.End()
-	case 3:
+// plan is what happens to a stream and its agent.
+type plan struct {
+	acts   []act
+	limit  time.Duration // of a session
+	layout kvstest.Layout
+}
+
+// act is one disturbance. The first kind is a restart of the agent.
+type act struct {
+	after time.Duration // the one before
+	kind  int
+	at    int64
+}
+
+func drawPlan(t *rapid.T) plan {
+	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
+	return plan{
+		acts: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) act {
+			return act{
+				after: time.Duration(rapid.IntRange(1, 15_000).Draw(t, "after ms")) * time.Millisecond,
+				kind:  rapid.IntRange(0, len(disturbances)).Draw(t, "kind"),
+				at:    rapid.Int64Range(0, 400_000).Draw(t, "at"),
+			}
+		}), 1, 12).Draw(t, "acts"),
+		limit: time.Duration(rapid.IntRange(3, 60).Draw(t, "session s")) * time.Second,
+		layout: kvstest.Layout{
+			Time:        kvstest.ClusterTime(rapid.IntRange(0, 2).Draw(t, "cluster time")),
+			UnknownSize: flag("unknown size"), AnnexB: flag("Annex B"), BlockGroups: flag("block groups"),
+			WideIntegers: flag("wide integers"), PaddedText: flag("padded text"), Noise: flag("noise"), Index: flag("index"),
+			Position: flag("position"), SplitTags: flag("split tags"), ShuffledTags: flag("shuffled tags"),
+		},
+	}
+}
+
+// disturbances are what can happen to a stream; at is a place in the body.
+var disturbances = []func(s *kvstest.Stream, at int64){
+	func(s *kvstest.Stream, _ int64) { s.Cut() },
+	func(s *kvstest.Stream, _ int64) { s.End() },
+	func(s *kvstest.Stream, at int64) {
 		s.Next(kvstest.Fault{Kind: kvstest.Cut, At: at}, kvstest.Fault{Kind: kvstest.Drop, At: at / 2})
 		s.Cut()
-	case 4:
-		s.Stall(time.Duration(at) * time.Millisecond / 10)
-	case 5:
-		s.Fail(5000)
-	case 6:
-		s.RefuseMedia(2, kvstest.ServiceUnavailable)
-		s.End()
-	case 7:
-		s.Fail(4501)
-	case 8:
+	},
+	func(s *kvstest.Stream, at int64) { s.Stall(time.Duration(at) * time.Millisecond / 10) },
+	func(s *kvstest.Stream, _ int64) { s.Fail(5000) },
+	func(s *kvstest.Stream, _ int64) { s.RefuseMedia(2, kvstest.ServiceUnavailable); s.End() },
+	func(s *kvstest.Stream, _ int64) { s.Fail(4501) },
+	func(s *kvstest.Stream, at int64) {
 		s.Next(kvstest.Fault{Kind: kvstest.End, At: at})
 		s.Inject(kvstest.Fault{Kind: kvstest.Drop})
+	},
+	func(s *kvstest.Stream, _ int64) { s.Inject(kvstest.Fault{Kind: kvstest.Duplicate}) },
+	func(s *kvstest.Stream, at int64) {
+		s.Inject(kvstest.Fault{Kind: kvstest.Garbage, Data: kvstest.GarbageOf(int(at%5000) + 1)})
+	},
+	func(s *kvstest.Stream, at int64) {
+		s.Inject(kvstest.Fault{Kind: kvstest.Slow, Rate: int(at) + 1000, For: 20 * time.Second})
+	},
+}
+
+// check carries the plan out and holds what comes against what was sent.
+func (p plan) check(t *testing.T, rt *rapid.T) {
+	b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Session: p.limit, Connections: 1}}, kvstest.StreamConfig{Layout: p.layout})
+	defer b.close()
+	positions := memory{}
+	all := recorder{}
+	for rest := p.acts; rest != nil; {
+		var life recorder
+		ctx, restart := context.WithCancel(t.Context())
+		go func() {
+			rest = disturb(b.stream, rest)
+			restart()
+		}()
+		ingest.NewSession(ingest.Stream{Name: "cam", StreamName: "cam", Start: ingest.Selector{Kind: ingest.Resume}},
+			b.service, positions, &life).Run(ctx)
+		if len(life.frames) > 1 && life.find(ingest.CodeMalformed) == nil {
+			checkFrames(rt, &life)
+		}
+		all.fragments = append(all.fragments, life.fragments...)
+		all.reports = append(all.reports, life.reports...)
 	}
+	for _, call := range b.server.Calls() {
+		if strings.Contains(call.ErrorType, "LimitExceeded") {
+			rt.Errorf("a call was too many: %+v", call)
+		}
+	}
+	told := 0
+	for _, code := range all.codes() {
+		if code == ingest.CodeMalformed || code == ingest.CodeGap {
+			told++
+		}
+	}
+	for i, f := range all.fragments[1:] {
+		missing := number(f) - number(all.fragments[i]) - 1
+		if told -= int(max(missing, 0)); missing < 0 || told < 0 {
+			rt.Errorf("fragment %d follows %d; reports %q", number(f), number(all.fragments[i]), all.codes())
+		}
+	}
+	if len(all.fragments) < 500 {
+		rt.Errorf("%d fragments in more than ten minutes", len(all.fragments))
+	}
+}
+
+// disturb does what is to be done in one life of the agent, and gives the rest; nil after
+// the last, when the slowest remedy has had time to come round.
+func disturb(s *kvstest.Stream, acts []act) []act {
+	for i, a := range acts {
+		time.Sleep(a.after)
+		if a.kind == 0 {
+			return acts[i+1:]
+		}
+		disturbances[a.kind-1](s, a.at)
+	}
+	time.Sleep(10 * time.Minute)
+	return nil
 }
