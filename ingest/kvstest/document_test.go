@@ -185,15 +185,7 @@ func firstDocument(t *testing.T, layout Layout) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ok := l.chunk(0)
-	if !ok {
-		t.Fatal("no first chunk")
-	}
-	var b []byte
-	for _, p := range c.parts {
-		b = append(b, p.data...)
-	}
-	return append(b, c.closing(c.end)...)
+	return bytesOf(t, l, 0)
 }
 
 // outline names the elements of the first document, without those that producers may add: index, padding and tags.

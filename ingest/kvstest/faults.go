@@ -120,6 +120,13 @@ func (s *Stream) Next(faults ...Fault) {
 	s.next = append(s.next, faults...)
 }
 
+// Always lets faults happen to every session to come, all of them to each, in place of those of an earlier call.
+func (s *Stream) Always(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.always = faults
+}
+
 // place is where in a body a session is.
 type place struct {
 	sent     int64 // bytes of the body

@@ -2,8 +2,11 @@ package kvstest
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -256,5 +259,212 @@ func TestCapturesOfService(t *testing.T) {
 				t.Errorf("%s: %d bytes of %d, %v", name, len(got), len(file), err)
 			}
 		})
+	}
+}
+
+// read reads a body to its end: the fragments that are whole, what is wrong with the others, and how it ended.
+func (b *mediaBody) read() (whole []received, faults []error, end error) {
+	for {
+		d, err := b.next()
+		switch {
+		case err != nil:
+			return whole, faults, err
+		case d.err != nil:
+			faults = append(faults, d.err)
+		default:
+			whole = append(whole, d)
+		}
+	}
+}
+
+// TestAtFragment lets each fault happen at a place in the third fragment of a session.
+func TestAtFragment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{History: 10 * time.Second})
+		earliest := Selector{Type: Earliest}
+		all := h.media("clock", earliest)
+		var good []received
+		for range 6 {
+			good = append(good, all.fragment())
+		}
+		all.leave()
+		synctest.Wait()
+		third := good[2].Offset
+		for _, kind := range []Kind{Drop, End} {
+			stream.Next(Fault{Kind: kind, Fragment: 3, At: 1000})
+			n, err := io.Copy(io.Discard, h.media("clock", earliest).response.Body)
+			if n != third+1000 || (err == nil) != (kind == End) {
+				t.Errorf("ended after %d bytes by %v, want %d", n, err, third+1000)
+			}
+		}
+		for kind, want := range map[Kind]Ending{Limit: EndLimit, Fail: EndFault} {
+			stream.Next(Fault{Kind: kind, Fragment: 3, At: 1000, ID: 5000})
+			whole, _, err := h.media("clock", earliest).read()
+			if kind == Fail {
+				if last := whole[len(whole)-1]; last.ErrorID != 5000 || last.Number != good[3].Number {
+					t.Errorf("the error says %+v", last.Fragment)
+				}
+				whole = whole[:3]
+			}
+			if len(whole) != 3 || whole[2].Number != good[2].Number || !errors.Is(err, io.EOF) {
+				t.Errorf("%d fragments, and then %v", len(whole), err)
+			}
+			time.Sleep(time.Second) // for the limit of calls
+			if calls := h.server.Calls(); calls[len(calls)-1].Ending != want {
+				t.Errorf("recorded %+v", calls[len(calls)-1])
+			}
+		}
+	})
+}
+
+// TestDuplicate sends a fragment twice, byte for byte but for the tags that say how far behind it is.
+func TestDuplicate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{})
+		stream.Next(Fault{Kind: Duplicate, Fragment: 2})
+		body := h.media("clock", Selector{Type: Now})
+		var numbers []string
+		for range 4 {
+			numbers = append(numbers, body.fragment().Number)
+		}
+		if numbers[1] != numbers[2] || numbers[0] == numbers[1] || numbers[2] == numbers[3] {
+			t.Errorf("numbers %q", numbers)
+		}
+		synctest.Wait()
+		stream.Inject(Fault{Kind: Duplicate}) // of the one that is being sent
+		if a, b := body.fragment(), body.fragment(); a.Number != b.Number {
+			t.Errorf("numbers %q and %q", a.Number, b.Number)
+		}
+	})
+}
+
+// TestGarbage puts garbage into a fragment: it is lost, those around it are not.
+func TestGarbage(t *testing.T) {
+	for _, layout := range []Layout{{}, {UnknownSize: true}} {
+		for _, at := range []int64{0, 500, 5000, 20_000} {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHarness(t, Config{})
+				stream := h.add("clock", StreamConfig{Layout: layout, History: 5 * time.Second})
+				stream.Next(Fault{Kind: Garbage, Fragment: 2, At: at, Data: GarbageOf(64)})
+				stream.Stop()
+				whole, faults, err := h.media("clock", Selector{Type: Earliest}).read()
+				if len(faults) != 1 || !errors.Is(err, io.EOF) {
+					t.Errorf("at %d: faults %v, end %v", at, faults, err)
+				}
+				if len(whole) != 5 { // what stands in front of a fragment is held against the one before
+					t.Errorf("at %d: %d fragments, want 5", at, len(whole))
+				}
+			})
+		}
+	}
+}
+
+// TestSlow leaves a session 2000 bytes a second for ten seconds, and then the rest at once.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{History: time.Minute})
+		stream.Next(Fault{Kind: Slow, Rate: 2000, For: 10 * time.Second, At: 1000})
+		body := h.media("clock", Selector{Type: Earliest}).response.Body
+		began := time.Now()
+		if _, err := io.CopyN(io.Discard, body, 11_000); err != nil || time.Since(began).Round(time.Second) != 5*time.Second {
+			t.Errorf("11,000 bytes after %v, %v", time.Since(began), err)
+		}
+		if _, err := io.CopyN(io.Discard, body, 1e6); err != nil || time.Since(began).Round(time.Second) != 10*time.Second {
+			t.Errorf("1,011,000 bytes after %v, %v", time.Since(began), err)
+		}
+		stream.Inject(Fault{Kind: Slow, Rate: 1}) // for good
+		_, _ = io.CopyN(io.Discard, body, 200_000)
+		synctest.Wait()
+		stream.Inject(Fault{Kind: End})
+		before := time.Now()
+		if _, err := io.Copy(io.Discard, body); err != nil || time.Since(before) > time.Second {
+			t.Errorf("ended %v later by %v", time.Since(before), err)
+		}
+	})
+}
+
+// TestHang keeps calls waiting for a status line, and lets them go when the client does.
+func TestHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{})
+		stream.HangMedia(1, 7*time.Second)
+		stream.HangMedia(1, 0)
+		stream.HangEndpoint(1, 8*time.Second)
+		began := time.Now()
+		h.media("clock", Selector{Type: Now})
+		if waited := time.Since(began); waited != 7*time.Second {
+			t.Errorf("GetMedia hung for %v", waited)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		r := signed(t, ctx, h.server.URL()+"/getMedia", []byte(`{"StreamName":"clock","StartSelector":{"StartSelectorType":"NOW"}}`),
+			Credentials(), "us-east-1", time.Now())
+		if _, err := h.http.Do(r); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("hung for good, and then %v", err)
+		}
+		synctest.Wait()
+		if c := h.server.Calls()[1]; c.Status != 0 || c.Ending != EndClient {
+			t.Errorf("recorded %+v", c)
+		}
+		began = time.Now()
+		h.post(t.Context(), "/getDataEndpoint", map[string]any{"StreamName": "clock", "APIName": "GET_MEDIA"})
+		if waited := time.Since(began); waited != 8*time.Second {
+			t.Errorf("GetDataEndpoint hung for %v", waited)
+		}
+	})
+}
+
+// TestMisdirect answers an endpoint that is the wrong one.
+func TestMisdirect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		h.add("clock", StreamConfig{}).Misdirect(1)
+		for _, want := range []string{"400 InvalidEndpointException", ""} {
+			r := h.post(t.Context(), "/getDataEndpoint", map[string]any{"StreamName": "clock", "APIName": "GET_MEDIA"})
+			var out struct{ DataEndpoint string }
+			if err := json.NewDecoder(r.Body).Decode(&out); err != nil {
+				t.Fatal(err)
+			}
+			path := strings.TrimPrefix(out.DataEndpoint, h.server.URL()) + "/getMedia"
+			media := h.post(t.Context(), path, map[string]any{"StreamName": "clock", "StartSelector": Selector{Type: Now}})
+			got := ""
+			if media.StatusCode != 200 {
+				got = refusal(t, media)
+			}
+			if got != want {
+				t.Errorf("GetMedia at %s: %q, want %q", out.DataEndpoint, got, want)
+			}
+		}
+	})
+}
+
+// TestAlways lets a fault happen to every session, until it is taken back.
+func TestAlways(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{History: time.Minute})
+		stream.Always(Fault{Kind: End, At: 5000})
+		for range 4 {
+			if n, err := io.Copy(io.Discard, h.media("clock", Selector{Type: Earliest}).response.Body); n != 5000 || err != nil {
+				t.Errorf("%d bytes, %v", n, err)
+			}
+		}
+		stream.Always()
+		h.media("clock", Selector{Type: Earliest}).fragment()
+	})
+}
+
+// TestIdleReset resets the connection of an idle session.
+func TestIdleReset(t *testing.T) {
+	h := newTCPHarness(t, Config{IdleReset: true, Speed: 20})
+	stream := h.add("clock", StreamConfig{})
+	stream.Stop()
+	_, err := io.Copy(io.Discard, h.media("clock", Selector{Type: Now}).response.Body)
+	if !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the body ended by %v, want a reset", err)
 	}
 }

@@ -138,9 +138,11 @@ func (d *document) parts() []part {
 	if d.shot == nil {
 		head = nil
 	}
-	if !l.LateTags {
-		head = append(head, l.tags(l.Tags, d.own, d.seed)...)
+	own := d.own
+	if l.LateTags {
+		own = nil
 	}
+	head = append(head, l.tags(l.Tags, own, d.seed)...)
 	parts := []part{{d.there, append(l.prologue(), head...)}}
 	if d.shot == nil {
 		return parts

@@ -12,9 +12,9 @@ import (
 
 // mishap is what becomes of a call instead of, or before, what it asks for.
 type mishap struct {
-	hang     bool          // it gets no answer, not even a status line,
-	time     time.Duration // for so long; 0 is for good
-	refusal  *Exception    // it is refused
+	hang      bool          // it gets no answer, not even a status line,
+	time      time.Duration // for so long; 0 is for good
+	refusal   *Exception    // it is refused
 	elsewhere bool          // it is sent to a wrong endpoint
 }
 
@@ -48,24 +48,20 @@ func (g *gate) take() mishap {
 }
 
 // pass lets a call through or refuses it. An EndClient says that nobody waits for an answer any more.
-func (g *gate) pass(ctx context.Context, clock *clock, now time.Time) (wrongEndpoint bool, err error) {
+func (g *gate) pass(ctx context.Context, clock *clock) (wrongEndpoint bool, err error) {
 	m := g.take()
 	if m.hang {
 		if m.time == 0 {
 			m.time = forGood
 		}
-		timer := clock.timer(m.time)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+		if clock.sleepUntil(ctx, clock.now().Add(m.time)) != nil {
 			return false, EndClient
 		}
 	}
 	switch {
 	case m.refusal != nil:
 		return false, m.refusal
-	case !g.rate.AllowN(now, 1):
+	case !g.rate.AllowN(clock.wall(), 1):
 		return false, ClientLimitExceeded
 	}
 	return m.elsewhere, nil

@@ -108,7 +108,7 @@ func (s *Server) find(in request) (*Stream, *Exception) {
 func (s *Server) getDataEndpoint(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {
 	ctx, cancel := s.working(r)
 	defer cancel()
-	wrong, err := stream.location.pass(ctx, s.clock, s.config.Now())
+	wrong, err := stream.location.pass(ctx, s.clock)
 	if err == nil && in.APIName != "GET_MEDIA" {
 		err = invalidArgument("APIName must be GET_MEDIA here")
 	}
@@ -163,7 +163,7 @@ func (s *Server) working(r *http.Request) (context.Context, context.CancelFunc) 
 
 // admit refuses a GetMedia call with an Exception, or finds the first chunk. An errNoFragment is for the body to tell.
 func (s *Server) admit(ctx context.Context, stream *Stream, in request) (int64, error) {
-	if _, err := stream.media.pass(ctx, s.clock, s.config.Now()); err != nil {
+	if _, err := stream.media.pass(ctx, s.clock); err != nil {
 		return 0, err
 	}
 	if e := in.StartSelector.check(); e != nil {

@@ -32,9 +32,9 @@ func (s *Stream) Change(source *Source) error {
 	return nil
 }
 
-// Forget makes all continuation tokens of fragments so far stale. Their numbers stay good.
+// Forget makes all continuation tokens so far stale. The numbers of their fragments stay good.
 func (s *Stream) Forget() {
-	s.produced(func(l *live, _ *timeline, _ time.Time, newest int64) { l.stale = newest })
+	s.produced(func(l *live, _ *timeline, _ time.Time, newest int64) { l.stale = newest - 1 })
 }
 
 // Erase loses all fragments but the one that is being produced, as if retention had come to an end for them. A session

@@ -69,6 +69,7 @@ type Stream struct {
 	mu       sync.Mutex
 	sessions []*session
 	next     []Fault // for sessions to come, one each
+	always   []Fault // for every session to come
 }
 
 // feed is where the chunks of a stream come from. Chunks are counted from 0.
@@ -125,6 +126,9 @@ func (s *Stream) enter(session *session) bool {
 		return false
 	}
 	s.sessions = append(s.sessions, session)
+	for _, f := range s.always {
+		session.inject(f)
+	}
 	if len(s.next) > 0 {
 		session.inject(s.next[0])
 		s.next = s.next[1:]
