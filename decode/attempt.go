@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -14,6 +16,8 @@ type failure struct {
 	Report
 	plan   *Plan         // in use at the time; nil when it is not to blame
 	worked time.Duration // how long the plan had shown pictures
+
+	unnegotiated bool // the decoder found no format for its pictures
 }
 
 func (f *failure) Error() string { return f.Message }
@@ -34,7 +38,7 @@ func (f *failure) denyName() string {
 	if f.Code == CodeDisplayLost {
 		return string(f.plan.Display.Sink)
 	}
-	return f.plan.Element
+	return f.plan.name()
 }
 
 func reportOf(err error) Report {
@@ -152,10 +156,11 @@ func (a *attempt) read(ctx context.Context) error {
 	for {
 		m, err := r.Next()
 		if err != nil {
-			if !errors.Is(err, io.EOF) && ctx.Err() == nil {
-				return failed(CodeCrash, "the renderer process talks nonsense: %v", err)
+			var errno syscall.Errno // a connection reset, by a process that died with frames unread
+			if errors.Is(err, io.EOF) || errors.As(err, &errno) || ctx.Err() != nil {
+				return a.broken(ctx, err)
 			}
-			return a.broken(ctx, err)
+			return failed(CodeCrash, "the renderer process talks nonsense: %v", err)
 		}
 		a.progress.hearing(time.Now())
 		if err := a.take(m); err != nil {
@@ -226,6 +231,7 @@ func (f Failure) failure() error {
 	e.Detail = map[string]any{
 		"gst_element": f.Element, "gst_domain": f.Domain, "gst_code": f.GstCode, "gst_debug": f.Debug,
 	}
+	e.unnegotiated = strings.Contains(f.Debug, "not-negotiated")
 	return e
 }
 

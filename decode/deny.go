@@ -24,8 +24,10 @@ type denial struct {
 	until time.Time
 }
 
-// deny keeps something from being used for a while, after it had worked that long.
-func (l *denyList) deny(name string, worked time.Duration, now time.Time) time.Duration {
+// deny keeps something from being used for a while, after it had worked that long. What is
+// lenient is tried again at once when it had worked and fails for the first time: what comes
+// after it would be worse, and most likely something else is to blame.
+func (l *denyList) deny(name string, worked time.Duration, lenient bool, now time.Time) time.Duration {
 	if l.entries == nil {
 		l.entries = make(map[string]denial)
 	}
@@ -34,12 +36,20 @@ func (l *denyList) deny(name string, worked time.Duration, now time.Time) time.D
 		d.times = 0
 	}
 	span := min(denyFirst<<min(d.times, 16), denyMost)
+	if lenient && d.times == 0 && worked > 0 {
+		span = 0
+	}
 	l.entries[name] = denial{times: d.times + 1, until: now.Add(span)}
 	return span
 }
 
 func (l *denyList) denied(name string, now time.Time) bool {
 	return now.Before(l.entries[name].until)
+}
+
+// soonest orders names by the end of their denial, those that are equal as they are.
+func (l *denyList) soonest(a, b string) int {
+	return l.entries[a].until.Compare(l.entries[b].until)
 }
 
 // names lists what is denied now.

@@ -14,29 +14,34 @@ type Family string
 
 // The families, in the order that is the default.
 const (
-	VA       Family = "va"       // VA-API: Intel and AMD graphics
-	V4L2     Family = "v4l2"     // Video4Linux: the boards
-	Vendor   Family = "vendor"   // plugins of the chip's maker
-	Software Family = "software" // the processor
+	VA            Family = "va"             // VA-API: Intel and AMD graphics
+	V4L2Stateless Family = "v4l2-stateless" // Video4Linux, the kernel keeps no state: Rockchip, Allwinner, i.MX8, Raspberry Pi 5
+	V4L2Stateful  Family = "v4l2-stateful"  // Video4Linux, firmware does it all: Raspberry Pi 4, Qualcomm, Amlogic
+	Vendor        Family = "vendor"         // plugins of the chip's maker
+	Software      Family = "software"       // the processor
 )
 
 // DefaultOrder tries hardware that many boxes share first and the processor last.
-var DefaultOrder = []Family{VA, V4L2, Vendor, Software}
+var DefaultOrder = []Family{VA, V4L2Stateless, V4L2Stateful, Vendor, Software}
 
 // maxLateness is how late a picture may reach the sink and still be shown. The
 // sinks' own 5 ms would drop nearly everything on a slow box.
 const maxLateness = 100 * time.Millisecond
 
-// candidates names the elements of a family by patterns, best first. Elements of
-// a second GPU or codec device carry the device's name in theirs.
-var candidates = map[Family]map[Codec][]string{
+// patterns names the elements of a family, best first. Elements of a second GPU
+// or codec device carry the device's name in theirs.
+var patterns = map[Family]map[Codec][]string{
 	VA: {
 		H264: {`vah264dec`, `varenderD\d+h264dec`, `vaapih264dec`},
 		H265: {`vah265dec`, `varenderD\d+h265dec`, `vaapih265dec`},
 	},
-	V4L2: { // stateless before stateful: newer, and without firmware of its own mind
-		H264: {`v4l2slh264dec`, `v4l2slvideo\d+h264dec`, `v4l2h264dec`, `v4l2video\d+h264dec`},
-		H265: {`v4l2slh265dec`, `v4l2slvideo\d+h265dec`, `v4l2h265dec`, `v4l2video\d+h265dec`},
+	V4L2Stateless: {
+		H264: {`v4l2slh264dec`, `v4l2slvideo\d+h264dec`},
+		H265: {`v4l2slh265dec`, `v4l2slvideo\d+h265dec`},
+	},
+	V4L2Stateful: {
+		H264: {`v4l2h264dec`, `v4l2video\d+h264dec`},
+		H265: {`v4l2h265dec`, `v4l2video\d+h265dec`},
 	},
 	Vendor: {
 		H264: {`nvh264dec`, `nvh264sldec`, `qsvh264dec`, `mppvideodec`, `vpudec`},
@@ -57,41 +62,63 @@ type Plan struct {
 	Caps    string // of the frames
 	Prefix  []byte // goes in before the first frame
 	Display Display
-	Unpaced bool // show as fast as pictures come, for trials and tests
+
+	Colorimetry bool // set a colorimetry that the stream leaves open; see Known.Unnegotiated
+	Unpaced     bool // show as fast as pictures come, for trials and tests
+	Checksums   bool // of every picture, for trials and tests
+}
+
+// name is what a plan is denied by.
+func (p Plan) name() string {
+	if p.Colorimetry {
+		return p.Element + " with colorimetry"
+	}
+	return p.Element
+}
+
+// Preference is what the configuration says about decoders.
+type Preference struct {
+	Order  []Family // most wanted first; nil means DefaultOrder
+	Vendor []string // further elements of the vendor family, before those known here
+}
+
+// Known is what is known of the decoders on this box. Its functions may be nil.
+type Known struct {
+	Found []string // elements that exist
+
+	// Broken says that an element failed its last trial with a codec (see Probe). It is used
+	// only when nothing else is left.
+	Broken func(element string, c Codec) bool
+	// Denied says that a plan failed a short while ago, by the plan's name.
+	Denied func(name string) bool
+	// Unnegotiated says that an element found no format for its pictures. The stateful
+	// driver of the Raspberry Pi 4 does that when the stream leaves its colorimetry open.
+	Unnegotiated func(element string) bool
 }
 
 // Choose lists the plans for a format, best first: families in the given order,
-// within a family the better element first. Software is always last, also when
-// the order leaves it out. found are the elements that exist; denied ones are passed over.
-func Choose(f Format, d Display, found []string, order []Family, denied func(element string) bool) []Plan {
-	order = slices.DeleteFunc(slices.Clone(order), func(f Family) bool { return f == Software })
-	var plans []Plan
-	for _, family := range append(order, Software) {
-		for _, element := range elements(family, f.Codec, found) {
-			if denied != nil && denied(element) {
-				continue
-			}
-			plans = append(plans, Plan{
-				Family: family, Element: element, Parser: string(f.Codec) + "parse",
-				Caps: f.Caps(), Prefix: f.Prefix(), Display: d,
-			})
+// within a family the better element first, and at the end those that the probe saw failing.
+// Software is always the last family, also when the order leaves it out.
+func Choose(f Format, d Display, p Preference, k Known) []Plan {
+	var plans, broken []Plan
+	for _, c := range candidates(f.Codec, p, k.Found) {
+		plan := Plan{
+			Family: c.Family, Element: c.Element, Parser: string(f.Codec) + "parse",
+			Caps: f.Caps(), Prefix: f.Prefix(), Display: d,
+			Colorimetry: canSetColorimetry(c) && k.Unnegotiated != nil && k.Unnegotiated(c.Element),
+		}
+		switch {
+		case k.Denied != nil && k.Denied(plan.name()):
+		case k.Broken != nil && k.Broken(c.Element, f.Codec):
+			broken = append(broken, plan)
+		default:
+			plans = append(plans, plan)
 		}
 	}
-	return plans
+	return append(plans, broken...)
 }
 
-// FamilyOf tells which family a decoder element belongs to; ok is false for
-// elements that are no decoder known here.
-func FamilyOf(element string) (f Family, ok bool) {
-	for family, codecs := range candidates {
-		for codec := range codecs {
-			if len(elements(family, codec, []string{element})) > 0 {
-				return family, true
-			}
-		}
-	}
-	return "", false
-}
+func canSetColorimetry(d Decoder) bool { return d.Family == V4L2Stateful && d.Codec == H264 }
 
 // Decoder is an element that decodes a codec, and how it gets at the hardware.
 type Decoder struct {
@@ -100,13 +127,21 @@ type Decoder struct {
 	Codec   Codec
 }
 
-// Decoders lists what of the found elements decodes the codecs known here, in the
-// default order.
-func Decoders(found []string) []Decoder {
+// candidates lists what of the found elements decodes a codec, best first.
+func candidates(codec Codec, p Preference, found []string) []Decoder {
+	order := p.Order
+	if len(order) == 0 {
+		order = DefaultOrder
+	}
+	order = slices.DeleteFunc(slices.Clone(order), func(f Family) bool { return f == Software })
 	var list []Decoder
-	for _, family := range DefaultOrder {
-		for _, codec := range []Codec{H264, H265} {
-			for _, element := range elements(family, codec, found) {
+	for _, family := range append(order, Software) {
+		names := patterns[family][codec]
+		if family == Vendor {
+			names = slices.Concat(vendorPatterns(p.Vendor, codec), names)
+		}
+		for _, element := range pick(names, found) {
+			if !slices.ContainsFunc(list, func(d Decoder) bool { return d.Element == element }) {
 				list = append(list, Decoder{element, family, codec})
 			}
 		}
@@ -114,14 +149,37 @@ func Decoders(found []string) []Decoder {
 	return list
 }
 
-// elements picks those of a family from what was found, best first.
-func elements(family Family, codec Codec, found []string) []string {
+// vendorPatterns are those of the configured elements that may decode a codec: an
+// element that has another codec in its name does not.
+func vendorPatterns(elements []string, codec Codec) []string {
+	words := map[Codec]string{H264: "264", H265: "265"}
+	var names []string
+	for _, element := range elements {
+		other := false
+		for c, word := range words {
+			other = other || c != codec && strings.Contains(element, word)
+		}
+		if !other {
+			names = append(names, regexp.QuoteMeta(element))
+		}
+	}
+	return names
+}
+
+// Decoders lists what of the found elements decodes the codecs known here, in the
+// preferred order.
+func Decoders(p Preference, found []string) []Decoder {
+	return append(candidates(H264, p, found), candidates(H265, p, found)...)
+}
+
+// pick gives what was found of the elements with such names, in the order of the names.
+func pick(names, found []string) []string {
 	var list []string
-	for _, pattern := range candidates[family][codec] {
-		whole := regexp.MustCompile("^" + pattern + "$")
+	for _, name := range names {
+		whole := regexp.MustCompile("^" + name + "$")
 		var same []string
 		for _, element := range found {
-			if whole.MatchString(element) {
+			if whole.MatchString(element) && !slices.Contains(list, element) {
 				same = append(same, element)
 			}
 		}
@@ -137,13 +195,16 @@ func byDevice(a, b string) int {
 }
 
 // Pipeline is the plan as gst-launch-1.0 understands it. The elements that the
-// renderer looks at are named source, decoder and sink.
+// renderer looks at are named source, decoder, sink and, where there is one, download.
 func (p Plan) Pipeline() string {
 	parts := []string{
 		`appsrc name=source format=time is-live=true do-timestamp=false block=false max-bytes=0 emit-signals=false caps="` + p.Caps + `"`,
 		p.Parser + " config-interval=-1",
-		p.Element + " name=decoder",
 	}
+	if p.Colorimetry {
+		parts = append(parts, `capssetter join=true replace=false caps="video/x-h264,colorimetry=(string)bt709"`)
+	}
+	parts = append(parts, p.Element+" name=decoder")
 	parts = append(parts, p.download()...)
 	parts = append(parts, p.Display.adapt()...)
 	return strings.Join(append(parts, p.sink()), " ! ")
@@ -154,7 +215,7 @@ func (p Plan) Pipeline() string {
 func (p Plan) download() []string {
 	if device, ok := strings.CutSuffix(p.Element, "dec"); ok && p.Family == VA && !strings.HasPrefix(device, "vaapi") {
 		device = strings.TrimSuffix(strings.TrimSuffix(device, string(H264)), string(H265))
-		return []string{device + "postproc", "video/x-raw,format=NV12"}
+		return []string{device + "postproc name=download", "video/x-raw,format=NV12"}
 	}
 	return nil
 }

@@ -2,61 +2,114 @@ package decode
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // boxes are elements as they are found on real boxes.
-var boxes = map[string][]string{
-	"intel":    {"avdec_h264", "avdec_h265", "vah264dec", "vah265dec", "vaapih264dec", "kmssink", "ximagesink"},
-	"two-gpus": {"avdec_h264", "varenderD130h264dec", "varenderD129h264dec", "vah264dec"},
-	"pi4":      {"openh264dec", "avdec_h264", "avdec_h265", "v4l2h264dec", "v4l2slh265dec"},
-	"imx8":     {"avdec_h264", "vpudec", "v4l2slvideo10h264dec", "v4l2slvideo2h264dec", "v4l2slh264dec"},
-	"none":     {"libde265dec", "avdec_h264", "avdec_h265", "openh264dec"},
+var boxes = []struct {
+	name, about string
+	found       []string
+}{
+	{"intel", "VA-API on an Intel box", []string{"avdec_h264", "avdec_h265", "vah264dec", "vah265dec", "vaapih264dec", "kmssink", "ximagesink"}},
+	{"two-gpus", "three render nodes", []string{"avdec_h264", "avdec_h265", "varenderD130h264dec", "varenderD129h264dec", "vah264dec", "varenderD129h265dec", "vah265dec"}},
+	{"pi4", "Raspberry Pi 4: firmware for H.264, a stateless driver for H.265", []string{"openh264dec", "avdec_h264", "avdec_h265", "v4l2h264dec", "v4l2slh265dec"}},
+	{"pi5", "Raspberry Pi 5: a stateless driver for H.265 and nothing else", []string{"openh264dec", "avdec_h264", "avdec_h265", "v4l2slh265dec"}},
+	{"rockchip", "two stateless devices, and the maker's plugin", []string{"avdec_h264", "avdec_h265", "v4l2slvideo3h264dec", "v4l2slh264dec", "v4l2slh265dec", "mppvideodec"}},
+	{"imx8", "i.MX8: stateless, and the maker's plugin", []string{"avdec_h264", "avdec_h265", "vpudec", "v4l2slvideo10h264dec", "v4l2slvideo2h264dec", "v4l2slh264dec", "v4l2slh265dec"}},
+	{"none", "no hardware", []string{"libde265dec", "avdec_h264", "avdec_h265", "openh264dec"}},
+	{"empty", "no decoder at all", []string{"fakesink"}},
+}
+
+func box(name string) []string {
+	for _, b := range boxes {
+		if b.name == name {
+			return b.found
+		}
+	}
+	panic(name)
+}
+
+// names are the plans in short: element, and + with colorimetry.
+func names(plans []Plan) string {
+	var list []string
+	for _, p := range plans {
+		name := p.Element
+		if p.Colorimetry {
+			name += "+"
+		}
+		list = append(list, name)
+	}
+	return strings.Join(list, " ")
 }
 
 func TestChoose(t *testing.T) {
 	h264 := Format{Codec: H264, Stream: AVC, CodecData: avcC}
 	h265 := Format{Codec: H265, Stream: ByteStream}
+	is := func(names ...string) func(string) bool {
+		return func(name string) bool { return slices.Contains(names, name) }
+	}
+	isBroken := func(names ...string) func(string, Codec) bool {
+		return func(name string, _ Codec) bool { return slices.Contains(names, name) }
+	}
 	for _, c := range []struct {
+		what   string
 		box    string
 		format Format
-		order  []Family
-		denied string
+		prefer Preference
+		known  Known
 		want   string
 	}{
-		{"intel", h264, DefaultOrder, "", "vah264dec vaapih264dec avdec_h264"},
-		{"intel", h264, DefaultOrder, "vah264dec", "vaapih264dec avdec_h264"},
-		{"intel", h264, []Family{Software, VA}, "", "vah264dec vaapih264dec avdec_h264"},
-		{"intel", h264, []Family{Software}, "", "avdec_h264"},
-		{"two-gpus", h264, nil, "", "avdec_h264"},
-		{"two-gpus", h264, DefaultOrder, "", "vah264dec varenderD129h264dec varenderD130h264dec avdec_h264"},
-		{"pi4", h264, DefaultOrder, "", "v4l2h264dec avdec_h264 openh264dec"},
-		{"pi4", h265, DefaultOrder, "", "v4l2slh265dec avdec_h265"},
-		{"imx8", h264, DefaultOrder, "", "v4l2slh264dec v4l2slvideo2h264dec v4l2slvideo10h264dec vpudec avdec_h264"},
-		{"imx8", h264, []Family{Vendor, V4L2}, "", "vpudec v4l2slh264dec v4l2slvideo2h264dec v4l2slvideo10h264dec avdec_h264"},
-		{"none", h265, DefaultOrder, "", "avdec_h265 libde265dec"},
+		{"denied", "intel", h264, Preference{}, Known{Denied: is("vah264dec")}, "vaapih264dec avdec_h264"},
+		{"broken come last", "intel", h264, Preference{}, Known{Broken: isBroken("vah264dec", "vaapih264dec")}, "avdec_h264 vah264dec vaapih264dec"},
+		{"broken with another codec only", "intel", h265, Preference{}, Known{Broken: func(_ string, c Codec) bool { return c == H264 }}, "vah265dec avdec_h265"},
+		{"all broken", "none", h264, Preference{}, Known{Broken: isBroken("avdec_h264", "openh264dec")}, "avdec_h264 openh264dec"},
+		{"broken and denied", "none", h264, Preference{}, Known{Broken: isBroken("avdec_h264"), Denied: is("avdec_h264")}, "openh264dec"},
+		{"all denied", "none", h264, Preference{}, Known{Denied: is("avdec_h264", "openh264dec")}, ""},
+		{"software is last", "intel", h264, Preference{Order: []Family{Software, VA}}, Known{}, "vah264dec vaapih264dec avdec_h264"},
+		{"software only", "intel", h264, Preference{Order: []Family{Software}}, Known{}, "avdec_h264"},
+		{"software left out", "intel", h264, Preference{Order: []Family{VA}}, Known{}, "vah264dec vaapih264dec avdec_h264"},
+		{"stateful first", "pi4", h265, Preference{Order: []Family{V4L2Stateful, V4L2Stateless}}, Known{}, "v4l2slh265dec avdec_h265"},
+		{"vendor first", "imx8", h264, Preference{Order: []Family{Vendor, V4L2Stateless}}, Known{}, "vpudec v4l2slh264dec v4l2slvideo2h264dec v4l2slvideo10h264dec avdec_h264"},
+		{"vendor of the configuration", "none", h264, Preference{Vendor: []string{"libde265dec", "fastdec", "openh264dec", "avdec_h265"}}, Known{}, "openh264dec avdec_h264"},
+		{"no format was negotiated", "pi4", h264, Preference{}, Known{Unnegotiated: is("v4l2h264dec"), Denied: is("v4l2h264dec")}, "v4l2h264dec+ avdec_h264 openh264dec"},
+		{"nor with colorimetry", "pi4", h264, Preference{}, Known{Unnegotiated: is("v4l2h264dec"), Denied: is("v4l2h264dec", "v4l2h264dec with colorimetry")}, "avdec_h264 openh264dec"},
+		{"only stateful drivers", "intel", h264, Preference{}, Known{Unnegotiated: is("vah264dec")}, "vah264dec vaapih264dec avdec_h264"},
 	} {
-		denied := func(element string) bool { return element == c.denied }
-		var got []string
-		for _, p := range Choose(c.format, Display{Sink: None}, boxes[c.box], c.order, denied) {
-			got = append(got, p.Element)
-			if family, ok := FamilyOf(p.Element); !ok || family != p.Family {
-				t.Errorf("%s is of family %s, says FamilyOf, and %s, says the plan", p.Element, family, p.Family)
-			}
-		}
-		if strings.Join(got, " ") != c.want {
-			t.Errorf("%s, %s, %v, denied %q: got %q, want %q", c.box, c.format.Codec, c.order, c.denied, got, c.want)
+		c.known.Found = box(c.box)
+		if got := names(Choose(c.format, Display{Sink: None}, c.prefer, c.known)); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.what, got, c.want)
 		}
 	}
 }
 
-func TestFamilyOfOtherElements(t *testing.T) {
-	for _, element := range []string{"kmssink", "avdec_h264x", "xavdec_h264", ""} {
-		if f, ok := FamilyOf(element); ok {
-			t.Errorf("%s is of family %s", element, f)
+// What runs on which box, and how.
+func TestBoxes(t *testing.T) {
+	formats := []Format{{Codec: H264, Stream: AVC, CodecData: avcC}, {Codec: H265, Stream: ByteStream}}
+	var text strings.Builder
+	for _, b := range boxes {
+		for _, f := range formats {
+			plans := Choose(f, Display{Sink: None}, Preference{}, Known{Found: b.found})
+			fmt.Fprintf(&text, "# %s (%s), %s: %s\n", b.name, b.about, f.Codec, names(plans))
+			if len(plans) > 0 {
+				_, decoding, _ := strings.Cut(plans[0].Pipeline(), " ! ")
+				decoding, _, _ = strings.Cut(decoding, " ! fakesink")
+				fmt.Fprintf(&text, "%s\n", decoding)
+			}
+			text.WriteString("\n")
 		}
 	}
+	golden(t, "boxes.txt", text.String())
+}
+
+func TestDecodersOfBothCodecs(t *testing.T) {
+	var got []string
+	for _, d := range Decoders(Preference{}, box("rockchip")) {
+		got = append(got, fmt.Sprintf("%s/%s/%s", d.Element, d.Family, d.Codec))
+	}
+	expect(t, "decoders", strings.Join(got, " "), "v4l2slh264dec/v4l2-stateless/h264 v4l2slvideo3h264dec/v4l2-stateless/h264 mppvideodec/vendor/h264 avdec_h264/software/h264 "+
+		"v4l2slh265dec/v4l2-stateless/h265 mppvideodec/vendor/h265 avdec_h265/software/h265")
 }
 
 func TestPipelines(t *testing.T) {
@@ -72,14 +125,20 @@ func TestPipelines(t *testing.T) {
 	write := func(title string, p Plan) {
 		fmt.Fprintf(&text, "# %s\n%s\n\n", title, strings.ReplaceAll(p.Pipeline(), " ! ", " !\n  "))
 	}
-	for _, d := range displays {
-		write(d.String(), Choose(formats[0], d, boxes["none"], nil, nil)[0])
+	first := func(f Format, d Display, found []string) Plan {
+		return Choose(f, d, Preference{}, Known{Found: found})[0]
 	}
-	write("VA-API, second GPU", Choose(formats[0], displays[0], []string{"varenderD129h264dec"}, DefaultOrder, nil)[0])
-	write("VA-API, old", Choose(formats[0], displays[0], []string{"vaapih264dec"}, DefaultOrder, nil)[0])
-	write("VA-API, H.265", Choose(formats[1], displays[0], boxes["intel"], DefaultOrder, nil)[0])
-	unpaced := Choose(formats[1], displays[0], boxes["none"], DefaultOrder, nil)[0]
+	for _, d := range displays {
+		write(d.String(), first(formats[0], d, box("none")))
+	}
+	write("VA-API, second GPU", first(formats[0], displays[0], []string{"varenderD129h264dec"}))
+	write("VA-API, old", first(formats[0], displays[0], []string{"vaapih264dec"}))
+	write("VA-API, H.265", first(formats[1], displays[0], box("intel")))
+	unpaced := first(formats[1], displays[0], box("none"))
 	unpaced.Unpaced = true
 	write("not paced", unpaced)
+	stateful := first(formats[0], displays[0], box("pi4"))
+	stateful.Colorimetry = true
+	write("V4L2 stateful, with colorimetry", stateful)
 	golden(t, "pipelines.txt", text.String())
 }

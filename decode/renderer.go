@@ -21,7 +21,7 @@ type Config struct {
 	Env       []string // added to the child's environment
 	Sink      Sink     // default: Auto
 	Connector string   // KMS output to use; default: the first connected
-	Order     []Family // default: DefaultOrder
+	Prefer    Preference
 	Latency   time.Duration
 	Unpaced   bool   // show as fast as pictures come
 	Limits    Limits // of the gate
@@ -67,8 +67,10 @@ type Renderer struct {
 	mu      sync.Mutex
 	current *attempt
 	deny    denyList
-	after   *failure // since which no picture was shown
-	stats   Stats
+	// unnegotiated are the elements that found no format for their pictures.
+	unnegotiated map[string]bool
+	after        *failure // since which no picture was shown
+	stats        Stats
 }
 
 // New makes a renderer, which does nothing before Run but queue frames.
@@ -78,9 +80,6 @@ func New(c Config) *Renderer {
 	}
 	if c.Sink == "" {
 		c.Sink = Auto
-	}
-	if len(c.Order) == 0 {
-		c.Order = DefaultOrder
 	}
 	if c.Latency == 0 {
 		c.Latency = DefaultLatency
@@ -100,7 +99,7 @@ func New(c Config) *Renderer {
 	if c.DRM == nil {
 		c.DRM = os.DirFS("/sys/class/drm")
 	}
-	return &Renderer{config: c, gate: NewGate(c.Limits), log: c.Log}
+	return &Renderer{config: c, gate: NewGate(c.Limits), log: c.Log, unnegotiated: make(map[string]bool)}
 }
 
 // Run keeps a renderer child alive until the context ends, and returns when
@@ -185,10 +184,17 @@ func (r *Renderer) note(err error, wait time.Duration) {
 	if f.plan != nil {
 		name, now := f.denyName(), time.Now()
 		r.mu.Lock()
-		span := r.deny.deny(name, f.worked, now)
+		span := r.deny.deny(name, f.worked, f.plan.Family == Software, now)
+		if f.unnegotiated {
+			r.unnegotiated[f.plan.Element] = true
+		}
 		r.after = f
 		r.mu.Unlock()
-		f.Message += fmt.Sprintf("; %s is passed over for %v", name, span)
+		if span > 0 {
+			f.Message += fmt.Sprintf("; %s is passed over for %v", name, span)
+		} else {
+			f.Message += fmt.Sprintf("; %s is tried once more", name)
+		}
 		f.setDetail("element", f.plan.Element)
 		f.setDetail("family", string(f.plan.Family))
 		f.setDetail("display", f.plan.Display.String())
@@ -212,11 +218,12 @@ func (r *Renderer) choose(f Format, found []string) (Plan, error) {
 		return Plan{}, &failure{Report: reportOf(err)}
 	}
 	r.stats.Passed = choice.Passed
-	denied := func(element string) bool { return r.deny.denied(element, now) }
-	plans := Choose(f, choice.Display, found, r.config.Order, denied)
+	known := r.known(found, now)
+	plans := Choose(f, choice.Display, r.config.Prefer, known)
 	if len(plans) == 0 { // a decoder that failed before is better than none
-		plans = Choose(f, choice.Display, found, r.config.Order, nil)
-		slices.Reverse(plans)
+		known.Denied = nil
+		plans = Choose(f, choice.Display, r.config.Prefer, known)
+		slices.SortStableFunc(plans, func(a, b Plan) int { return r.deny.soonest(a.name(), b.name()) })
 	}
 	if len(plans) == 0 {
 		return Plan{}, failed(CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
@@ -225,6 +232,16 @@ func (r *Renderer) choose(f Format, found []string) (Plan, error) {
 	plan.Unpaced = r.config.Unpaced
 	r.stats.Decoder, r.stats.Family, r.stats.Display = plan.Element, plan.Family, plan.Display
 	return plan, nil
+}
+
+// known is what this renderer knows of the decoders. r.mu is held, also while the
+// functions are called.
+func (r *Renderer) known(found []string, now time.Time) Known {
+	return Known{
+		Found:        found,
+		Denied:       func(name string) bool { return r.deny.denied(name, now) },
+		Unnegotiated: func(element string) bool { return r.unnegotiated[element] },
+	}
 }
 
 func dial(network, address string) error {
@@ -334,7 +351,7 @@ func (r *Renderer) Stats() Stats {
 func (r *Renderer) greet(h Hello) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stats.GStreamer, r.stats.Decoders = h.GStreamer, Decoders(h.Elements)
+	r.stats.GStreamer, r.stats.Decoders = h.GStreamer, Decoders(r.config.Prefer, h.Elements)
 }
 
 func (r *Renderer) fed() {

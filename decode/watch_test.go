@@ -73,16 +73,20 @@ func TestDenyList(t *testing.T) {
 	now := time.Unix(0, 0)
 	var spans []time.Duration
 	for range 9 {
-		spans = append(spans, l.deny("x", 0, now))
+		spans = append(spans, l.deny("x", 0, false, now))
 	}
 	expect(t, "first", spans[0], 30*time.Second)
 	expect(t, "second", spans[1], time.Minute)
 	expect(t, "last", spans[8], time.Hour)
-	expect(t, "after it worked for long", l.deny("x", denyForgive, now), 30*time.Second)
+	expect(t, "after it worked for long", l.deny("x", denyForgive, false, now), 30*time.Second)
 	expect(t, "denied", l.denied("x", now.Add(29*time.Second)), true)
 	expect(t, "denied", l.denied("x", now.Add(30*time.Second)), false)
 	expect(t, "denied", l.denied("y", now), false)
 	expect(t, "names", len(l.names(now)), 1)
+	expect(t, "lenient, never worked", l.deny("a", 0, true, now), 30*time.Second)
+	expect(t, "lenient, had worked", l.deny("b", time.Second, true, now), 0)
+	expect(t, "lenient, again", l.deny("b", time.Second, true, now), time.Minute)
+	expect(t, "the first to come back", l.soonest("a", "b"), -1)
 }
 
 func TestBackoff(t *testing.T) {

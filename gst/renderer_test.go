@@ -104,7 +104,7 @@ func TestNewSizeInMidStream(t *testing.T) {
 	}
 }
 
-// A driver's fault ends the child; the next decoder goes on where it was.
+// A driver's fault ends the child; the same decoder, of which there is none better, goes on where it was.
 func TestFaultIsReportedWithItsSignal(t *testing.T) {
 	frames := clip(t, "320x180", "60", "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline")
 	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
@@ -119,7 +119,7 @@ func TestFaultIsReportedWithItsSignal(t *testing.T) {
 		t.Errorf("%+v", crash)
 	}
 	back := <-reports
-	if back.Code != decode.CodeFallback || back.Detail["element"] != "openh264dec" {
+	if back.Code != decode.CodeRecovered || back.Detail["element"] != "avdec_h264" {
 		t.Errorf("%+v", back)
 	}
 	push(r, frames[45:])

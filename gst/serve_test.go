@@ -147,7 +147,7 @@ func (a *agent) shown() {
 // open opens the element's plan for a format.
 func (a *agent) open(element string, f decode.Format, d decode.Display, unpaced bool) {
 	a.t.Helper()
-	plans := decode.Choose(f, d, a.hello.Elements, nil, nil)
+	plans := decode.Choose(f, d, decode.Preference{}, decode.Known{Found: a.hello.Elements})
 	i := slices.IndexFunc(plans, func(p decode.Plan) bool { return p.Element == element })
 	if i < 0 {
 		a.t.Skipf("GStreamer has no %s here", element)

@@ -59,7 +59,7 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 	}
 	a.renderer = decode.New(decode.Config{
 		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
-		Order: families(cfg.Decode.Order), Log: log,
+		Prefer: preference(cfg), Log: log,
 		Report: func(r decode.Report) { a.event(r.Code, a.shown(), r.Message, r.Detail) },
 	})
 	a.positions = openPositions(cfg.Agent.StateDir)
@@ -79,6 +79,15 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 		a.streams = append(a.streams, s)
 	}
 	return a, nil
+}
+
+// preference is what the configuration says about decoders, for the stream that is shown.
+func preference(cfg Config) decode.Preference {
+	order := cfg.Decode.Order
+	if len(cfg.Streams) > 0 && len(cfg.Streams[0].DecodeOrder) > 0 {
+		order = cfg.Streams[0].DecodeOrder
+	}
+	return decode.Preference{Order: families(order), Vendor: cfg.Decode.VendorElements}
 }
 
 func families(names []string) []decode.Family {

@@ -71,9 +71,11 @@ type DisplayConfig struct {
 	Connector string `toml:"connector"`
 }
 
-// DecodeConfig orders the decoder families, most wanted first; see decode.Choose.
+// DecodeConfig orders the decoder families, most wanted first, and names elements of the
+// vendor family; see decode.Choose.
 type DecodeConfig struct {
-	Order []string `toml:"order"`
+	Order          []string `toml:"order"`
+	VendorElements []string `toml:"vendor_elements"`
 }
 
 // ControlConfig says which commands from MQTT are obeyed.
@@ -89,14 +91,16 @@ type LogConfig struct {
 }
 
 // StreamConfig is one stream to pull and show. Exactly one of StreamName and
-// StreamARN is set. MaxLag 0 means that no lag is too much; see ingest.Stream.
+// StreamARN is set. MaxLag 0 means that no lag is too much; see ingest.Stream. An empty
+// DecodeOrder means that of [decode].
 type StreamConfig struct {
-	Name       string   `toml:"name"`
-	StreamName string   `toml:"stream_name"`
-	StreamARN  string   `toml:"stream_arn"`
-	Start      string   `toml:"start"`
-	MaxLag     Duration `toml:"max_lag"`
-	OnLag      string   `toml:"on_lag"`
+	Name        string   `toml:"name"`
+	StreamName  string   `toml:"stream_name"`
+	StreamARN   string   `toml:"stream_arn"`
+	Start       string   `toml:"start"`
+	MaxLag      Duration `toml:"max_lag"`
+	OnLag       string   `toml:"on_lag"`
+	DecodeOrder []string `toml:"decode_order"`
 }
 
 // What OnLag may be: go on at the newest fragment, or stay behind.
@@ -111,7 +115,7 @@ func Defaults() Config {
 		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
 		MQTT:    MQTTConfig{TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto"},
-		Decode:  DecodeConfig{Order: texts(decode.DefaultOrder...)},
+		Decode:  DecodeConfig{Order: texts(decode.DefaultOrder...), VendorElements: []string{}},
 		Control: ControlConfig{Allow: []string{}},
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}
@@ -119,7 +123,7 @@ func Defaults() Config {
 
 // defaultStream returns the values of an empty [[streams]] table.
 func defaultStream() StreamConfig {
-	return StreamConfig{Start: "now", MaxLag: Duration(10 * time.Second), OnLag: lagJump}
+	return StreamConfig{Start: "now", MaxLag: Duration(10 * time.Second), OnLag: lagJump, DecodeOrder: []string{}}
 }
 
 // LoadConfig reads and checks the file at path. On failure the error is a

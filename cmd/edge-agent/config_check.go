@@ -25,7 +25,8 @@ var (
 	knownLogFormats = []string{"text", "json"}
 	knownVerbs      = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
 
-	regionPattern = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
+	elementPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	regionPattern  = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
 )
 
 // minTelemetryInterval keeps a fleet from flooding its broker by mistake.
@@ -43,6 +44,7 @@ func checkConfig(c *Config, fault reportFault) {
 	if len(c.Decode.Order) == 0 {
 		fault("decode.order", "is empty", "Name at least one of "+quoted(knownFamilies)+".")
 	}
+	checkElements("decode.vendor_elements", c.Decode.VendorElements, fault)
 	checkControl(c, fault)
 	checkOneOf("log.level", c.Log.Level, knownLogLevels, fault)
 	checkOneOf("log.format", c.Log.Format, knownLogFormats, fault)
@@ -188,6 +190,7 @@ func checkStream(at string, s *StreamConfig, region string, fault reportFault) {
 		checkRegion(key, s.StreamARN, region, fault)
 	}
 	checkOneOf(at+".on_lag", s.OnLag, []string{lagJump, lagStay}, fault)
+	checkList(at+".decode_order", s.DecodeOrder, knownFamilies, fault)
 	if _, err := ingest.ParseSelector(s.Start); err != nil {
 		fault(at+".start", "is wrong: "+err.Error(), "")
 	}
@@ -222,6 +225,16 @@ func checkList(key string, items, allowed []string, fault reportFault) {
 		fault(key, "has the unknown "+quoted(unknown), didYouMean(unknown[0], allowed))
 	case len(twice) > 0:
 		fault(key, "repeats "+quoted(twice), "Name each once.")
+	}
+}
+
+// checkElements wants names that can stand in a pipeline.
+func checkElements(key string, names []string, fault reportFault) {
+	for _, name := range names {
+		if !elementPattern.MatchString(name) {
+			fault(key, fmt.Sprintf("has %q, which is no name of an element", name), "Write it as gst-inspect-1.0 lists it.")
+			return
+		}
 	}
 }
 

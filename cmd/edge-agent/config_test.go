@@ -75,7 +75,7 @@ func TestShippedExampleStreamIsValid(t *testing.T) {
 	}
 	want := defaultStream()
 	want.Name, want.StreamName = c.Streams[0].Name, c.Streams[0].StreamName
-	if c.Streams[0] != want {
+	if !reflect.DeepEqual(c.Streams[0], want) {
 		t.Errorf("the example gives %+v, the defaults of a stream are %+v", c.Streams[0], want)
 	}
 }
@@ -125,13 +125,13 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			CAFile: "ca.pem", CertFile: "cert.pem", KeyFile: "key.pem", AllowPlaintext: true,
 		},
 		Display: DisplayConfig{Sink: "kms", Connector: "HDMI-A-1"},
-		Decode:  DecodeConfig{Order: []string{"v4l2", "software"}},
+		Decode:  DecodeConfig{Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}},
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}},
 		Log:     LogConfig{Level: "debug", Format: "json"},
 		Streams: []StreamConfig{
-			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second), OnLag: "stay"},
+			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second), OnLag: "stay", DecodeOrder: []string{"software"}},
 			{
-				Name: "yard", Start: "now", MaxLag: Duration(10 * time.Second), OnLag: "jump",
+				Name: "yard", Start: "now", MaxLag: Duration(10 * time.Second), OnLag: "jump", DecodeOrder: []string{},
 				StreamARN: "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000",
 			},
 		},
