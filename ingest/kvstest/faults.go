@@ -1,8 +1,8 @@
 package kvstest
 
 import (
+	"bytes"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -79,18 +79,8 @@ var ErrorCodes = map[int]string{
 	5000: "INTERNAL_ERROR",
 }
 
-// GarbageOf makes n bytes that begin no Matroska element, always the same.
-func GarbageOf(n int) []byte {
-	b := make([]byte, n)
-	random := rand.New(rand.NewPCG(1, uint64(n)))
-	for i := range b {
-		b[i] = byte(1 + random.IntN(255))
-	}
-	if n > 0 {
-		b[0] = 0x01 // an id would have to take eight bytes
-	}
-	return b
-}
+// GarbageOf makes n bytes with which no Matroska element begins.
+func GarbageOf(n int) []byte { return bytes.Repeat([]byte{0x01}, n) }
 
 // Cut resets the connections of all open sessions, now.
 func (s *Stream) Cut() { s.Inject(Fault{Kind: Cut}) }

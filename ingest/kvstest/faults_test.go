@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -340,10 +341,15 @@ func TestDuplicate(t *testing.T) {
 	})
 }
 
-// TestGarbage puts garbage into a fragment: it is lost, those around it are not.
+// TestGarbage puts garbage between the elements of a fragment: it is lost, those around it are not.
 func TestGarbage(t *testing.T) {
 	for _, layout := range []Layout{{}, {UnknownSize: true}} {
-		for _, at := range []int64{0, 500, 5000, 20_000} {
+		source, err := ReadSource(clip.H264())
+		if err != nil {
+			t.Fatal(err)
+		}
+		description := layout.description(source.tracks)
+		for _, at := range []int64{0, int64(len(layout.prologue())), int64(len(layout.prologue()) + len(description))} {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHarness(t, Config{})
 				stream := h.add("clock", StreamConfig{Layout: layout, History: 5 * time.Second})
