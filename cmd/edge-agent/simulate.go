@@ -2,33 +2,90 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 )
 
-// Run serves until ctx ends.
-func (c simulateCommand) Run(ctx context.Context, std stdio) error {
-	server := kvstest.NewServer(kvstest.Config{Log: newLogger(LogConfig{Level: "info", Format: "text"}, std.Err)})
-	defer server.Close()
-	for _, s := range c.Streams {
-		file, err := os.ReadFile(s.File)
-		if err != nil {
-			return &failure{Code: "capture.unreadable", Message: err.Error(), Err: err}
-		}
-		source, err := kvstest.ReadSource(file)
-		if err != nil {
-			return &failure{Code: "capture.malformed", Message: s.File + ": " + err.Error(), Err: err}
-		}
-		if _, err := server.Add(s.Name, source, kvstest.StreamConfig{}); err != nil {
-			return usageError(err.Error())
-		}
+// Validate wants something to serve.
+func (c simulateCommand) Validate() error {
+	if c.Script == "" && len(c.Streams) == 0 {
+		return errors.New("nothing to serve: name a --stream or a --script")
 	}
+	return nil
+}
+
+// Run serves until ctx ends. The events of a script happen meanwhile.
+func (c simulateCommand) Run(ctx context.Context, std stdio) error {
+	script, err := c.script()
+	if err != nil {
+		return err
+	}
+	script.Config.Log = newLogger(LogConfig{Level: "info", Format: "text"}, std.Err)
+	server, err := script.Server()
+	if err != nil {
+		return c.unusable(err)
+	}
+	defer server.Close()
 	if err := server.Start(c.Listen); err != nil {
 		return &failure{Code: "simulate.listen", Message: err.Error(), Err: err}
 	}
-	known := kvstest.Credentials()
+	introduce(server, script, std)
+	if server.Play(ctx, script.Events) == nil {
+		<-ctx.Done() // what is left are streams without events
+	}
+	return nil
+}
+
+// script is what the flags or the file of the command line say.
+func (c simulateCommand) script() (kvstest.Script, error) {
+	if c.Script != "" {
+		return loadScript(c.Script)
+	}
+	var script kvstest.Script
+	for _, s := range c.Streams {
+		source, err := readSource(s.File)
+		if err != nil {
+			return script, err
+		}
+		script.Streams = append(script.Streams, kvstest.ScriptStream{Name: s.Name, Source: source})
+	}
+	return script, nil
+}
+
+// unusable says that what was asked for, although well written, cannot be simulated.
+func (c simulateCommand) unusable(err error) error {
+	if c.Script == "" {
+		return usageError(err.Error())
+	}
+	return ConfigErrors{{Code: codeConfigInvalid, File: c.Script, Message: "cannot be simulated: " + err.Error(), Err: err}}
+}
+
+// readSource reads a clip or a capture.
+func readSource(path string) (*kvstest.Source, error) {
+	file, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &failure{Code: "capture.unreadable", Message: err.Error(), Err: err}
+	}
+	source, err := kvstest.ReadSource(file)
+	if err != nil {
+		return nil, &failure{Code: "capture.malformed", Message: path + ": " + err.Error(), Err: err}
+	}
+	return source, nil
+}
+
+// ownClips are the clips that come with the program, by the name that a script calls them.
+var ownClips = map[string]func() []byte{"h264": clip.H264, "h265": clip.H265}
+
+// introduce tells how an agent finds the service.
+func introduce(server *kvstest.Server, script kvstest.Script, std stdio) {
+	known, region := kvstest.Credentials(), script.Config.Region
+	if region == "" {
+		region = "us-east-1"
+	}
 	fmt.Fprintf(std.Out, `Kinesis Video Streams is simulated at %s. An agent comes here with
 
   AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s edge-agent run --config FILE
@@ -36,14 +93,12 @@ func (c simulateCommand) Run(ctx context.Context, std stdio) error {
 and in FILE
 
   [aws]
-  region = "us-east-1"
-  endpoint = "%s"
-`, server.URL(), known.AccessKeyID, known.SecretAccessKey, server.URL())
-	for _, s := range c.Streams {
+  region = %q
+  endpoint = %q
+`, server.URL(), known.AccessKeyID, known.SecretAccessKey, region, server.URL())
+	for _, s := range script.Streams {
 		fmt.Fprintf(std.Out, "\n  [[streams]]\n  name = %q\n  stream_name = %q\n", streamTopic(s.Name), s.Name)
 	}
-	<-ctx.Done()
-	return nil
 }
 
 // streamTopic makes the service's name of a stream fit to be the agent's own.

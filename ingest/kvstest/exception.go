@@ -30,6 +30,14 @@ var (
 	ServiceUnavailable      = &Exception{503, "ServiceUnavailableException", "The service is unavailable"}
 )
 
+// Exceptions are all of the above.
+func Exceptions() []*Exception {
+	return []*Exception{
+		ClientLimitExceeded, ConnectionLimitExceeded, InvalidEndpoint, InvalidArgument, NotAuthorized, AccessDenied, ExpiredToken,
+		UnrecognizedClient, MissingAuthentication, ResourceNotFound, InternalFailure, ServiceUnavailable,
+	}
+}
+
 // staleToken answers a continuation token that leads nowhere any more.
 var staleToken = invalidArgument("ContinuationToken is not valid for the stream")
 

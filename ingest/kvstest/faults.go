@@ -110,11 +110,14 @@ func (s *Stream) Next(faults ...Fault) {
 	s.next = append(s.next, faults...)
 }
 
-// Always lets faults happen to every session to come, all of them to each, in place of those of an earlier call.
+// Always lets faults happen to every session to come, all of them to each. Without any, it takes back all of them.
 func (s *Stream) Always(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.always = faults
+	if len(faults) == 0 {
+		s.always = nil
+	}
+	s.always = append(s.always, faults...)
 }
 
 // place is where in a body a session is.

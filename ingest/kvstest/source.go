@@ -57,6 +57,9 @@ func ReadSource(file []byte) (*Source, error) {
 	}
 }
 
+// IsCapture says that it is served as it is.
+func (s *Source) IsCapture() bool { return s.capture != nil }
+
 // complete makes a clip or a capture of what was read until err.
 func (s *Source) complete(file []byte, frames []frame, err error) (*Source, error) {
 	isService := func(f mkv.Fragment) bool { return f.Number != "" || f.Complete() || f.Failed() }

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+const simulatorPage = "../../docs/simulator.md"
+
+// simulatorExample is the worked example of the page about the simulator.
+func simulatorExample(t *testing.T) (page, example string) {
+	t.Helper()
+	text, err := os.ReadFile(simulatorPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```toml\n")
+	example, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the page has no example")
+	}
+	return string(text), example
+}
+
+// TestSimulatorPageIsComplete wants every key, verb and exception to be described.
+func TestSimulatorPageIsComplete(t *testing.T) {
+	page, _ := simulatorExample(t)
+	words := slices.Collect(maps.Keys(verbs))
+	for _, table := range []reflect.Type{
+		reflect.TypeFor[serviceScript](), reflect.TypeFor[streamScript](), reflect.TypeFor[changeScript](),
+		reflect.TypeFor[layoutScript](), reflect.TypeFor[eventScript](),
+	} {
+		words = append(words, keysOf(table)...)
+	}
+	for _, word := range words {
+		if word != "layout" && word != "changes" && !strings.Contains(page, "`"+word+"`") {
+			t.Errorf("the page does not describe %s", word)
+		}
+	}
+	for _, e := range kvstest.Exceptions() {
+		if !strings.Contains(page, e.Type) {
+			t.Errorf("the page does not name %s", e.Type)
+		}
+	}
+}
+
+// tally is a Sink that counts.
+type tally struct {
+	reports  []string
+	codecs   []string
+	fragment int
+}
+
+func (w *tally) Frame(f *ingest.Frame) {
+	if n := len(w.codecs); f.Track.Type == mkv.Video && (n == 0 || w.codecs[n-1] != f.Track.CodecID) {
+		w.codecs = append(w.codecs, f.Track.CodecID)
+	}
+}
+func (w *tally) Fragment(mkv.Fragment) { w.fragment++ }
+func (w *tally) Report(r ingest.Report) {
+	if r.Code != "" {
+		w.reports = append(w.reports, r.Code)
+	}
+}
+
+// TestSimulatorExample plays the page's example for five minutes to two sessions, which meet what it says.
+func TestSimulatorExample(t *testing.T) {
+	_, example := simulatorExample(t)
+	synctest.Test(t, func(t *testing.T) {
+		script, err := parseScript("storm.toml", example)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := script.Server()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipe := kvstest.NewPipe()
+		server.Serve(pipe)
+		defer server.Close()
+		service := ingest.NewService(aws.Config{
+			Region:      "us-east-1",
+			Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
+			HTTPClient:  &http.Client{Transport: &http.Transport{DialContext: pipe.DialContext}},
+		}, server.URL())
+		defer service.Close()
+
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		seen := map[string]*tally{"gate": {}, "yard": {}}
+		var all sync.WaitGroup
+		for name, w := range seen {
+			all.Go(func() {
+				ingest.NewSession(ingest.Stream{Name: name, StreamName: name}, service, nil, w).Run(ctx)
+			})
+		}
+		all.Go(func() { server.Play(ctx, script.Events) })
+		all.Wait()
+		for name, want := range map[string][]string{
+			"gate": {ingest.CodeCut, ingest.CodeIdle},
+			"yard": {ingest.CodeCut, "kvs.media.4501", "kvs.http.NotAuthorizedException"},
+		} {
+			for _, code := range want {
+				if !slices.Contains(seen[name].reports, code) {
+					t.Errorf("%s: reports %q, none of them %s", name, seen[name].reports, code)
+				}
+			}
+			if seen[name].fragment < 150 {
+				t.Errorf("%s: %d fragments in five minutes", name, seen[name].fragment)
+			}
+		}
+		if want := []string{mkv.CodecH265, mkv.CodecH264}; !slices.Equal(seen["yard"].codecs, want) {
+			t.Errorf("yard: codecs %q, want %q", seen["yard"].codecs, want)
+		}
+	})
+}
+
+// TestBadScripts finds every fault of a script, with its line.
+func TestBadScripts(t *testing.T) {
+	const good = "[[streams]]\nname = \"a\"\nclip = \"h264\"\n"
+	for name, tt := range map[string]struct{ script, want string }{
+		"no streams":       {"", `s.toml: has no streams. Begin each with a line [[streams]].`},
+		"syntax":           {"[[streams]\n", `s.toml:2: not valid TOML`},
+		"unknown table":    {good + "[servce]\n", `s.toml:4: servce is no known key. Did you mean "service"?`},
+		"unknown key":      {good + "[streams.layout]\nanex_b = true\n", `s.toml:5: streams[0].layout.anex_b is no known key. Did you mean "annex_b"?`},
+		"second of two":    {good + "[[streams]]\nname = \"b\"\nclip = \"h265\"\nlayout = { Noise = true }\n", `s.toml:7: streams[1].layout.Noise is no known key. Did you mean "noise"?`},
+		"wrong type":       {good + "history = 10\n", `s.toml:4: a value of the wrong type`},
+		"bad duration":     {good + "history = \"10\"\n", `s.toml:4: a value of the wrong type`},
+		"same name":        {good + good, `s.toml:5: streams[1].name = "a" is the name of another stream too`},
+		"no file":          {"[[streams]]\nname = \"a\"\n", `s.toml:1: streams[0].file and clip: exactly one of them is needed`},
+		"unknown clip":     {"[[streams]]\nname = \"a\"\nclip = \"h266\"\n", `s.toml:3: streams[0].clip = "h266" is not known. Did you mean "h26`},
+		"unknown word":     {good + "[streams.layout]\ntime = \"walls\"\n", `s.toml:5: streams[0].layout.time = "walls" is not known. Did you mean "wall"?`},
+		"nothing to do":    {good + "[[events]]\nat = \"1s\"\n", `s.toml:4: events[0].do is missing`},
+		"unknown verb":     {good + "[[events]]\ndo = \"cat\"\n", `s.toml:5: events[0].do = "cat" is not known. Did you mean "cut"?`},
+		"idle key":         {good + "[[events]]\ndo = \"cut\"\nrate = 5\n", `s.toml:6: events[0].rate means nothing to "cut"`},
+		"other stream":     {good + "[[events]]\ndo = \"cut\"\nstream = \"b\"\n", `s.toml:6: events[0].stream = "b" is not among the streams`},
+		"times alone":      {good + "[[events]]\ndo = \"cut\"\ntimes = 2\n", `s.toml:6: events[0].times is set but every is not`},
+		"negative":         {good + "[[events]]\ndo = \"cut\"\nbyte = -2\n", `s.toml:6: events[0].byte is negative`},
+		"empty failure":    {good + "[[events]]\ndo = \"fail\"\n", `s.toml:4: events[0].id and code are missing`},
+		"no rate":          {good + "[[events]]\ndo = \"slow\"\n", `s.toml:4: events[0].rate is missing`},
+		"unknown sessions": {good + "[[events]]\ndo = \"cut\"\non = \"all\"\n", `s.toml:6: events[0].on = "all" is not known`},
+		"no exception":     {good + "[[events]]\ndo = \"refuse\"\n", `s.toml:4: events[0].exception = "" is not known`},
+		"no operation":     {good + "[[events]]\ndo = \"hang\"\noperation = \"PutMedia\"\n", `s.toml:6: events[0].operation = "PutMedia" is not known`},
+	} {
+		_, err := parseScript("s.toml", tt.script)
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Count(err.Error(), "\n") > 0 {
+			t.Errorf("%s: %v\nwant %s", name, err, tt.want)
+		}
+	}
+}
+
+// TestEvents has one event of every kind accepted, also inline.
+func TestEvents(t *testing.T) {
+	more := map[string]string{
+		"fail": "id = 5000, bare = true, reversed = true", "slow": "rate = 100, for = \"1s\"", "garbage": "bytes = 5",
+		"refuse": "exception = \"InternalFailure\", operation = \"GetDataEndpoint\"", "hang": "for = \"1s\", count = 2",
+		"change": "clip = \"h265\"", "stall": "on = \"every\", fragment = 3, byte = 7",
+	}
+	var events []string
+	for do := range verbs {
+		events = append(events, fmt.Sprintf("{ %s }", strings.Trim("do = \""+do+"\", "+more[do], ", ")))
+	}
+	text := "events = [" + strings.Join(events, ", ") + "]\n[[streams]]\nname = \"a\"\nclip = \"h264\"\n"
+	script, err := parseScript("s.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := script.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := server.Play(t.Context(), script.Events); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSimulate serves a script with a file beside it, until it is stopped.
+func TestSimulate(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("gate.mkv", clip.H265())
+	script := write("s.toml", []byte("[service]\nregion = \"eu-west-1\"\n[[streams]]\nname = \"Gate_1\"\nfile = \"gate.mkv\"\n"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs strings.Builder
+	err := simulateCommand{Listen: "127.0.0.1:0", Script: script}.Run(ctx, stdio{Out: &out, Err: &errs})
+	if err != nil || errs.String() != "" {
+		t.Errorf("%v, standard error %q", err, errs.String())
+	}
+	for _, want := range []string{"http://127.0.0.1:", `region = "eu-west-1"`, `name = "gate-1"`, `stream_name = "Gate_1"`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q does not say %s", out.String(), want)
+		}
+	}
+	for content, want := range map[string]string{
+		"name = \"a\"\nfile = \"none.mkv\"\n":                                          "capture.unreadable: ",
+		"name = \"a\"\nfile = \"s.toml\"\n":                                            "capture.malformed: ",
+		"name = \"a/b\"\nclip = \"h264\"\n":                                            "config.invalid: ",
+		"name = \"a\"\nclip = \"h264\"\nchanges = [{ fragment = 0, clip = \"h265\" }]": "config.invalid: ",
+	} {
+		write("s.toml", []byte("[[streams]]\n"+content))
+		status, _, errs := run("simulate", "--script", script)
+		if status != exitFailed || !strings.HasPrefix(errs, "edge-agent: "+want) {
+			t.Errorf("%q: status %d, %q", content, status, errs)
+		}
+	}
+	if status, _, errs := run("simulate", "--script", filepath.Join(dir, "none.toml")); status != exitFailed || !strings.HasPrefix(errs, "edge-agent: config.unreadable: ") {
+		t.Errorf("status %d, %q", status, errs)
+	}
+	if status, _, _ := run("simulate", "--script", script, "--stream", "a=b"); status != exitUsage {
+		t.Errorf("both --script and --stream: status %d", status)
+	}
+}
