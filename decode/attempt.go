@@ -105,7 +105,7 @@ func (a *attempt) feed(ctx context.Context) error {
 			open = u.Format
 		}
 		if err := a.out.Frame(u); err != nil {
-			return a.broken(ctx, err)
+			return broken(ctx, err)
 		}
 		a.progress.sent(time.Now())
 		a.r.fed()
@@ -139,7 +139,7 @@ func (a *attempt) open(f Format, found []string) error {
 
 // broken waits for a better reason than a write that failed: the end of the
 // process or an error it reported.
-func (a *attempt) broken(ctx context.Context, err error) error {
+func broken(ctx context.Context, err error) error {
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
@@ -158,7 +158,7 @@ func (a *attempt) read(ctx context.Context) error {
 		if err != nil {
 			var errno syscall.Errno // a connection reset, by a process that died with frames unread
 			if errors.Is(err, io.EOF) || errors.As(err, &errno) || ctx.Err() != nil {
-				return a.broken(ctx, err)
+				return broken(ctx, err)
 			}
 			return failed(CodeCrash, "the renderer process talks nonsense: %v", err)
 		}

@@ -30,6 +30,8 @@ const (
 	CodeCrash     = "decode.crash"     // the renderer process died
 	CodeHang      = "decode.hang"      // the renderer process does not answer
 	CodeSilent    = "decode.silent"    // frames go in and no picture comes out
+	CodeStale     = "decode.stale"     // the decoder delivers the same picture again and again
+	CodeMemory    = "decode.memory"    // the renderer process took too much memory
 	CodeFallback  = "decode.fallback"  // another decoder took over
 	CodeRecovered = "decode.recovered" // the picture is back after a failure
 	CodeDropped   = "decode.dropped"   // frames were given up, because the queue was full

@@ -46,6 +46,9 @@ const (
 	dialTimeout  = time.Second            // for a display server
 )
 
+// ownRenderer starts a child of the very same build, even after an upgrade on disk.
+var ownRenderer = []string{"/proc/self/exe", "renderer"}
+
 // Renderer keeps a picture on a screen by way of one child process at a time.
 // Its methods may be called from any goroutine.
 //
@@ -76,7 +79,7 @@ type Renderer struct {
 // New makes a renderer, which does nothing before Run but queue frames.
 func New(c Config) *Renderer {
 	if len(c.Command) == 0 {
-		c.Command = []string{"/proc/self/exe", "renderer"} // the very same build, even after an upgrade on disk
+		c.Command = ownRenderer
 	}
 	if c.Sink == "" {
 		c.Sink = Auto

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -21,6 +22,9 @@ import (
 // says what the hardware decoder does with the fourth frame; the software decoder works.
 const fakeEnv = "EDGE_AGENT_FAKE_RENDERER"
 
+// fakeVersionEnv is the version of GStreamer that a fake child says it has, instead of its process id.
+const fakeVersionEnv = "EDGE_AGENT_FAKE_VERSION"
+
 // fakeChild speaks the protocol. Its version of GStreamer is its process id, and
 // its snapshot the frames it got as letters, as in the gate's tests.
 func fakeChild() {
@@ -36,7 +40,8 @@ func fakeChild() {
 	}
 	_ = file.Close()
 	in, out := NewReader(conn), NewWriter(conn)
-	_ = out.JSON(KindHello, Hello{GStreamer: strconv.Itoa(os.Getpid()), Elements: []string{"vah264dec", "avdec_h264"}})
+	version := cmp.Or(os.Getenv(fakeVersionEnv), strconv.Itoa(os.Getpid()))
+	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: []string{"vah264dec", "avdec_h264"}})
 	go func() {
 		for range time.Tick(20 * time.Millisecond) {
 			_ = out.JSON(KindStatus, Status{})
@@ -44,6 +49,7 @@ func fakeChild() {
 	}()
 	var open Open
 	var got []byte
+	var sums []string
 	for fed := uint64(0); ; {
 		m, err := in.Next()
 		if err != nil {
@@ -51,7 +57,7 @@ func fakeChild() {
 		}
 		switch m.Kind {
 		case KindOpen:
-			fed, open = 0, Open{}
+			fed, open, sums = 0, Open{}, nil
 			_ = m.Decode(&open)
 			got = append(got, '|')
 			_ = out.JSON(KindOpened, Opened{Number: open.Number})
@@ -62,7 +68,13 @@ func fakeChild() {
 			if open.Plan.Element == "vah264dec" && fed >= 4 && fault != "none" {
 				s.Decoded, s.Shown = misbehave(fault, out), 3
 			}
+			sums = append(sums, strconv.FormatUint(s.Decoded, 16))
 			_ = out.JSON(KindStatus, s)
+		case KindDrain:
+			n := uint64(len(sums))
+			_ = out.JSON(KindDrained, Status{Number: open.Number, Fed: fed, Decoded: n, Shown: n, Checksums: sums})
+		case KindDescribe:
+			_ = out.JSON(KindDevices, Devices{Nodes: map[string]string{"vah264dec": "/dev/dri/renderD128"}})
 		case KindSnapshot:
 			_ = out.Raw(KindPicture, 0, m.Time, got)
 		}
@@ -90,6 +102,10 @@ func misbehave(fault string, out *Writer) (decoded uint64) {
 		_ = out.JSON(KindFailure, Failure{Code: CodeDisplayLost, Element: "fakesink", Message: "gone"})
 	case "nonsense":
 		_, _ = out.w.Write(bytes.Repeat([]byte{0xff}, 64))
+	case "mute":
+		for range time.Tick(StatusInterval) {
+			_ = out.JSON(KindStatus, Status{})
+		}
 	case "close":
 		_ = out.w.(net.Conn).Close()
 		select {}

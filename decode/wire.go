@@ -29,6 +29,7 @@ const (
 	KindFrame    Kind = 2 // agent: one access unit, with flags and its time on the producer's line
 	KindDrain    Kind = 3 // agent: show what is left, then take the pipeline down
 	KindSnapshot Kind = 4 // agent: numbered request for the picture that is on the screen
+	KindDescribe Kind = 5 // agent: Describe
 
 	KindHello   Kind = 16 // renderer: Hello, once, first
 	KindOpened  Kind = 17 // renderer: Opened
@@ -36,6 +37,7 @@ const (
 	KindFailure Kind = 19 // renderer: Failure
 	KindPicture Kind = 20 // renderer: answer to Snapshot: the picture, or with FlagFailed why there is none
 	KindDrained Kind = 21 // renderer: Status, the last of a pipeline
+	KindDevices Kind = 22 // renderer: Devices, the answer to Describe
 )
 
 // Flags of a message.
@@ -58,7 +60,7 @@ func maxPayload(k Kind) int {
 		return 64 << 20
 	case KindDrain, KindSnapshot:
 		return 0
-	case KindOpen, KindHello, KindOpened, KindStatus, KindFailure, KindDrained:
+	case KindOpen, KindDescribe, KindHello, KindOpened, KindStatus, KindFailure, KindDrained, KindDevices:
 		return 1 << 20
 	}
 	return -1
@@ -77,6 +79,16 @@ type Open struct {
 	Latency time.Duration // budget of the timeline
 }
 
+// Describe asks for the device nodes of elements.
+type Describe struct {
+	Elements []string
+}
+
+// Devices are the device nodes that elements use, as far as they say.
+type Devices struct {
+	Nodes map[string]string // by element
+}
+
 // Opened says that a pipeline was built and started.
 type Opened struct {
 	Number uint32
@@ -89,12 +101,15 @@ type Status struct {
 	Queued   uint64 // of these, waiting before the decoder
 	Decoded  uint64 // pictures that left the decoder
 	Shown    uint64 // pictures that were on the screen
+	Fresh    uint64 // pictures that differ from the one before
 	Late     uint64 // pictures the sink dropped because their time was over; replayed ones are among them
 	Anchored uint64 // how often the time line was anchored
 
 	// Of the newest picture on the screen; zero before the first.
 	FrameTime time.Duration // on the producer's line
 	Wall      time.Time     // when it was there
+
+	Checksums []string `json:",omitempty"` // of all pictures that left the decoder, when the plan asks for them; "" when one cannot be seen
 }
 
 // Failure is an error of a pipeline, which is taken down by it.

@@ -77,13 +77,12 @@ func (s *server) beat() {
 		case <-s.done:
 			return
 		case <-ticker.C:
-			s.mu.Lock()
-			show := s.show
-			s.mu.Unlock()
 			status := decode.Status{}
-			if show != nil {
-				status = show.status()
+			s.mu.Lock() // also while it is asked: a show is only closed after it was taken from here
+			if s.show != nil {
+				status = s.show.status()
 			}
+			s.mu.Unlock()
 			_ = s.out.JSON(decode.KindStatus, status) // a broken connection ends the reader
 		}
 	}
@@ -119,6 +118,14 @@ func (s *server) read(conn io.Reader) error {
 			}
 		case decode.KindSnapshot:
 			s.snapshot(m.Time)
+		case decode.KindDescribe:
+			var d decode.Describe
+			if err := m.Decode(&d); err != nil {
+				return err
+			}
+			if err := s.out.JSON(decode.KindDevices, devices(d.Elements)); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("message of unknown kind %d", m.Kind)
 		}

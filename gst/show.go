@@ -24,6 +24,7 @@ type show struct {
 	open   decode.Open
 	out    *decode.Writer
 	player *player
+	seen   *pictures
 
 	prefix []byte // still to go in before the next frame
 	taking sync.Mutex
@@ -48,7 +49,7 @@ func newShow(open decode.Open, out *decode.Writer) (*show, error) {
 		return nil, err
 	}
 	s := &show{
-		open: open, out: out, player: player, prefix: open.Plan.Prefix,
+		open: open, out: out, player: player, seen: newPictures(player, open.Plan.Checksums), prefix: open.Plan.Prefix,
 		quit: make(chan struct{}), ended: make(chan struct{}),
 		line: decode.Timeline{Budget: open.Latency},
 	}
@@ -94,6 +95,7 @@ func (s *show) status() decode.Status {
 	status := s.counts
 	status.Number = s.open.Number
 	s.player.counts(&status, &s.line)
+	s.seen.counts(&status)
 	return status
 }
 
@@ -175,5 +177,9 @@ func (s *show) close() error {
 	close(s.quit)
 	s.player.wake()
 	s.work.Wait()
-	return s.player.close()
+	if err := s.player.close(); err != nil {
+		return err
+	}
+	s.seen.close()
+	return nil
 }

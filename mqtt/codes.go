@@ -116,7 +116,7 @@ var codeTable = []Code{
 	{"mqtt.unreachable", SeverityWarning, "The MQTT broker could not be reached, or the connection to it was lost.", "The agent tries again and keeps the events. Check [mqtt] broker, network and firewall, and that the broker runs."},
 	{"mqtt.refused", SeverityError, "The MQTT broker refused the agent.", "Check [mqtt] username and password_file, and what the broker allows this client. The agent tries again."},
 	{"mqtt.tls", SeverityError, "No secure connection to the MQTT broker could be made.", "Check the CA, certificate and key files, their dates, the host name in [mqtt] broker and the clock of the box. The agent tries again."},
-	{"mqtt.dropped", SeverityWarning, "Events were dropped because the broker was away for too long.", "The count says how many are lost. Check why the broker was away."},
+	{"mqtt.dropped", SeverityWarning, "Events were dropped: the broker was away for too long, or the agent was killed.", "The count says how many are lost. Check why the broker was away, or why the agent was killed."},
 	{"mqtt.config", SeverityError, "The MQTT configuration cannot work.", "Correct the [mqtt] section; the message names the key."},
 	{"mqtt.flapping", SeverityError, "The MQTT connection is closed again shortly after each connect.", "Most often two agents have the same id: give each box its own [agent] id."},
 
@@ -172,4 +172,7 @@ var codeTable = []Code{
 	{"decode.dropped", SeverityWarning, "Frames were given up because the box decodes more slowly than they come.", "The agent goes on at the next key frame. If it happens often, use a hardware decoder or a smaller picture."},
 	{"display.snapshot", SeverityWarning, "There was no picture to take.", "Try again once the stream plays."},
 	{"simulate.listen", SeverityError, "The simulated service could not listen on its address.", "Give another --listen; port 0 takes a free one."},
+	{"mqtt.storage", SeverityWarning, "Events and responses to commands cannot be kept on the disk.", "They wait in memory and are lost when the agent ends. Check that [agent] state_dir exists, is writable, not full and used by one agent only."},
+	{"decode.stale", SeverityWarning, "The decoder delivers the same picture again and again although the stream moves.", "The agent takes the next decoder. If it goes on, update the graphics driver or change [decode] order."},
+	{"decode.memory", SeverityWarning, "The renderer process took too much memory and was ended.", "The agent starts it again. If it goes on, update the graphics driver, use a smaller picture, or give the box more memory."},
 }

@@ -1,0 +1,275 @@
+package decode
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Result is what came of trying a decoder.
+type Result string
+
+// An element that exists proves nothing: only one that passed has made pictures here.
+const (
+	Passed  Result = "passed"
+	Failed  Result = "failed"
+	Untried Result = "untried" // there was nothing to try it with
+)
+
+// Candidate is a decoder element for a codec, and how its trial ended.
+type Candidate struct {
+	Codec   Codec  `json:"codec"`
+	Family  Family `json:"family"`
+	Element string `json:"element"`
+	Device  string `json:"device"` // node, such as /dev/dri/renderD128; "" when the element does not say
+	Driver  string `json:"driver"` // kernel driver of the device; "" when not known
+
+	Result   Result  `json:"result"`
+	Pictures uint64  `json:"pictures"` // that came of the clip's frames
+	FPS      float64 `json:"fps"`      // as fast as it goes, set-up included
+	Code     string  `json:"code"`     // why it failed
+	Error    string  `json:"error"`
+
+	// Checksum is that of all pictures together; "" when they cannot be seen. Decoding is
+	// exact, so decoders that agree have the same.
+	Checksum string `json:"checksum"`
+	// Colorimetry says that the decoder worked only once a colorimetry was set.
+	Colorimetry bool `json:"colorimetry"`
+}
+
+// ProbeReport is what was found out about the decoders of this box.
+type ProbeReport struct {
+	GStreamer  string      `json:"gstreamer"`
+	Kernel     string      `json:"kernel"`
+	Time       time.Time   `json:"time"` // of the newest trial
+	Candidates []Candidate `json:"candidates"`
+}
+
+// candidate finds an element's entry; nil when it was not probed.
+func (r *ProbeReport) candidate(element string, c Codec) *Candidate {
+	i := slices.IndexFunc(r.Candidates, func(have Candidate) bool { return have.Element == element && have.Codec == c })
+	if i < 0 {
+		return nil
+	}
+	return &r.Candidates[i]
+}
+
+// Broken says that an element failed its trial.
+func (r *ProbeReport) Broken(element string, c Codec) bool {
+	have := r.candidate(element, c)
+	return have != nil && have.Result == Failed
+}
+
+// Unnegotiated says that an element needs a colorimetry to be set.
+func (r *ProbeReport) Unnegotiated(element string) bool {
+	have := r.candidate(element, H264)
+	return have != nil && have.Colorimetry
+}
+
+// trialLimit is how long one child of the probe may take: even a slow processor decodes the
+// clips in less.
+const trialLimit = 15 * time.Second
+
+// ProbeConfig says how to probe. Zero values mean the defaults.
+type ProbeConfig struct {
+	Command []string // starts a renderer child; as in Config
+	Env     []string
+	Prefer  Preference
+	Clips   []Clip        // one for each codec; without one its decoders are not tried
+	Limit   time.Duration // for each trial
+	Cache   string        // file that keeps results; "" keeps none
+	Again   bool          // try again what the cache has
+	Sys     fs.FS         // default: /sys
+	Log     *slog.Logger
+
+	// Tried is told of each candidate as it is known.
+	Tried func(Candidate)
+}
+
+func (c *ProbeConfig) setDefaults() {
+	if len(c.Command) == 0 {
+		c.Command = ownRenderer
+	}
+	if c.Limit == 0 {
+		c.Limit = trialLimit
+	}
+	if c.Sys == nil {
+		c.Sys = os.DirFS("/sys")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Tried == nil {
+		c.Tried = func(Candidate) {}
+	}
+}
+
+// Probe tries out every decoder for every codec, each in a child process of its own. What is
+// in the cache is not tried again unless driver, device, kernel or GStreamer have changed.
+// The report is valid as far as it goes when the error is that of the context; of other errors
+// only those stop the probe that keep it from asking for the decoders at all.
+func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
+	c.setDefaults()
+	stage := &stage{command: c.Command, env: c.Env, limit: c.Limit, log: c.Log}
+	hello, devices, err := stage.describe(ctx, func(found []string) []string {
+		var names []string
+		for _, d := range Decoders(c.Prefer, found) {
+			names = append(names, d.Element)
+		}
+		return names
+	})
+	if err != nil {
+		return ProbeReport{}, asError(err)
+	}
+	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel()}
+	old := c.readCache()
+	if old.GStreamer != report.GStreamer || old.Kernel != report.Kernel {
+		old = ProbeReport{}
+	}
+	report.Time = old.Time
+	for _, d := range Decoders(c.Prefer, hello.Elements) {
+		node := devices.Nodes[d.Element]
+		candidate := Candidate{Codec: d.Codec, Family: d.Family, Element: d.Element, Device: node, Driver: driverOf(c.Sys, node), Result: Untried}
+		if have := old.candidate(d.Element, d.Codec); have != nil && have.sameHardware(candidate) && !c.Again {
+			candidate = *have
+		} else if i := slices.IndexFunc(c.Clips, func(clip Clip) bool { return clip.Format.Codec == d.Codec }); i >= 0 {
+			candidate.try(ctx, stage, c.Clips[i])
+			report.Time = time.Now()
+		}
+		if ctx.Err() != nil {
+			return report, ctx.Err()
+		}
+		report.Candidates = append(report.Candidates, candidate)
+		c.Tried(candidate)
+	}
+	c.writeCache(report)
+	return report, nil
+}
+
+// sameHardware says that the results of a trial are still true.
+func (c *Candidate) sameHardware(now Candidate) bool {
+	return c.Result != Untried && c.Family == now.Family && c.Device == now.Device && c.Driver == now.Driver
+}
+
+// try fills in what comes of a trial, or of two where a colorimetry may be missing.
+func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
+	found := Known{Found: []string{c.Element}}
+	only := Preference{Order: []Family{c.Family}, Vendor: []string{c.Element}}
+	plan := Choose(clip.Format, Display{Sink: None}, only, found)[0]
+	t, err := s.try(ctx, plan, clip.Units)
+	var f *failure
+	if errors.As(err, &f) && f.unnegotiated && canSetColorimetry(Decoder{c.Element, c.Family, c.Codec}) {
+		plan.Colorimetry = true
+		t, err = s.try(ctx, plan, clip.Units)
+	}
+	c.Result, c.Pictures, c.FPS = Passed, t.status.Decoded, t.fps()
+	c.Checksum, c.Colorimetry = together(t.status.Checksums), plan.Colorimetry && err == nil
+	if err != nil {
+		c.Result, c.Code, c.Error = Failed, CodeError, err.Error()
+		if errors.As(err, &f) {
+			c.Code = f.Code
+		}
+		c.FPS, c.Checksum = 0, ""
+	}
+}
+
+// readCache gives the report that was kept; an empty one when there is none that can be used.
+func (c *ProbeConfig) readCache() (r ProbeReport) {
+	if c.Cache == "" {
+		return ProbeReport{}
+	}
+	b, err := os.ReadFile(c.Cache)
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			c.Log.Warn("what was known of the decoders cannot be read; they are tried again", "file", c.Cache, "cause", err)
+		}
+		return ProbeReport{}
+	}
+	return r
+}
+
+// writeCache keeps the report. That it cannot be kept costs time at the next start, no more.
+func (c *ProbeConfig) writeCache(r ProbeReport) {
+	if c.Cache == "" {
+		return
+	}
+	b, err := json.MarshalIndent(r, "", "\t")
+	if err == nil {
+		err = replaceFile(c.Cache, append(b, '\n'))
+	}
+	if err != nil {
+		c.Log.Warn("what is known of the decoders cannot be kept", "file", c.Cache, "cause", err)
+	}
+}
+
+// replaceFile writes a file whole or not at all.
+func replaceFile(name string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".probe-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// driverOf finds the kernel driver of a device node by way of sysfs, "" when it is not there.
+func driverOf(sys fs.FS, node string) string {
+	classes := map[string]string{"renderD": "drm", "card": "drm", "video": "video4linux"}
+	name := path.Base(node)
+	for prefix, class := range classes {
+		if strings.HasPrefix(name, prefix) {
+			link, err := fs.ReadLink(sys, "class/"+class+"/"+name+"/device/driver")
+			if err == nil {
+				return path.Base(link)
+			}
+		}
+	}
+	return ""
+}
+
+func kernel() string {
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// together is one checksum of many, "" when one of them is not known.
+func together(sums []string) string {
+	if len(sums) == 0 || slices.Contains(sums, "") {
+		return ""
+	}
+	h := fnv.New64a()
+	for _, sum := range sums {
+		fmt.Fprintln(h, sum)
+	}
+	return fmt.Sprintf("%x", h.Sum64())
+}
+
+// asError gives a failure the form that callers of this package know.
+func asError(err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return &Error{Code: f.Code, Message: f.Message}
+	}
+	return err
+}

@@ -1,0 +1,136 @@
+package decode
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// sysWith is a /sys in which the driver has the first render node.
+func sysWith(driver string) fs.FS {
+	return fstest.MapFS{"class/drm/renderD128/device/driver": {Mode: fs.ModeSymlink, Data: []byte("../../../bus/pci/drivers/" + driver)}}
+}
+
+// tenFrames are a clip that fakes can decode.
+func tenFrames() []Clip {
+	c := Clip{Format: Format{Codec: H264, Stream: AVC, CodecData: avcC}}
+	for i := range 10 {
+		c.Units = append(c.Units, Unit{Data: lengths, Time: time.Duration(i), Key: i == 0})
+	}
+	return []Clip{c}
+}
+
+// probe probes with fakes, whose hardware decoder has the fault.
+func probe(t *testing.T, fault string, change ...func(*ProbeConfig)) (ProbeReport, []string) {
+	t.Helper()
+	var tried []string
+	c := ProbeConfig{
+		Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=" + fault, fakeVersionEnv + "=1.22.0", "GORACE=atexit_sleep_ms=0"},
+		Clips: tenFrames(), Limit: 20 * time.Second, Sys: sysWith("i915"),
+		Tried: func(c Candidate) { tried = append(tried, c.Element) },
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	r, err := Probe(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, tried
+}
+
+func TestProbe(t *testing.T) {
+	short := func(c *ProbeConfig) { c.Limit = 2 * time.Second }
+	for fault, c := range map[string]struct {
+		code   string
+		change func(*ProbeConfig)
+	}{
+		"none":   {"", func(*ProbeConfig) {}},
+		"crash":  {CodeCrash, func(*ProbeConfig) {}},
+		"error":  {CodeError, func(*ProbeConfig) {}},
+		"close":  {CodeCrash, func(*ProbeConfig) {}},
+		"hang":   {CodeHang, short},
+		"silent": {CodeStale, func(*ProbeConfig) {}}, // the fake's pictures go on, all the same
+		"mute":   {CodeSilent, short},
+	} {
+		t.Run(fault, func(t *testing.T) {
+			r, tried := probe(t, fault, c.change)
+			expect(t, "tried", strings.Join(tried, " "), "vah264dec avdec_h264")
+			hardware, software := r.Candidates[0], r.Candidates[1]
+			expect(t, "code", hardware.Code, c.code)
+			expect(t, "device", hardware.Device, "/dev/dri/renderD128")
+			expect(t, "driver", hardware.Driver, "i915")
+			expect(t, "broken", r.Broken("vah264dec", H264), c.code != "")
+			expect(t, "software", software.Result, Passed)
+			expect(t, "pictures", software.Pictures, 10)
+			expect(t, "device of software", software.Device, "")
+			if c.code == "" {
+				expect(t, "checksum", hardware.Checksum, software.Checksum)
+			}
+		})
+	}
+}
+
+func TestProbeWithoutClip(t *testing.T) {
+	r, _ := probe(t, "none", func(c *ProbeConfig) { c.Clips = nil })
+	expect(t, "result", r.Candidates[0].Result, Untried)
+	expect(t, "broken", r.Broken("vah264dec", H264), false)
+}
+
+func TestProbeThatCannotStart(t *testing.T) {
+	_, err := Probe(t.Context(), ProbeConfig{Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=exit"}})
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeCrash {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Results are kept until what they depend on changes.
+func TestProbeCache(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "decoders.json")
+	cache := func(c *ProbeConfig) { c.Cache = file }
+	first, _ := probe(t, "crash", cache)
+	again, _ := probe(t, "none", cache)
+	expect(t, "kept", again.Candidates[0].Code, CodeCrash)
+	expect(t, "time", again.Time.Equal(first.Time), true)
+
+	edit := func(change func(*ProbeReport)) func(*ProbeConfig) {
+		return func(c *ProbeConfig) {
+			r := first
+			change(&r)
+			b, _ := json.Marshal(r)
+			if err := os.WriteFile(file, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c.Cache = file
+		}
+	}
+	for name, change := range map[string]func(*ProbeConfig){
+		"asked for": func(c *ProbeConfig) { edit(func(*ProbeReport) {})(c); c.Again = true },
+		"kernel":    edit(func(r *ProbeReport) { r.Kernel = "5.0" }),
+		"GStreamer": edit(func(r *ProbeReport) { r.GStreamer = "1.24.0" }),
+		"driver":    func(c *ProbeConfig) { edit(func(*ProbeReport) {})(c); c.Sys = sysWith("xe") },
+		"device": edit(func(r *ProbeReport) {
+			r.Candidates = []Candidate{{Element: "vah264dec", Codec: H264, Family: VA, Driver: "i915", Device: "/dev/dri/renderD129", Result: Failed}}
+		}),
+		"unreadable": func(c *ProbeConfig) { _ = os.WriteFile(file, []byte("{"), 0o600); c.Cache = file },
+		"nowhere":    func(c *ProbeConfig) { c.Cache = filepath.Join(file, "below a file") },
+	} {
+		r, _ := probe(t, "none", change)
+		if r.Candidates[0].Result != Passed {
+			t.Errorf("%s: the old result is used: %+v", name, r.Candidates[0])
+		}
+	}
+}
+
+func TestTogether(t *testing.T) {
+	expect(t, "order matters", together([]string{"a", "b"}) != together([]string{"b", "a"}), true)
+	expect(t, "one unseen", together([]string{"a", ""}), "")
+	expect(t, "none", together(nil), "")
+}

@@ -1,0 +1,214 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// Clip is a short recording, to try decoders with.
+type Clip struct {
+	Format Format
+	Units  []Unit
+}
+
+// ReadClip reads the first frames, at most n, of the video in a Matroska file.
+func ReadClip(r io.Reader, n int) (Clip, error) {
+	var c Clip
+	events := mkv.NewReader(r)
+	for len(c.Units) < n {
+		event, err := events.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return Clip{}, err
+		}
+		f, ok := event.(*mkv.Frame)
+		if !ok || f.Track.Type != mkv.Video {
+			continue
+		}
+		if len(c.Units) == 0 {
+			if c.Format, err = FormatOf(f.Track, f.Data); err != nil {
+				return Clip{}, err
+			}
+		}
+		c.Units = append(c.Units, Unit{Data: append([]byte(nil), f.Data...), Time: f.Time, Key: f.Key})
+	}
+	if len(c.Units) == 0 {
+		return Clip{}, errorf(CodeCodec, "the clip has no video")
+	}
+	return c, nil
+}
+
+// stage is where trials run: children that are started, asked and stopped.
+type stage struct {
+	command, env []string
+	limit        time.Duration // for one child from its start to its end
+	log          *slog.Logger
+}
+
+// converse runs one child for as long as talk talks to it, at most for the limit. The error
+// is why the child ended when that was before talk had finished, else that of talk.
+func (s *stage) converse(ctx context.Context, talk func(ctx context.Context, l *line) error) error {
+	c, err := startChild(s.command, s.env)
+	if err != nil {
+		return failed(CodeStart, "the renderer process cannot be started: %v", err)
+	}
+	l := &line{in: NewReader(c.conn), out: NewWriter(c.conn)}
+	running, end := context.WithCancelCause(ctx)
+	unblock := context.AfterFunc(running, func() { _ = c.conn.SetDeadline(time.Now()) })
+	defer unblock()
+	overdue := time.AfterFunc(s.limit, func() { end(l.overdue(s.limit)) })
+	defer overdue.Stop()
+	var all sync.WaitGroup
+	all.Go(func() { c.copyLog(s.log) })
+	all.Go(func() { end(c.ending(running)) })
+
+	err = talk(running, l)
+	if err != nil {
+		var f *failure
+		if !errors.As(err, &f) { // a connection that broke; the end of the process says why
+			err = broken(running, err)
+		}
+	}
+	end(err)
+	c.stop(0)
+	all.Wait()
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// line is the connection to a child on the stage.
+type line struct {
+	in    *Reader
+	out   *Writer
+	heard atomic.Int64 // UnixNano of the last message
+}
+
+// overdue says what is wrong with a child that did not end in time.
+func (l *line) overdue(limit time.Duration) error {
+	heard := time.Unix(0, l.heard.Load())
+	if time.Since(heard) > 5*StatusInterval {
+		return failed(CodeHang, "the renderer process hung; it was given %v", limit)
+	}
+	return failed(CodeSilent, "the pictures did not all come within %v", limit)
+}
+
+// await reads messages up to one of the kind, and decodes it into v. A Failure is an error.
+func (l *line) await(kind Kind, v any) error {
+	for {
+		m, err := l.in.Next()
+		if err != nil {
+			return err
+		}
+		l.heard.Store(time.Now().UnixNano())
+		switch m.Kind {
+		case kind:
+			return m.Decode(v)
+		case KindFailure:
+			var f Failure
+			if err := m.Decode(&f); err != nil {
+				return err
+			}
+			return f.failure()
+		}
+	}
+}
+
+// describe gives what a child says of itself, and the device nodes of those of its elements
+// that pick picks.
+func (s *stage) describe(ctx context.Context, pick func(found []string) []string) (h Hello, d Devices, err error) {
+	err = s.converse(ctx, func(_ context.Context, l *line) error {
+		if err := l.await(KindHello, &h); err != nil {
+			return err
+		}
+		if err := l.out.JSON(KindDescribe, Describe{Elements: pick(h.Elements)}); err != nil {
+			return err
+		}
+		return l.await(KindDevices, &d)
+	})
+	return h, d, err
+}
+
+// trial is what a plan made of a clip.
+type trial struct {
+	status Status
+	took   time.Duration // from the start of the pipeline to the last picture
+}
+
+// try decodes the units by a plan and shows them nowhere.
+func (s *stage) try(ctx context.Context, p Plan, units []Unit) (t trial, err error) {
+	p.Display, p.Unpaced, p.Checksums = Display{Sink: None}, true, true
+	err = s.converse(ctx, func(ctx context.Context, l *line) error {
+		var h Hello
+		if err := l.await(KindHello, &h); err != nil {
+			return err
+		}
+		if err := l.out.JSON(KindOpen, Open{Number: 1, Plan: p}); err != nil {
+			return err
+		}
+		var o Opened
+		if err := l.await(KindOpened, &o); err != nil {
+			return err
+		}
+		began := time.Now()
+		var sending sync.WaitGroup
+		sending.Go(func() { l.send(units) })
+		err := l.await(KindDrained, &t.status)
+		t.took = time.Since(began)
+		sending.Wait()
+		if err != nil {
+			return err
+		}
+		return t.verdict(len(units))
+	})
+	return t, err
+}
+
+// send sends all units and asks for the end. What goes wrong is seen by the reader.
+func (l *line) send(units []Unit) {
+	for _, u := range units {
+		u.Replay = false
+		if l.out.Frame(u) != nil {
+			return
+		}
+	}
+	_ = l.out.Raw(KindDrain, 0, 0, nil)
+}
+
+// verdict says whether the pictures can be those of so many frames.
+func (t trial) verdict(frames int) error {
+	s := t.status
+	distinct := map[string]bool{}
+	unseen := 0
+	for _, sum := range s.Checksums {
+		if sum == "" {
+			unseen++
+		} else {
+			distinct[sum] = true
+		}
+	}
+	few := uint64(frames - frames/10)
+	switch {
+	case s.Decoded < few:
+		return failed(CodeSilent, "of %d frames only %d became pictures", frames, s.Decoded)
+	case uint64(len(distinct)+unseen) < few:
+		return failed(CodeStale, "of %d pictures only %d differ: the driver delivers the same again and again", s.Decoded, len(distinct)+unseen)
+	}
+	return nil
+}
+
+// fps is how fast the pictures came, rounded to a tenth.
+func (t trial) fps() float64 {
+	return math.Round(float64(t.status.Decoded)/t.took.Seconds()*10) / 10
+}

@@ -1,0 +1,172 @@
+#include "probe.h"
+
+#include <gst/video/video.h>
+#include <string.h>
+
+struct Pictures {
+	GstPad *pad;
+	gulong probe;
+	gboolean keep;
+	guint64 last, fresh;
+
+	GMutex lock; /* of sums */
+	GArray *sums;
+};
+
+/* Without checksums one row of this many is looked at. Text that shows the time is higher. */
+#define ROW_STEP 8
+
+static guint64 mix(guint64 h, guint64 word)
+{
+	h = (h ^ word) * 0x9e3779b97f4a7c15u;
+	return h ^ h >> 32;
+}
+
+static guint64 mix_bytes(guint64 h, const guint8 *data, gsize size)
+{
+	guint64 word;
+	for (; size >= sizeof word; data += sizeof word, size -= sizeof word) {
+		memcpy(&word, data, sizeof word);
+		h = mix(h, word);
+	}
+	for (; size; data++, size--)
+		h = mix(h, *data);
+	return h;
+}
+
+/* component mixes the samples of Y, U or V, so that a picture has the same checksum
+ * whether U and V lie apart or interleaved. */
+static guint64 component(guint64 h, GstVideoFrame *f, int c, int row_step)
+{
+	int width = GST_VIDEO_FRAME_COMP_WIDTH(f, c), height = GST_VIDEO_FRAME_COMP_HEIGHT(f, c);
+	int step = GST_VIDEO_FRAME_COMP_PSTRIDE(f, c), size = (GST_VIDEO_FRAME_COMP_DEPTH(f, c) + 7) / 8;
+	const guint8 *row = GST_VIDEO_FRAME_COMP_DATA(f, c);
+	gssize stride = (gssize)GST_VIDEO_FRAME_COMP_STRIDE(f, c) * row_step;
+	for (int y = 0; y < height; y += row_step, row += stride) {
+		if (step == size) {
+			h = mix_bytes(h, row, (gsize)width * size);
+			continue;
+		}
+		guint8 packed[512];
+		int n = 0;
+		for (int x = 0; x < width; x++) {
+			memcpy(packed + n, row + (gsize)x * step, size);
+			n += size;
+			if (n == sizeof packed) {
+				h = mix_bytes(h, packed, n);
+				n = 0;
+			}
+		}
+		h = mix_bytes(h, packed, n);
+	}
+	return h;
+}
+
+static gboolean in_planes(const GstVideoInfo *info)
+{
+	return GST_VIDEO_FORMAT_INFO_IS_YUV(info->finfo) && !GST_VIDEO_FORMAT_INFO_IS_TILED(info->finfo) &&
+		!GST_VIDEO_FORMAT_INFO_IS_COMPLEX(info->finfo);
+}
+
+/* checksum of a picture, never 0; 0 when it cannot be looked at. */
+static guint64 checksum(GstPad *pad, GstBuffer *buffer, gboolean whole)
+{
+	GstCaps *caps = gst_pad_get_current_caps(pad);
+	GstVideoInfo info;
+	GstVideoFrame frame;
+	GstMapInfo map;
+	guint64 h = 1;
+	gboolean known = caps && gst_video_info_from_caps(&info, caps) && in_planes(&info);
+	gst_clear_caps(&caps);
+	if (known && gst_video_frame_map(&frame, &info, buffer, GST_MAP_READ)) {
+		int components = whole ? GST_VIDEO_FRAME_N_COMPONENTS(&frame) : 1;
+		for (int c = 0; c < components; c++)
+			h = component(h, &frame, c, whole ? 1 : ROW_STEP);
+		gst_video_frame_unmap(&frame);
+	} else if (whole && gst_buffer_map(buffer, &map, GST_MAP_READ)) {
+		h = mix_bytes(h, map.data, map.size);
+		gst_buffer_unmap(buffer, &map);
+	} else {
+		return 0;
+	}
+	return h ? h : 1;
+}
+
+static void look(Pictures *p, GstBuffer *buffer)
+{
+	guint64 sum = checksum(p->pad, buffer, p->keep);
+	if (sum == 0 || sum != p->last)
+		__atomic_add_fetch(&p->fresh, 1, __ATOMIC_RELEASE);
+	p->last = sum;
+	if (!p->keep)
+		return;
+	g_mutex_lock(&p->lock);
+	g_array_append_val(p->sums, sum);
+	g_mutex_unlock(&p->lock);
+}
+
+static GstPadProbeReturn on_picture(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+	look(data, GST_PAD_PROBE_INFO_BUFFER(info));
+	return GST_PAD_PROBE_OK;
+}
+
+Pictures *pictures_new(GstElement *pipeline, gboolean checksums)
+{
+	GstElement *element = gst_bin_get_by_name(GST_BIN(pipeline), "download");
+	if (!element)
+		element = gst_bin_get_by_name(GST_BIN(pipeline), "decoder");
+	if (!element)
+		return NULL;
+	Pictures *p = g_new0(Pictures, 1);
+	g_mutex_init(&p->lock);
+	p->sums = g_array_new(FALSE, FALSE, sizeof(guint64));
+	p->keep = checksums;
+	p->pad = gst_element_get_static_pad(element, "src");
+	gst_object_unref(element);
+	if (!p->pad) {
+		pictures_free(p);
+		return NULL;
+	}
+	p->probe = gst_pad_add_probe(p->pad, GST_PAD_PROBE_TYPE_BUFFER, on_picture, p, NULL);
+	return p;
+}
+
+void pictures_free(Pictures *p)
+{
+	if (p->probe)
+		gst_pad_remove_probe(p->pad, p->probe);
+	gst_clear_object(&p->pad);
+	g_array_free(p->sums, TRUE);
+	g_mutex_clear(&p->lock);
+	g_free(p);
+}
+
+guint64 pictures_fresh(Pictures *p)
+{
+	return __atomic_load_n(&p->fresh, __ATOMIC_ACQUIRE);
+}
+
+gsize pictures_checksums(Pictures *p, guint64 *sums, gsize n)
+{
+	g_mutex_lock(&p->lock);
+	gsize have = p->sums->len;
+	memcpy(sums, p->sums->data, MIN(n, have) * sizeof *sums);
+	g_mutex_unlock(&p->lock);
+	return have;
+}
+
+char *element_text(const char *factory, const char *property)
+{
+	GstElement *element = gst_element_factory_make(factory, NULL);
+	GParamSpec *spec;
+	char *text = NULL;
+	if (!element)
+		return NULL;
+	gst_object_ref_sink(element);
+	spec = g_object_class_find_property(G_OBJECT_GET_CLASS(element), property);
+	if (spec && spec->value_type == G_TYPE_STRING && spec->flags & G_PARAM_READABLE)
+		g_object_get(element, property, &text, NULL);
+	gst_object_unref(element);
+	return text;
+}

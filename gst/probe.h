@@ -1,0 +1,28 @@
+#ifndef EDGE_AGENT_PROBE_H
+#define EDGE_AGENT_PROBE_H
+
+#include <gst/gst.h>
+
+/* Pictures looks at the pictures as they come from the decoder: whether they
+ * differ, and in trials what is in them. A driver that fails may deliver the same
+ * surface again and again without a word. */
+typedef struct Pictures Pictures;
+
+/* pictures_new begins to look, before the pipeline starts. With checksums one of every whole picture is
+ * kept; without, rows here and there are enough to tell a picture from the one before. NULL when the
+ * pipeline lacks a decoder. */
+Pictures *pictures_new(GstElement *pipeline, gboolean checksums);
+void pictures_free(Pictures *p);
+
+/* pictures_fresh is how many pictures differ from the one before; those that
+ * cannot be looked at count. */
+guint64 pictures_fresh(Pictures *p);
+
+/* pictures_checksums copies the checksums from the first on, at most n of them, and
+ * returns how many there are. 0 stands for a picture that cannot be looked at. */
+gsize pictures_checksums(Pictures *p, guint64 *sums, gsize n);
+
+/* element_text is a property of a new element as text, to g_free; NULL when it has none. */
+char *element_text(const char *factory, const char *property);
+
+#endif
