@@ -24,9 +24,10 @@ func Example() {
 	defer server.Close()
 
 	// A client calls server.URL(), signs with kvstest.Credentials(), and meets what it has to survive:
-	stream.Next(kvstest.Fault{Kind: kvstest.Drop, At: 100_000}) // the next session breaks off after 100,000 bytes,
-	stream.RefuseMedia(1, kvstest.ClientLimitExceeded)          // the next call is refused,
-	stream.Fail(4500)                                           // and sessions that are open end with an error.
+	stream.Next(kvstest.Fault{Kind: kvstest.Drop, At: 100_000})  // the next session breaks off after 100,000 bytes,
+	stream.Next(kvstest.Fault{Kind: kvstest.Stall, Fragment: 3}) // the one after stops in front of its third fragment,
+	stream.RefuseMedia(1, kvstest.ClientLimitExceeded)           // the next call is refused,
+	stream.Fail(4500)                                            // and sessions that are open end with an error.
 
 	fmt.Println(stream.Name(), stream.Sessions(), len(server.Calls()))
 	// Output: clock 0 0

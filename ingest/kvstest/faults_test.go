@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,6 +102,7 @@ func TestFail(t *testing.T) {
 		{"known", Fault{Kind: Fail, ID: 4500, Code: ErrorCodes[4500]}, 4500, "KMS_KEY_ACCESS_DENIED", true},
 		{"bare", Fault{Kind: Fail, ID: 5000, Code: ErrorCodes[5000], Bare: true}, 5000, "INTERNAL_ERROR", false},
 		{"unlisted, no code", Fault{Kind: Fail, ID: 3000, Bare: true}, 3000, "", false},
+		{"reversed", Fault{Kind: Fail, ID: 4500, Code: ErrorCodes[4500], Reversed: true}, 4500, "KMS_KEY_ACCESS_DENIED", true},
 		{"no id", Fault{Kind: Fail, Code: "ODD"}, 0, "ODD", true},
 	}
 	for _, tt := range tests {
@@ -365,6 +368,43 @@ func TestGarbage(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestGarbageAtByte leaves every other byte as it is.
+func TestGarbageAtByte(t *testing.T) {
+	for _, at := range []int64{0, 1, 47, 13_000, 100_001} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHarness(t, Config{})
+			stream := h.add("clock", StreamConfig{History: 10 * time.Second})
+			stream.Next(Fault{Kind: End, At: 150_000}, Fault{Kind: Garbage, At: at, Data: []byte("garbage")})
+			sound, err := io.ReadAll(h.media("clock", Selector{Type: Earliest}).response.Body)
+			if err != nil || len(sound) != 150_000 {
+				t.Fatalf("%d bytes, %v", len(sound), err)
+			}
+			got := make([]byte, len(sound)+7)
+			if _, err := io.ReadFull(h.media("clock", Selector{Type: Earliest}).response.Body, got); err != nil {
+				t.Fatal(err)
+			}
+			if want := slices.Concat(sound[:at], []byte("garbage"), sound[at:]); !bytes.Equal(got, want) {
+				t.Errorf("at %d: other bytes", at)
+			}
+		})
+	}
+}
+
+// TestExceptions refuses a call with each of the exceptions.
+func TestExceptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{})
+		for _, e := range Exceptions() {
+			stream.RefuseMedia(1, e)
+			r := h.post(t.Context(), "/getMedia", map[string]any{"StreamName": "clock", "StartSelector": Selector{Type: Now}})
+			if got, want := refusal(t, r), fmt.Sprintf("%d %s", e.Status, e.Type); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+	})
 }
 
 // TestSlow leaves a session 2000 bytes a second for ten seconds, and then the rest at once.

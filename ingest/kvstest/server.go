@@ -3,13 +3,16 @@
 //
 // In goes a clip (any Matroska file with H.264 or H.265) or a capture of GetMedia, see [ReadSource]. Out comes, to every
 // session, an endless live stream made of the clip: one Matroska document for each fragment, element by element as the
-// service lays it out, every frame when its time has come. A capture is served as it is.
+// service lays it out and as the producer of a [Layout] writes it, every frame when its time has come. A capture is served
+// as it is.
 //
-//	operations.go  GetDataEndpoint and GetMedia, and who may call them (signature.go, exception.go)
+//	operations.go  GetDataEndpoint and GetMedia, and who may call them (signature.go, exception.go, mishap.go)
 //	session.go     one GetMedia call: waits, limits, faults (faults.go)
-//	stream.go      one stream and its sessions
-//	live.go        a clip as a stream of chunks (source.go, timeline.go, document.go)
+//	stream.go      one stream and its sessions; its producer (producer.go)
+//	live.go        a clip as a stream of chunks (source.go, timeline.go, reel.go)
+//	film.go        a clip as bytes, in a layout (layout.go, document.go, block.go, tags.go, annexb.go, ebml.go)
 //	recorded.go    a capture as chunks
+//	script.go      a whole simulation as data: what happens to which stream when
 //	calls.go       what was called, for tests to look at
 //	server.go      all of it behind a listener
 //
