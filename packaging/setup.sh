@@ -27,6 +27,7 @@ packages() {
 		demo   mosquitto                       the MQTT broker of the demo and the tests
 		test   xvfb                            an X server without a screen, to look at the picture
 		test   ffmpeg                          makes clips and decodes them, to compare with
+		test   curl                            pulls streams, to compare with
 		test   gstreamer1.0-tools              gst-launch-1.0, to take screenshots and to compare with
 	LIST
 }

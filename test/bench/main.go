@@ -9,12 +9,13 @@
 //	reading.go   contest: who reads a capture with the least CPU
 //	playing.go   contest: what it costs to decode a live stream
 //	starting.go  contest: how long until the first picture
+//	pulling.go   contest: what many streams cost that are not decoded
 //	material.go  clip and capture
 //	service.go   the live stream, from a process of its own
 //	agent.go     edge-agent as it is measured
 //	process.go   processes: what they say, what they cost
 //
-// A row is added to the contest that measures its figure; a new contest is a function like those of the three files
+// A row is added to the contest that measures its figure; a new contest is a function like those of the four files
 // above, named in contests.
 //
 // The bench owns all processes that it starts and a temporary folder; both are gone when it ends.
@@ -29,6 +30,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -38,16 +40,17 @@ type extent struct {
 	clip    time.Duration
 	capture int64         // bytes
 	window  time.Duration // for which a playing process is looked at
+	only    string        // the contest to hold; "" for all
 	off     int           // pictures more or less than expected in that time, at most
 
-	reading, playing, starting int // rounds
+	reading, playing, starting, pulling int // rounds
 }
 
 var (
 	// The agent tells of pictures five times a second: a count may be six off.
-	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, playing: 5, starting: 11}
+	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, playing: 5, starting: 11, pulling: 3}
 	// A busy machine must not fail a test.
-	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, playing: 1, starting: 1}
+	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, playing: 1, starting: 1, pulling: 1}
 )
 
 func main() {
@@ -57,8 +60,19 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 4 && os.Args[1] == pullCommand {
+		n, err := strconv.Atoi(os.Args[3])
+		if err == nil {
+			err = pull(os.Args[2], n, os.Stdin, os.Stdout)
+		}
+		if err != nil {
+			fail(err)
+		}
+		return
+	}
 	agent := flag.String("agent", "bin/edge-agent", "the edge-agent to measure")
 	smoke := flag.Bool("quick", false, "one short round of everything: shows that it works, measures nothing well")
+	only := flag.String("only", "", "hold only the contest of this name: reading, playing, starting, pulling")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -66,6 +80,7 @@ func main() {
 	if *smoke {
 		e = quick
 	}
+	e.only = *only
 	if err := run(ctx, *agent, e, os.Stdout, os.Stderr); err != nil {
 		stop()
 		fail(err)
@@ -89,7 +104,7 @@ type bench struct {
 
 // contests are all there are, in the order of the table.
 func (b *bench) contests() []contest {
-	return []contest{b.readingContest(), b.playingContest(), b.startingContest()}
+	return []contest{b.readingContest(), b.playingContest(), b.startingContest(), b.pullingContest()}
 }
 
 // run measures everything and prints the table. A contest that fails leaves its rows without figures and is
@@ -116,6 +131,9 @@ func run(ctx context.Context, agent string, e extent, out, log io.Writer) error 
 	var lines []line
 	var faults []error
 	for _, c := range b.contests() {
+		if e.only != "" && e.only != c.name {
+			continue
+		}
 		results, err := c.hold(ctx, log)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", c.name, err))

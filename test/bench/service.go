@@ -21,11 +21,19 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
-// streamName is the stream that everything here is about, and region where it is.
+// streamName is the stream that is looked at, and region where it is.
 const (
 	streamName = "camera"
 	region     = "us-east-1"
 )
+
+// streamNumber is the name of one of the streams; number 0 is the one that most contests are about.
+func streamNumber(i int) string {
+	if i == 0 {
+		return streamName
+	}
+	return fmt.Sprint(streamName, "-", i)
+}
 
 // layout is that of a producer whose timestamps run on from fragment to fragment. Were they to begin anew in
 // each, matroskademux would drop all but the first frame of every document after the first.
@@ -57,8 +65,10 @@ func newServer(clip string, config kvstest.Config, stream kvstest.StreamConfig) 
 		return nil, err
 	}
 	server := kvstest.NewServer(config)
-	if _, err := server.Add(streamName, source, stream); err != nil {
-		return nil, err
+	for i := range manyStreams {
+		if _, err := server.Add(streamNumber(i), source, stream); err != nil {
+			return nil, err
+		}
 	}
 	return server, server.Start("127.0.0.1:0")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +14,7 @@ type row struct {
 	figure   string // of both sides' runs
 	unit     string
 	peer     string  // name of the side to compare with
+	than     string  // the peer's figure; "" for the same as ours
 	aim      float64 // the ratio is to be this or less; 0: there is no aim
 	compared string  // what exactly is compared, for the notes below the table
 }
@@ -32,8 +34,9 @@ func (r row) line(rounds []round) line {
 		return l
 	}
 	var own, their, ratios []float64
+	than := cmp.Or(r.than, r.figure)
 	for _, one := range rounds {
-		a, b := one[ours][r.figure], one[r.peer][r.figure]
+		a, b := one[ours][r.figure], one[r.peer][than]
 		own, their, ratios = append(own, a), append(their, b), append(ratios, a/b)
 	}
 	l.ours, l.theirs, l.ratio = median(own), median(their), median(ratios)

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// manyStreams is how many streams are pulled at the most, and fewStreams what their cost is held against.
+const (
+	manyStreams = 64
+	someStreams = 8
+)
+
+// pullCommand makes this program the agent's ingest alone: sessions that hand their frames to nobody.
+const pullCommand = "pull"
+
+// curl is the peer: it pulls the same bodies and looks at none of them.
+const curl = "curl"
+
+// pullingContest looks at what it costs to pull many streams without decoding them.
+func (b *bench) pullingContest() contest {
+	p := &pulling{b.window / 2, b.service}
+	what := "CPU time over " + p.window.String() + ", in per cent of one core, while live streams (%d) of about 5 Mbit/s are pulled in real time and not decoded: " +
+		"ingest sessions in one process (calls, signatures, parsing, lag) against curl -s -o /dev/null --aws-sigv4, one process for each stream."
+	flat := "Of the ingest process alone: what one of " + strconv.Itoa(manyStreams) + " streams takes, against one of " + strconv.Itoa(someStreams) + "."
+	return contest{
+		name: "pulling", rounds: b.extent.pulling, check: func(context.Context) error { return nil },
+		ours:  side{ours, p.ingest},
+		peers: []side{{curl, p.curl}},
+		rows: []row{
+			{name: "1 stream pulled: CPU", figure: "cpu 1", unit: "%", peer: curl, aim: 1.5, compared: fmt.Sprintf(what, 1)},
+			{name: "8 streams pulled: CPU", figure: "cpu 8", unit: "%", peer: curl, aim: 1.5, compared: fmt.Sprintf(what, someStreams)},
+			{name: "64 streams pulled: CPU", figure: "cpu 64", unit: "%", peer: curl, aim: 1.5, compared: fmt.Sprintf(what, manyStreams)},
+			{name: "CPU of a stream, 64 : 8", figure: "cpu each 64", unit: "%", peer: ours, than: "cpu each 8", aim: 1.1, compared: flat + " CPU as above."},
+			{name: "memory of a stream, 64 : 8", figure: "rss each 64", unit: "MB", peer: ours, than: "rss each 8", aim: 1.1, compared: flat + " Resident memory, less that of the process with no stream."},
+		},
+	}
+}
+
+type pulling struct {
+	window  time.Duration
+	service *service
+}
+
+// ingest pulls one, some and many streams.
+func (p *pulling) ingest(ctx context.Context) (figures, error) {
+	f := figures{}
+	empty := 0.0
+	for _, n := range []int{0, 1, someStreams, manyStreams} {
+		u, err := p.pull(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			empty = float64(u.full) / 1e6
+			continue
+		}
+		f.of(n, p.percent(u.cpu))
+		f[fmt.Sprint("rss each ", n)] = (float64(u.full)/1e6 - empty) / float64(n)
+	}
+	return f, nil
+}
+
+// of notes what n streams took, and each of them.
+func (f figures) of(n int, cpu float64) {
+	f[fmt.Sprint("cpu ", n)] = cpu
+	f[fmt.Sprint("cpu each ", n)] = cpu / float64(n)
+}
+
+func (p *pulling) percent(cpu time.Duration) float64 { return 100 * cpu.Seconds() / p.window.Seconds() }
+
+// pull lets a process pull n streams, and looks at it once they all come.
+func (p *pulling) pull(ctx context.Context, n int) (u usage, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return u, err
+	}
+	cmd := command(ctx, self, pullCommand, p.service.url, strconv.Itoa(n))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return u, err
+	}
+	ready := newTranscript("ready")
+	cmd.Stdout, cmd.Stderr = ready, ready
+	if err := cmd.Start(); err != nil {
+		return u, err
+	}
+	defer func() { _ = in.Close(); _ = end(cmd) }()
+	select {
+	case <-ctx.Done():
+		return u, ready.explain(errors.New("not all streams come"))
+	case <-ready.said:
+	}
+	return p.over(ctx, cmd)
+}
+
+// over is what processes cost during the window. A stream takes less than the kernel's clock ticks can tell.
+func (p *pulling) over(ctx context.Context, cmds ...*exec.Cmd) (total usage, err error) {
+	before, err := timeOnCPU(cmds)
+	if err != nil {
+		return total, err
+	}
+	select {
+	case <-ctx.Done():
+		return total, ctx.Err()
+	case <-time.After(p.window):
+	}
+	after, err := timeOnCPU(cmds)
+	if err != nil {
+		return total, err
+	}
+	for _, cmd := range cmds {
+		m, err := memoryOf(cmd.Process.Pid)
+		if err != nil {
+			return total, err
+		}
+		total.full += m.full
+	}
+	total.cpu = after - before
+	return total, nil
+}
+
+// timeOnCPU adds up what the threads of processes have run, to the nanosecond. Threads that have ended are
+// not in it.
+func timeOnCPU(cmds []*exec.Cmd) (sum time.Duration, err error) {
+	for _, cmd := range cmds {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", cmd.Process.Pid))
+		if err != nil {
+			return 0, err
+		}
+		if len(threads) == 0 {
+			return 0, errors.New("the process has ended")
+		}
+		for _, thread := range threads {
+			text, err := os.ReadFile(thread)
+			if err != nil {
+				continue // it has ended since
+			}
+			var ran time.Duration
+			if _, err := fmt.Sscan(string(text), &ran); err != nil {
+				return 0, err
+			}
+			sum += ran
+		}
+	}
+	return sum, nil
+}
+
+// curl pulls the same streams, each with a process of its own.
+func (p *pulling) curl(ctx context.Context) (figures, error) {
+	f := figures{}
+	for _, n := range []int{1, someStreams, manyStreams} {
+		u, err := p.curls(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		f.of(n, p.percent(u.cpu))
+	}
+	return f, nil
+}
+
+func (p *pulling) curls(ctx context.Context, n int) (u usage, err error) {
+	known := kvstest.Credentials()
+	var cmds []*exec.Cmd
+	defer func() {
+		for _, cmd := range cmds {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}()
+	for i := range n {
+		cmd := command(ctx, curl, "-s", "-f", "-o", "/dev/null",
+			"--aws-sigv4", "aws:amz:"+region+":kinesisvideo", "--user", known.AccessKeyID+":"+known.SecretAccessKey,
+			"-H", "Content-Type: application/json",
+			"-d", fmt.Sprintf(`{"StreamName":%q,"StartSelector":{"StartSelectorType":"NOW"}}`, streamNumber(i)),
+			p.service.url+"/getMedia")
+		if err := cmd.Start(); err != nil {
+			return u, err
+		}
+		cmds = append(cmds, cmd)
+	}
+	select {
+	case <-ctx.Done():
+		return u, ctx.Err()
+	case <-time.After(warmUp):
+	}
+	return p.over(ctx, cmds...)
+}
+
+// pull pulls n streams until in ends. It says "ready" when a fragment of each has come.
+func pull(url string, n int, in io.Reader, out io.Writer) error {
+	service := ingest.NewService(aws.Config{
+		Region: region, Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
+	}, url)
+	defer service.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	var running, coming sync.WaitGroup
+	coming.Add(n)
+	for i := range n {
+		s := &discard{came: sync.OnceFunc(coming.Done)}
+		stream := ingest.Stream{Name: streamNumber(i), StreamName: streamNumber(i)}
+		running.Go(func() { ingest.NewSession(stream, service, nil, s).Run(ctx) })
+	}
+	coming.Wait()
+	fmt.Fprintln(out, "ready")
+	_, err := io.Copy(io.Discard, in)
+	stop()
+	running.Wait()
+	return err
+}
+
+// discard is a sink that wants nothing.
+type discard struct{ came func() }
+
+func (d *discard) Frame(*ingest.Frame)   {}
+func (d *discard) Fragment(mkv.Fragment) { d.came() }
+func (d *discard) Report(ingest.Report)  {}
