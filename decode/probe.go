@@ -157,6 +157,17 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	return report, nil
 }
 
+// Differs says that a decoder passed and yet its pictures are not those of the software
+// decoders: decoding is exact, so something is wrong with it.
+func (r *ProbeReport) Differs(c Candidate) bool {
+	if c.Checksum == "" {
+		return false
+	}
+	return slices.ContainsFunc(r.Candidates, func(other Candidate) bool {
+		return other.Family == Software && other.Codec == c.Codec && other.Checksum != "" && other.Checksum != c.Checksum
+	})
+}
+
 // sameHardware says that the results of a trial are still true.
 func (c *Candidate) sameHardware(now Candidate) bool {
 	return c.Result != Untried && c.Family == now.Family && c.Device == now.Device && c.Driver == now.Driver
@@ -211,7 +222,7 @@ func (c *ProbeConfig) writeCache(r ProbeReport) {
 	if err == nil {
 		err = replaceFile(c.Cache, append(b, '\n'))
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without a folder nothing is to be kept
 		c.Log.Warn("what is known of the decoders cannot be kept", "file", c.Cache, "cause", err)
 	}
 }

@@ -72,7 +72,8 @@ type Renderer struct {
 	deny    denyList
 	// unnegotiated are the elements that found no format for their pictures.
 	unnegotiated map[string]bool
-	after        *failure // since which no picture was shown
+	probe        ProbeReport // empty before SetProbe
+	after        *failure    // since which no picture was shown
 	stats        Stats
 }
 
@@ -237,13 +238,21 @@ func (r *Renderer) choose(f Format, found []string) (Plan, error) {
 	return plan, nil
 }
 
+// SetProbe tells what came of trying out the decoders. It counts from the next pipeline on.
+func (r *Renderer) SetProbe(p ProbeReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.probe = p
+}
+
 // known is what this renderer knows of the decoders. r.mu is held, also while the
 // functions are called.
 func (r *Renderer) known(found []string, now time.Time) Known {
 	return Known{
 		Found:        found,
 		Denied:       func(name string) bool { return r.deny.denied(name, now) },
-		Unnegotiated: func(element string) bool { return r.unnegotiated[element] },
+		Broken:       r.probe.Broken,
+		Unnegotiated: func(element string) bool { return r.unnegotiated[element] || r.probe.Unnegotiated(element) },
 	}
 }
 

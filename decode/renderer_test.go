@@ -96,6 +96,7 @@ func misbehave(fault string, out *Writer) (decoded uint64) {
 		select {}
 	case "hang":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {} // the signal may take a moment
 	case "error":
 		_ = out.JSON(KindFailure, Failure{Code: CodeError, Element: "vah264dec", Domain: "gst-stream-error-quark", GstCode: 7, Message: "Failed to decode data"})
 	case "display":

@@ -113,7 +113,13 @@ type Info struct {
 type Decoder struct {
 	Name  string `json:"name"`  // GStreamer element, such as "vah264dec"
 	Codec string `json:"codec"` // "h264", "h265"
-	Kind  string `json:"kind"`  // as in the configuration: va, v4l2, vendor, software
+	Kind  string `json:"kind"`  // family as in the configuration: va, v4l2-stateless, v4l2-stateful, vendor, software
+
+	Device string  `json:"device"` // node, "" when the decoder does not say
+	Driver string  `json:"driver"` // of the kernel, "" when not known
+	Result string  `json:"result"` // of trying it out: passed, failed, untried
+	FPS    float64 `json:"fps"`    // when it was tried out
+	Code   string  `json:"code"`   // why it failed, "" otherwise
 }
 
 // Display is a display that was found on the box.

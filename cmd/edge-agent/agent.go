@@ -35,6 +35,7 @@ type agent struct {
 	session   string // id of this run
 	positions *positionStore
 	renderer  *decode.Renderer
+	prober    prober
 	mqtt      *mqtt.Client // nil without a broker
 	streams   []*stream
 	info      mqtt.Info // as last published
@@ -62,6 +63,7 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 		Prefer: preference(cfg), Log: log,
 		Report: func(r decode.Report) { a.event(r.Code, a.shown(), r.Message, r.Detail) },
 	})
+	a.prober = prober{cfg: cfg, log: log, found: a.renderer.SetProbe}
 	a.positions = openPositions(cfg.Agent.StateDir)
 	for i, sc := range cfg.Streams {
 		start, err := ingest.ParseSelector(sc.Start)
@@ -118,6 +120,10 @@ func (a *agent) Run(ctx context.Context) {
 		work.Go(func() error { s.session.Run(working); return nil })
 	}
 	work.Go(func() error { a.tick(working); return nil })
+	work.Go(func() error {
+		a.prober.atStart(working, func() bool { return a.renderer.Stats().Shown > 0 })
+		return nil
+	})
 
 	<-ctx.Done()
 	a.event("agent.stopped", "", "the agent was told to stop", nil)
@@ -205,7 +211,7 @@ func (a *agent) publishInfo() {
 	info := mqtt.Info{
 		Version: version, Commit: buildCommit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
 		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.cfg.hash(),
-		Decoders: decoders(stats.Decoders), Displays: displays(stats.Display), Commands: []string{},
+		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats.Display), Commands: []string{},
 	}
 	if !reflect.DeepEqual(info, a.info) {
 		a.info = info
@@ -213,10 +219,19 @@ func (a *agent) publishInfo() {
 	}
 }
 
-func decoders(found []decode.Decoder) []mqtt.Decoder {
+// decoders are those that were found and, once they were, tried out.
+func decoders(found []decode.Decoder, probed decode.ProbeReport) []mqtt.Decoder {
 	out := []mqtt.Decoder{}
-	for _, d := range found {
-		out = append(out, mqtt.Decoder{Name: d.Element, Codec: string(d.Codec), Kind: string(d.Family)})
+	if len(probed.Candidates) == 0 {
+		for _, d := range found {
+			out = append(out, mqtt.Decoder{Name: d.Element, Codec: string(d.Codec), Kind: string(d.Family), Result: string(decode.Untried)})
+		}
+	}
+	for _, c := range probed.Candidates {
+		out = append(out, mqtt.Decoder{
+			Name: c.Element, Codec: string(c.Codec), Kind: string(c.Family), Device: c.Device, Driver: c.Driver,
+			Result: string(c.Result), FPS: c.FPS, Code: c.Code,
+		})
 	}
 	return out
 }

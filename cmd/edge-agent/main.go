@@ -33,11 +33,15 @@ type grammar struct {
 	Run      runCommand      `cmd:"" help:"Run the daemon: pull the configured streams, show them, report over MQTT."`
 	Demo     demoCommand     `cmd:"" help:"Show the whole way on this machine: a simulated service, a broker, the agent, a picture."`
 	Inspect  inspectCommand  `cmd:"" help:"List what is in a GetMedia capture."`
+	Probe    probeCommand    `cmd:"" help:"Try out every video decoder of this box and list the results."`
 	Simulate simulateCommand `cmd:"" help:"Serve files as live Kinesis video streams, for those without AWS at hand."`
 	Explain  explainCommand  `cmd:"" help:"Say what an error code means and what to do."`
 	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
 	Renderer rendererCommand `cmd:"" hidden:"" help:"Decode and show what comes in over file descriptor 3. The agent starts this itself."`
 }
+
+// defaultConfigFile is the default of --config.
+const defaultConfigFile = "/etc/edge-agent/config.toml"
 
 type runCommand struct {
 	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
@@ -56,6 +60,12 @@ type simulateCommand struct {
 	Listen  string       `default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to listen on (${default}); port 0 takes a free one."`
 	Streams []streamFile `name:"stream" xor:"source" sep:"none" placeholder:"NAME=FILE" help:"Serve this Matroska file or GetMedia capture as the stream NAME. May be repeated."`
 	Script  string       `xor:"source" placeholder:"FILE" help:"Serve what this TOML file says: streams, how their producers write, and what goes wrong when. docs/simulator.md describes it."`
+}
+
+type probeCommand struct {
+	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default}): the order of decoders, and where results are kept."`
+	JSON   bool   `name:"json" help:"One JSON object a line instead of a table."`
+	Again  bool   `help:"Try again what is known from before. Without, that is done when driver, kernel, device or GStreamer have changed."`
 }
 
 type explainCommand struct {

@@ -23,7 +23,7 @@ func run(args ...string) (status int, out, err string) {
 
 func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
-	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "simulate", "explain", "version", "renderer"} {
+	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "probe", "simulate", "explain", "version", "renderer"} {
 		t.Run(command, func(t *testing.T) {
 			args := []string{command, "--help"}
 			if command == "edge-agent" {

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+)
+
+// probeFrames is how many frames of a clip a decoder is tried with: three seconds, three key frames.
+const probeFrames = 90
+
+// Run tries out the decoders and lists them.
+func (c probeCommand) Run(ctx context.Context, std stdio) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	probe, err := probeConfig(cfg, log)
+	if err != nil {
+		return err
+	}
+	probe.Again = c.Again
+	report, err := decode.Probe(ctx, probe)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return listProbeJSON(std.Out, report)
+	}
+	return listProbe(std.Out, report)
+}
+
+// config reads the configuration; a box that has none yet gets the defaults.
+func (c probeCommand) config() (Config, error) {
+	cfg, err := LoadConfig(c.Config)
+	if c.Config == defaultConfigFile && errors.Is(err, fs.ErrNotExist) {
+		return Defaults(), nil
+	}
+	return cfg, err
+}
+
+// probeConfig is how this program probes: with its own clips and what it found before.
+func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
+	p := decode.ProbeConfig{
+		Prefer: preference(cfg), Cache: filepath.Join(cfg.Agent.StateDir, "decoders.json"), Log: log,
+	}
+	for _, file := range [][]byte{clip.H264(), clip.H265()} {
+		c, err := decode.ReadClip(bytes.NewReader(file), probeFrames)
+		if err != nil {
+			return p, err
+		}
+		p.Clips = append(p.Clips, c)
+	}
+	return p, nil
+}
+
+// prober tries out the decoders for a running agent: at the start, mostly from memory, and when
+// it is asked to.
+type prober struct {
+	cfg   Config
+	log   *slog.Logger
+	found func(decode.ProbeReport) // is told of every report
+
+	probing sync.Mutex // one at a time
+	mu      sync.Mutex
+	report  decode.ProbeReport
+}
+
+// probe tries out all decoders anew.
+func (p *prober) probe(ctx context.Context) (decode.ProbeReport, error) {
+	return p.run(ctx, func(c *decode.ProbeConfig) { c.Again = true })
+}
+
+func (p *prober) run(ctx context.Context, change func(*decode.ProbeConfig)) (decode.ProbeReport, error) {
+	p.probing.Lock()
+	defer p.probing.Unlock()
+	c, err := probeConfig(p.cfg, p.log)
+	if err != nil {
+		return decode.ProbeReport{}, err
+	}
+	change(&c)
+	report, err := decode.Probe(ctx, c)
+	if err != nil {
+		return decode.ProbeReport{}, err
+	}
+	p.mu.Lock()
+	p.report = report
+	p.mu.Unlock()
+	p.found(report)
+	return report, nil
+}
+
+// pictureFirst is how long trials wait for the first picture: they would slow it down.
+const pictureFirst = 10 * time.Second
+
+// atStart makes what is known of the decoders known to the agent, and tries out what is not once
+// there is a picture.
+func (p *prober) atStart(ctx context.Context, picture func() bool) {
+	report, err := p.run(ctx, func(c *decode.ProbeConfig) { c.Clips = nil })
+	if err == nil && !slices.ContainsFunc(report.Candidates, func(c decode.Candidate) bool { return c.Result == decode.Untried }) {
+		return
+	}
+	if err == nil {
+		waitFor(ctx, picture, pictureFirst)
+		_, err = p.run(ctx, func(*decode.ProbeConfig) {})
+	}
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("the decoders could not be tried out; they are taken in the configured order", "cause", err)
+	}
+}
+
+// waitFor waits until something is so, but not longer than patience.
+func waitFor(ctx context.Context, so func() bool, patience time.Duration) {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	look := time.NewTicker(250 * time.Millisecond)
+	defer look.Stop()
+	for !so() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-deadline.C:
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// last is the newest report, empty before the first.
+func (p *prober) last() decode.ProbeReport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.report
+}
+
+// listProbe writes the report for people.
+func listProbe(w io.Writer, r decode.ProbeReport) error {
+	tried := "nothing was tried"
+	if !r.Time.IsZero() {
+		tried = "last tried " + r.Time.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	fmt.Fprintf(w, "GStreamer %s, kernel %s, %s\n\n", r.GStreamer, r.Kernel, tried)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CODEC\tDECODER\tFAMILY\tDEVICE\tDRIVER\tRESULT\tFRAMES/S\t")
+	for _, c := range r.Candidates {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Codec, c.Element, c.Family,
+			orDash(c.Device), orDash(c.Driver), c.Result, speed(c), why(r, c))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, codec := range []decode.Codec{decode.H264, decode.H265} {
+		if _, err := fmt.Fprintf(w, "\n%s: %s", codec, verdict(r, codec)); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func speed(c decode.Candidate) string {
+	if c.Result != decode.Passed {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", c.FPS)
+}
+
+// why is what there is to say about a result.
+func why(r decode.ProbeReport, c decode.Candidate) string {
+	switch {
+	case c.Result == decode.Failed:
+		return c.Code + ": " + strings.ReplaceAll(c.Error, "\n", " ")
+	case r.Differs(c):
+		return "but its pictures differ from those of the software decoder"
+	case c.Colorimetry:
+		return "with a colorimetry set"
+	}
+	return ""
+}
+
+// verdict is what will decode a codec.
+func verdict(r decode.ProbeReport, codec decode.Codec) string {
+	existing := false
+	for _, c := range r.Candidates {
+		if c.Codec != codec {
+			continue
+		}
+		existing = true
+		if c.Result == decode.Passed {
+			return fmt.Sprintf("%s (%s) is taken first", c.Element, c.Family)
+		}
+	}
+	if existing {
+		return "no decoder passed; all are tried all the same, the first one first"
+	}
+	return "no decoder is installed; gstreamer1.0-libav decodes in software"
+}
+
+// listProbeJSON writes the report for programs: a line for the box and one for each candidate.
+func listProbeJSON(w io.Writer, r decode.ProbeReport) error {
+	out := json.NewEncoder(w)
+	var at *string
+	if !r.Time.IsZero() {
+		text := r.Time.UTC().Format("2006-01-02T15:04:05.000Z")
+		at = &text
+	}
+	err := out.Encode(struct {
+		Type      string  `json:"type"`
+		GStreamer string  `json:"gstreamer"`
+		Kernel    string  `json:"kernel"`
+		Time      *string `json:"time"` // of the newest trial, RFC 3339
+	}{"box", r.GStreamer, r.Kernel, at})
+	for _, c := range r.Candidates {
+		if err == nil {
+			err = out.Encode(struct {
+				Type string `json:"type"`
+				decode.Candidate
+			}{"candidate", c})
+		}
+	}
+	return err
+}

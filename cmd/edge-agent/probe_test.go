@@ -1,0 +1,98 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/gst"
+)
+
+// probed is a box with something of everything.
+var probed = decode.ProbeReport{
+	GStreamer: "1.22.0", Kernel: "6.1.0-13-arm64", Time: time.Date(2026, 3, 1, 12, 0, 10, 0, time.UTC),
+	Candidates: []decode.Candidate{
+		{
+			Codec: decode.H264, Family: decode.VA, Element: "vah264dec", Device: "/dev/dri/renderD128", Driver: "i915",
+			Result: decode.Failed, Pictures: 90, Code: decode.CodeStale, Error: "of 90 pictures only 1 differ",
+		},
+		{
+			Codec: decode.H264, Family: decode.V4L2Stateful, Element: "v4l2h264dec", Device: "/dev/video10", Driver: "bcm2835-codec",
+			Result: decode.Passed, Pictures: 90, FPS: 154.2, Colorimetry: true, Checksum: "5be5",
+		},
+		{
+			Codec: decode.H264, Family: decode.Vendor, Element: "vpudec",
+			Result: decode.Passed, Pictures: 90, FPS: 80, Checksum: "bad",
+		},
+		{Codec: decode.H264, Family: decode.Software, Element: "avdec_h264", Result: decode.Passed, Pictures: 90, FPS: 61, Checksum: "5be5"},
+		{Codec: decode.H265, Family: decode.Software, Element: "avdec_h265", Result: decode.Untried},
+	},
+}
+
+func TestProbeListings(t *testing.T) {
+	for name, r := range map[string]decode.ProbeReport{"box": probed, "nothing": {GStreamer: "1.22.0", Kernel: "6.1.0"}} {
+		var table, lines strings.Builder
+		if err := listProbe(&table, r); err != nil {
+			t.Fatal(err)
+		}
+		if err := listProbeJSON(&lines, r); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, filepath.Join("probe", name+".txt"), table.String())
+		golden(t, filepath.Join("probe", name+".json"), lines.String())
+	}
+}
+
+func TestProbeNeedsItsConfiguration(t *testing.T) {
+	status, _, errs := run("probe", "--config", filepath.Join(t.TempDir(), "absent.toml"))
+	if status != exitFailed || !strings.Contains(errs, "config.unreadable") {
+		t.Errorf("status %d, standard error %q", status, errs)
+	}
+}
+
+// The clips that are built in fit what the probe wants of them.
+func TestProbeClips(t *testing.T) {
+	p, err := probeConfig(Defaults(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, codec := range []decode.Codec{decode.H264, decode.H265} {
+		if c := p.Clips[i]; c.Format.Codec != codec || len(c.Units) != probeFrames || !c.Units[0].Key {
+			t.Errorf("clip %d is %s with %d frames", i, c.Format.Codec, len(c.Units))
+		}
+	}
+}
+
+// What the agent finds out with real children is kept for its next start.
+func TestProber(t *testing.T) {
+	if !slices.Contains(gst.Elements(), "avdec_h264") {
+		t.Skip("GStreamer has no avdec_h264 here")
+	}
+	cfg := Defaults()
+	cfg.Agent.StateDir = t.TempDir()
+	var told []decode.ProbeReport
+	p := prober{cfg: cfg, log: slog.New(slog.NewTextHandler(io.Discard, nil)), found: func(r decode.ProbeReport) { told = append(told, r) }}
+	first, err := p.probe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(first.Candidates, func(c decode.Candidate) bool { return c.Element == "avdec_h264" })
+	if c := first.Candidates[i]; c.Result != decode.Passed || c.Pictures != probeFrames || c.FPS <= 0 || c.Checksum == "" {
+		t.Errorf("%+v", c)
+	}
+	for _, c := range first.Candidates {
+		if c.Result == decode.Passed && first.Differs(c) {
+			t.Errorf("%s makes other pictures than the software decoders", c.Element)
+		}
+	}
+	p.atStart(t.Context(), func() bool { t.Error("something was to be tried again"); return true })
+	if last := p.last(); len(told) != 2 || !last.Time.Equal(first.Time) || !reflect.DeepEqual(last.Candidates, first.Candidates) {
+		t.Errorf("at the start %+v, after trials %+v", last, first)
+	}
+}
