@@ -2,6 +2,7 @@ package decode
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,8 +57,12 @@ type attempt struct {
 	child    *child
 	out      *Writer
 	hello    chan Hello    // one
+	screened chan Screened // what became of displays that were asked for
 	moved    chan struct{} // holds a token after a status
 	progress progress
+
+	greeted chan struct{} // closed once found is set
+	found   []string      // elements that exist
 
 	mu      sync.Mutex
 	plan    *Plan     // in use
@@ -68,14 +73,14 @@ type attempt struct {
 
 // picture is the answer to a snapshot.
 type picture struct {
-	png []byte
-	err error
+	image []byte
+	err   error
 }
 
 func newAttempt(r *Renderer, c *child) *attempt {
 	return &attempt{
 		r: r, child: c, out: NewWriter(c.conn),
-		hello: make(chan Hello, 1), moved: make(chan struct{}, 1),
+		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
 		progress: progress{patience: r.config.Patience, latency: r.config.Latency, started: time.Now()},
 	}
 }
@@ -88,18 +93,52 @@ func (a *attempt) feed(ctx context.Context) error {
 		return context.Cause(ctx)
 	case hello = <-a.hello:
 	}
-	a.r.gate.Rewind()
+	a.found = hello.Elements
+	if err := a.setTheStage(); err != nil {
+		return err
+	}
+	close(a.greeted)
+	in, turned := a.r.showing()
+	in.gate.Rewind()
+	for {
+		err := a.feedFrom(ctx, in, turned)
+		if !errors.Is(err, errTurned) {
+			return err
+		}
+		if in, turned = a.r.showing(); in.gate.Stats().Waiting == 0 {
+			a.r.log.Info("nothing is kept of the stream that is to be shown; waiting for a key frame", "stream", in.name)
+		}
+		if err := a.cut(); err != nil {
+			return broken(ctx, err)
+		}
+	}
+}
+
+// feedFrom gives the child the frames of an input until another one is shown.
+func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{}) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	waiting.Go(func() {
+		select {
+		case <-turned:
+			end(errTurned)
+		case <-ctx.Done():
+		}
+	})
+	defer end(nil)
 	var open *Format
 	for {
 		if err := a.room(ctx); err != nil {
 			return err
 		}
-		u, err := a.r.gate.Take(ctx)
+		u, err := in.gate.Take(ctx)
 		if err != nil {
 			return err
 		}
 		if u.Format != open {
-			if err := a.open(*u.Format, hello.Elements); err != nil {
+			if err := a.open(*u.Format, a.found); err != nil {
 				return err
 			}
 			open = u.Format
@@ -110,6 +149,12 @@ func (a *attempt) feed(ctx context.Context) error {
 		a.progress.sent(time.Now())
 		a.r.fed()
 	}
+}
+
+// cut has the child give up the pipeline at once.
+func (a *attempt) cut() error {
+	a.progress.cut()
+	return a.out.Raw(KindCut, 0, 0, nil)
 }
 
 // room waits until the child holds few enough frames.
@@ -200,6 +245,15 @@ func (a *attempt) take(m Message) error {
 			return err
 		}
 		return f.failure()
+	case KindScreened:
+		var s Screened
+		if err := m.Decode(&s); err != nil {
+			return err
+		}
+		select {
+		case a.screened <- s:
+		default: // it fails faster than anybody can look
+		}
 	case KindPicture:
 		a.answer(m)
 	}
@@ -270,27 +324,31 @@ func (a *attempt) blame(err error) error {
 }
 
 // snapshot asks for the picture on the screen and waits for it.
-func (a *attempt) snapshot(ctx context.Context) ([]byte, error) {
+func (a *attempt) snapshot(ctx context.Context, wanted Snapshot) ([]byte, error) {
+	payload, err := json.Marshal(wanted)
+	if err != nil {
+		return nil, err
+	}
 	waiter := make(chan picture, 1)
 	a.mu.Lock()
 	a.request++
 	request := a.request
 	a.waiter = waiter
 	a.mu.Unlock()
-	if err := a.out.Raw(KindSnapshot, 0, request, nil); err != nil {
+	if err := a.out.Raw(KindSnapshot, 0, request, payload); err != nil {
 		return nil, &Error{Code: CodeNoPicture, Message: "the renderer process is gone", Err: err}
 	}
 	select {
 	case <-ctx.Done():
 		return nil, &Error{Code: CodeNoPicture, Message: "no picture came in time", Err: ctx.Err()}
 	case p := <-waiter:
-		return p.png, p.err
+		return p.image, p.err
 	}
 }
 
 // answer hands a picture to the one who waits for it.
 func (a *attempt) answer(m Message) {
-	p := picture{png: append([]byte(nil), m.Payload...)}
+	p := picture{image: append([]byte(nil), m.Payload...)}
 	if m.Flags&FlagFailed != 0 {
 		p = picture{err: errorf(CodeNoPicture, "%s", m.Payload)}
 	}

@@ -39,6 +39,8 @@ const (
 	CodeNoDisplay   = "display.none"      // the display that was asked for cannot be used
 	CodeConnector   = "display.connector" // the connector that was asked for cannot be used
 	CodeDisplayLost = "display.lost"      // the display failed while it was in use
+	CodeDisplayBack = "display.back"      // a display is there again
+	CodeBusy        = "display.busy"      // another program holds the display
 	CodeNoPicture   = "display.snapshot"  // there is no picture to take
 )
 
@@ -67,6 +69,7 @@ func errorf(code, format string, args ...any) *Error {
 // Report is something that happened to the picture.
 type Report struct {
 	Code    string
+	Stream  string // that it is about; "" for whichever is shown
 	Message string
 	Detail  map[string]any // for machines: element, family, signal, …
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Sink is a way to a screen.
@@ -66,18 +67,43 @@ func (d Display) String() string {
 	return text
 }
 
-// adapt is the part of the pipeline between decoder and sink. The queue gives
-// conversion a thread of its own; it holds pictures back rather than dropping them, because
-// frames come in ahead of their time and wait best while they are small.
-func (d Display) adapt() []string {
-	if d.Sink == None {
-		return nil
+// maxLateness is how late a picture may reach the sink and still be shown. The
+// sinks' own 5 ms would drop nearly everything on a slow box.
+const maxLateness = 100 * time.Millisecond
+
+// Pipeline is the way of pictures from the decoder's pipeline to the display, as gst-launch-1.0
+// understands it. The elements that the renderer looks at are named source and sink.
+func (d Display) Pipeline(unpaced bool) string {
+	parts := []string{"appsrc name=source format=time is-live=true do-timestamp=false block=false max-bytes=0 emit-signals=false"}
+	if d.Sink != None {
+		parts = append(parts, "videoconvertscale")
 	}
-	parts := []string{"queue max-size-buffers=2 max-size-bytes=0 max-size-time=0", "videoconvertscale"}
 	if d.Mode.Width > 0 {
 		parts = append(parts, fmt.Sprintf("video/x-raw,width=%d,height=%d,pixel-aspect-ratio=1/1", d.Mode.Width, d.Mode.Height))
 	}
-	return parts
+	return strings.Join(append(parts, d.sink(unpaced)), " ! ")
+}
+
+func (d Display) sink(unpaced bool) string {
+	text := d.Sink.Element() + " name=sink"
+	switch d.Sink {
+	case KMS:
+		if d.ConnectorID > 0 {
+			text += fmt.Sprintf(" connector-id=%d", d.ConnectorID)
+		}
+		if d.Mode.Width > 0 {
+			text += " force-modesetting=true"
+		}
+	case Wayland:
+		text += " fullscreen=true"
+	case X11:
+		text += " force-aspect-ratio=true"
+	}
+	if unpaced {
+		return text + " sync=false qos=false enable-last-sample=true"
+	}
+	// The budget is in the frames' times already, so the sink gets no deadline of its own.
+	return text + fmt.Sprintf(" sync=true max-lateness=%d processing-deadline=0 qos=false enable-last-sample=true", maxLateness.Nanoseconds())
 }
 
 // Surroundings is what ChooseDisplay looks at.

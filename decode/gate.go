@@ -33,6 +33,8 @@ var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20}
 //	        └─ given out ─┘└ waiting ┘
 //	                       next
 //
+// A parked gate keeps no more than the units since the last key frame: nobody takes from it.
+//
 // When it is full the waiting units are given up, and those that follow until
 // the next key frame: pictures that refer to missing ones would be broken.
 //
@@ -47,6 +49,7 @@ type Gate struct {
 	next    int // index of the first waiting unit
 	bytes   int // of all units
 	shut    bool
+	parked  bool
 	discont bool
 	dropped uint64
 }
@@ -61,6 +64,9 @@ func NewGate(limits Limits) *Gate {
 func (g *Gate) Push(u Unit) (dropped int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.parked && u.Key {
+		g.cut(len(g.units))
+	}
 	if !g.shut && g.full(len(u.Data)) {
 		g.forget()
 	}
@@ -69,6 +75,9 @@ func (g *Gate) Push(u Unit) (dropped int) {
 	}
 	if g.shut && !u.Key || len(u.Data) > g.limits.Bytes {
 		g.discont = true
+		if g.parked {
+			return 0 // nobody misses them
+		}
 		g.dropped += uint64(dropped + 1)
 		return dropped + 1
 	}
@@ -77,12 +86,46 @@ func (g *Gate) Push(u Unit) (dropped int) {
 	g.shut, g.discont = false, false
 	g.units = append(g.units, u)
 	g.bytes += len(u.Data)
+	if g.parked {
+		return 0
+	}
 	g.dropped += uint64(dropped)
 	select {
 	case g.ready <- struct{}{}:
 	default:
 	}
 	return dropped
+}
+
+// Park makes the gate keep only what a decoder will begin with later. Take gives out
+// nothing meanwhile, and Wait does not wait.
+func (g *Gate) Park() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.parked = true
+	last := len(g.units) - 1
+	for last >= 0 && !g.units[last].Key {
+		last--
+	}
+	g.cut(max(0, last))
+	g.next = 0
+	if last < 0 {
+		g.cut(len(g.units))
+		g.shut, g.discont = true, true
+	}
+	select {
+	case g.taken <- struct{}{}:
+	default:
+	}
+}
+
+// Unpark makes Take begin with the last key frame. All units but the newest are marked for replay.
+func (g *Gate) Unpark() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.parked = false
+	g.next = 0
+	g.markReplay()
 }
 
 // Wait waits until no more than half of the room is taken by waiting units, but not longer
@@ -103,6 +146,9 @@ func (g *Gate) Wait(patience time.Duration) {
 func (g *Gate) roomy() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.parked {
+		return true
+	}
 	waiting := g.units[g.next:]
 	bytes := 0
 	for i := range waiting {
@@ -162,7 +208,7 @@ func (g *Gate) Take(ctx context.Context) (Unit, error) {
 func (g *Gate) take() (Unit, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.next == len(g.units) {
+	if g.parked || g.next == len(g.units) {
 		return Unit{}, false
 	}
 	if g.units[g.next].Key {
@@ -182,7 +228,7 @@ func (g *Gate) take() (Unit, bool) {
 func (g *Gate) Rewind() (replay int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.next == 0 && (len(g.units) == 0 || g.units[0].Key) {
+	if g.parked || g.next == 0 && (len(g.units) == 0 || g.units[0].Key) {
 		return 0 // nothing was given out
 	}
 	first := 0
@@ -196,6 +242,15 @@ func (g *Gate) Rewind() (replay int) {
 		g.shut, g.discont = true, true
 		return 0
 	}
+	g.markReplay()
+	return len(g.units) - 1
+}
+
+// markReplay marks all units but the newest.
+func (g *Gate) markReplay() {
+	if len(g.units) == 0 {
+		return
+	}
 	for i := range g.units[:len(g.units)-1] {
 		g.units[i].Replay = true
 	}
@@ -204,7 +259,6 @@ func (g *Gate) Rewind() (replay int) {
 	case g.ready <- struct{}{}:
 	default:
 	}
-	return len(g.units) - 1
 }
 
 // GateStats counts.

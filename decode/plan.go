@@ -2,11 +2,9 @@ package decode
 
 import (
 	"cmp"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Family is a way to reach decoders; configuration orders them.
@@ -23,10 +21,6 @@ const (
 
 // DefaultOrder tries hardware that many boxes share first and the processor last.
 var DefaultOrder = []Family{VA, V4L2Stateless, V4L2Stateful, Vendor, Software}
-
-// maxLateness is how late a picture may reach the sink and still be shown. The
-// sinks' own 5 ms would drop nearly everything on a slow box.
-const maxLateness = 100 * time.Millisecond
 
 // patterns names the elements of a family, best first. Elements of a second GPU
 // or codec device carry the device's name in theirs.
@@ -206,8 +200,8 @@ func (p Plan) Pipeline() string {
 	}
 	parts = append(parts, p.Element+" name=decoder")
 	parts = append(parts, p.download()...)
-	parts = append(parts, p.Display.adapt()...)
-	return strings.Join(append(parts, p.sink()), " ! ")
+	parts = append(parts, "appsink name=sink sync=false async=false qos=false max-buffers=1 enable-last-sample=false")
+	return strings.Join(parts, " ! ")
 }
 
 // download brings VA-API surfaces into system memory, where every sink and the
@@ -218,26 +212,4 @@ func (p Plan) download() []string {
 		return []string{device + "postproc name=download", "video/x-raw,format=NV12"}
 	}
 	return nil
-}
-
-func (p Plan) sink() string {
-	text := p.Display.Sink.Element() + " name=sink"
-	switch p.Display.Sink {
-	case KMS:
-		if p.Display.ConnectorID > 0 {
-			text += fmt.Sprintf(" connector-id=%d", p.Display.ConnectorID)
-		}
-		if p.Display.Mode.Width > 0 {
-			text += " force-modesetting=true"
-		}
-	case Wayland:
-		text += " fullscreen=true"
-	case X11:
-		text += " force-aspect-ratio=true"
-	}
-	if p.Unpaced {
-		return text + " sync=false qos=false enable-last-sample=true"
-	}
-	// The budget is in the frames' times already, so the sink gets no deadline of its own.
-	return text + fmt.Sprintf(" sync=true max-lateness=%d processing-deadline=0 qos=false enable-last-sample=true", maxLateness.Nanoseconds())
 }

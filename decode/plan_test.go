@@ -94,7 +94,7 @@ func TestBoxes(t *testing.T) {
 			fmt.Fprintf(&text, "# %s (%s), %s: %s\n", b.name, b.about, f.Codec, names(plans))
 			if len(plans) > 0 {
 				_, decoding, _ := strings.Cut(plans[0].Pipeline(), " ! ")
-				decoding, _, _ = strings.Cut(decoding, " ! fakesink")
+				decoding, _, _ = strings.Cut(decoding, " ! appsink")
 				fmt.Fprintf(&text, "%s\n", decoding)
 			}
 			text.WriteString("\n")
@@ -122,21 +122,21 @@ func TestPipelines(t *testing.T) {
 	}
 	formats := []Format{{Codec: H264, Stream: AVC, CodecData: avcC}, {Codec: H265, Stream: ByteStream}}
 	var text strings.Builder
-	write := func(title string, p Plan) {
-		fmt.Fprintf(&text, "# %s\n%s\n\n", title, strings.ReplaceAll(p.Pipeline(), " ! ", " !\n  "))
+	put := func(title, pipeline string) {
+		fmt.Fprintf(&text, "# %s\n%s\n\n", title, strings.ReplaceAll(pipeline, " ! ", " !\n  "))
 	}
+	write := func(title string, p Plan) { put(title, p.Pipeline()) }
 	first := func(f Format, d Display, found []string) Plan {
 		return Choose(f, d, Preference{}, Known{Found: found})[0]
 	}
 	for _, d := range displays {
-		write(d.String(), first(formats[0], d, box("none")))
+		put(d.String(), d.Pipeline(false))
 	}
+	put("not paced", displays[0].Pipeline(true))
+	write("software", first(formats[0], displays[0], box("none")))
 	write("VA-API, second GPU", first(formats[0], displays[0], []string{"varenderD129h264dec"}))
 	write("VA-API, old", first(formats[0], displays[0], []string{"vaapih264dec"}))
 	write("VA-API, H.265", first(formats[1], displays[0], box("intel")))
-	unpaced := first(formats[1], displays[0], box("none"))
-	unpaced.Unpaced = true
-	write("not paced", unpaced)
 	stateful := first(formats[0], displays[0], box("pi4"))
 	stateful.Colorimetry = true
 	write("V4L2 stateful, with colorimetry", stateful)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"sync"
@@ -59,15 +58,17 @@ var ownRenderer = []string{"/proc/self/exe", "renderer"}
 //	   └─────────────────────────────── plan denied ◀─────────────────┘
 type Renderer struct {
 	config Config
-	gate   *Gate
+	own    *Input
 	log    *slog.Logger
 
-	pushing sync.Mutex // orders Push
-	input   input
-
 	snapshots sync.Mutex // one at a time
+	display   display
 
 	mu      sync.Mutex
+	inputs  []*Input
+	shown   *Input
+	turned  chan struct{} // closed when another input is shown
+	slate   Slate
 	current *attempt
 	deny    denyList
 	// unnegotiated are the elements that found no format for their pictures.
@@ -103,7 +104,11 @@ func New(c Config) *Renderer {
 	if c.DRM == nil {
 		c.DRM = os.DirFS("/sys/class/drm")
 	}
-	return &Renderer{config: c, gate: NewGate(c.Limits), log: c.Log, unnegotiated: make(map[string]bool)}
+	r := &Renderer{config: c, log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{})}
+	r.own = r.Input("", c.Prefer)
+	r.own.gate.Unpark()
+	r.shown = r.own
+	return r
 }
 
 // Run keeps a renderer child alive until the context ends, and returns when
@@ -159,6 +164,7 @@ func (r *Renderer) once(ctx context.Context) error {
 	all.Go(func() { end(c.ending(running)) })
 	all.Go(func() { end(a.read(running)) })
 	all.Go(func() { end(a.watch(running)) })
+	all.Go(func() { end(a.watchDisplay(running)) })
 	end(a.feed(running))
 
 	grace := time.Duration(0)
@@ -212,21 +218,11 @@ func (r *Renderer) choose(f Format, found []string) (Plan, error) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	choice, err := ChooseDisplay(r.config.Sink, r.config.Connector, Surroundings{
-		Getenv: os.Getenv, DRM: r.config.DRM, Reachable: dial, Found: found,
-		Denied: func(s Sink) (string, bool) {
-			return "it failed a short while ago", r.config.Sink == Auto && s != None && r.deny.denied(string(s), now)
-		},
-	})
-	if err != nil {
-		return Plan{}, &failure{Report: reportOf(err)}
-	}
-	r.stats.Passed = choice.Passed
-	known := r.known(found, now)
-	plans := Choose(f, choice.Display, r.config.Prefer, known)
+	known, prefer := r.known(found, now), r.shown.prefer
+	plans := Choose(f, r.stats.Display, prefer, known)
 	if len(plans) == 0 { // a decoder that failed before is better than none
 		known.Denied = nil
-		plans = Choose(f, choice.Display, r.config.Prefer, known)
+		plans = Choose(f, r.stats.Display, prefer, known)
 		slices.SortStableFunc(plans, func(a, b Plan) int { return r.deny.soonest(a.name(), b.name()) })
 	}
 	if len(plans) == 0 {
@@ -234,7 +230,7 @@ func (r *Renderer) choose(f Format, found []string) (Plan, error) {
 	}
 	plan := plans[0]
 	plan.Unpaced = r.config.Unpaced
-	r.stats.Decoder, r.stats.Family, r.stats.Display = plan.Element, plan.Family, plan.Display
+	r.stats.Decoder, r.stats.Family = plan.Element, plan.Family
 	return plan, nil
 }
 
@@ -254,14 +250,6 @@ func (r *Renderer) known(found []string, now time.Time) Known {
 		Broken:       r.probe.Broken,
 		Unnegotiated: func(element string) bool { return r.unnegotiated[element] || r.probe.Unnegotiated(element) },
 	}
-}
-
-func dial(network, address string) error {
-	conn, err := net.DialTimeout(network, address, dialTimeout)
-	if err != nil {
-		return err
-	}
-	return conn.Close()
 }
 
 // firstPicture reports that the picture is back, if it was gone.
@@ -286,35 +274,12 @@ func (r *Renderer) firstPicture(p Plan) {
 	}})
 }
 
-// Push hands in one frame of the stream that is shown; its data is copied.
-// at is its presentation time on the producer's line, best as time since 1970; discont says that
-// frames before it are missing. Frames of tracks that are no video are passed over. Push
-// never blocks: what finds no room is dropped, counted and reported.
-func (r *Renderer) Push(f *mkv.Frame, at time.Duration, discont bool) {
-	if f.Track.Type != mkv.Video {
-		return
-	}
-	r.pushing.Lock()
-	defer r.pushing.Unlock()
-	format, err := r.input.format(f)
-	if err != nil {
-		r.config.Report(reportOf(err))
-	}
-	if format == nil {
-		return
-	}
-	dropped := r.gate.Push(Unit{Format: format, Data: f.Data, Time: at, Key: f.Key, Discont: discont})
-	if r.input.overflowed(dropped) {
-		r.config.Report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
-	}
-}
+// Push hands in one frame of a renderer's own input, which is shown until another one is; see
+// [Input.Push].
+func (r *Renderer) Push(f *mkv.Frame, at time.Duration, discont bool) { r.own.Push(f, at, discont) }
 
-// Wait waits until the next frame will find room, for frames from a recording, which would rather
-// come late than not at all. It does not wait for a renderer that takes nothing.
-func (r *Renderer) Wait() { r.gate.Wait(maxGap) }
-
-// Snapshot gives the picture that is on the screen, as PNG.
-func (r *Renderer) Snapshot(ctx context.Context) ([]byte, error) {
+// Snapshot gives what is on the screen, as an image.
+func (r *Renderer) Snapshot(ctx context.Context, wanted Snapshot) ([]byte, error) {
 	r.snapshots.Lock()
 	defer r.snapshots.Unlock()
 	r.mu.Lock()
@@ -323,7 +288,7 @@ func (r *Renderer) Snapshot(ctx context.Context) ([]byte, error) {
 	if a == nil {
 		return nil, errorf(CodeNoPicture, "the renderer process is not running")
 	}
-	return a.snapshot(ctx)
+	return a.snapshot(ctx, wanted)
 }
 
 // Stats is what a renderer has done so far. Counts go on over all children.
@@ -339,7 +304,8 @@ type Stats struct {
 	Fed      uint64 // frames given to children, replayed ones each time
 	Decoded  uint64 // pictures
 	Shown    uint64 // pictures on the screen
-	Late     uint64 // pictures whose time was over, replayed ones among them
+	Late     uint64 // pictures that were not shown, because their time was over
+	Skipped  uint64 // frames that were not decoded, because the decoder was behind
 	Dropped  uint64 // frames that found no room or came before a key frame
 	Waiting  int    // frames in the queue
 	Restarts int    // children that ended
@@ -351,11 +317,13 @@ type Stats struct {
 
 // Stats gives the present figures.
 func (r *Renderer) Stats() Stats {
-	g := r.gate.Stats()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.stats
-	s.Dropped, s.Waiting = g.Dropped, g.Waiting
+	for _, in := range r.inputs {
+		s.Dropped += in.gate.Stats().Dropped
+	}
+	s.Waiting = r.shown.gate.Stats().Waiting
 	s.Denied = r.deny.names(time.Now())
 	return s
 }
@@ -379,52 +347,8 @@ func (r *Renderer) count(before, now Status) {
 	r.stats.Decoded += now.Decoded - before.Decoded
 	r.stats.Shown += now.Shown - before.Shown
 	r.stats.Late += now.Late - before.Late
+	r.stats.Skipped += now.Skipped - before.Skipped
 	if !now.Wall.IsZero() {
 		r.stats.FrameTime, r.stats.Wall = now.FrameTime, now.Wall
 	}
-}
-
-// input is what Push remembers from frame to frame.
-type input struct {
-	track    *mkv.Track
-	current  *Format
-	told     bool // that the track cannot be decoded
-	dropping bool
-	began    bool // a frame found room
-}
-
-// format is the format of the frame's track, nil while it is not known. The same
-// pointer means the same format. The error is given once for a track.
-func (in *input) format(f *mkv.Frame) (*Format, error) {
-	if f.Track == in.track && (in.current != nil || !f.Key) {
-		return in.current, nil
-	}
-	if f.Track != in.track {
-		in.told = false
-	}
-	if !f.Key {
-		return nil, nil // wait for a frame that decoding can begin with
-	}
-	in.track = f.Track
-	format, err := FormatOf(f.Track, f.Data)
-	if err != nil {
-		in.current = nil
-		if in.told {
-			return nil, nil
-		}
-		in.told = true
-		return nil, err
-	}
-	if in.current == nil || !in.current.Equal(format) {
-		in.current = &format
-	}
-	return in.current, nil
-}
-
-// overflowed says that dropping has begun with this frame.
-func (in *input) overflowed(dropped int) bool {
-	begins := dropped > 0 && in.began && !in.dropping
-	in.dropping = dropped > 0
-	in.began = in.began || dropped == 0
-	return begins
 }

@@ -41,7 +41,7 @@ func fakeChild() {
 	_ = file.Close()
 	in, out := NewReader(conn), NewWriter(conn)
 	version := cmp.Or(os.Getenv(fakeVersionEnv), strconv.Itoa(os.Getpid()))
-	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: []string{"vah264dec", "avdec_h264"}})
+	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: []string{"vah264dec", "avdec_h264", "kmssink"}})
 	go func() {
 		for range time.Tick(20 * time.Millisecond) {
 			_ = out.JSON(KindStatus, Status{})
@@ -56,6 +56,15 @@ func fakeChild() {
 			os.Exit(0)
 		}
 		switch m.Kind {
+		case KindScreen:
+			fakeScreen(fault, m, out)
+		case KindCut:
+			got = append(got, '/')
+		case KindSlate:
+			var s Slate
+			_ = m.Decode(&s)
+			got = append(got, '<')
+			got = append(append(got, s.State...), '>')
 		case KindOpen:
 			fed, open, sums = 0, Open{}, nil
 			_ = m.Decode(&open)
@@ -189,13 +198,19 @@ func (r *rig) report(code string) Report {
 // shown waits until so many pictures were shown.
 func (r *rig) shown(n uint64) {
 	r.t.Helper()
+	r.until("pictures", func() bool { return r.Stats().Shown >= n })
+}
+
+// until waits until something is so.
+func (r *rig) until(what string, so func() bool) {
+	r.t.Helper()
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for r.Stats().Shown < n {
+	for !so() {
 		select {
 		case <-deadline:
-			r.t.Fatalf("not shown: %+v", r.Stats())
+			r.t.Fatalf("waiting for %s: %+v", what, r.Stats())
 		case <-tick.C:
 		}
 	}
@@ -205,7 +220,7 @@ func (r *rig) got() string {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	b, err := r.Snapshot(ctx)
+	b, err := r.Snapshot(ctx, Snapshot{PNG: true})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -356,7 +371,7 @@ func TestOverflowIsReportedOnce(t *testing.T) {
 
 func TestSnapshotWithoutChild(t *testing.T) {
 	r := New(Config{})
-	if _, err := r.Snapshot(t.Context()); err == nil || reportOf(err).Code != CodeNoPicture {
+	if _, err := r.Snapshot(t.Context(), Snapshot{PNG: true}); err == nil || reportOf(err).Code != CodeNoPicture {
 		t.Error(err)
 	}
 }
@@ -366,7 +381,7 @@ func TestSnapshotHasADeadline(t *testing.T) {
 	deadline := time.After(20 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		_, err := r.Snapshot(ctx)
+		_, err := r.Snapshot(ctx, Snapshot{PNG: true})
 		cancel()
 		if err != nil && strings.Contains(err.Error(), "in time") {
 			return

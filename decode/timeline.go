@@ -16,6 +16,10 @@ const (
 	longPast = time.Second
 	// remembered is how many frames FrameTime knows: more than a pipeline holds.
 	remembered = 512
+	// leastMargin is what the display needs to have a picture ready in time.
+	leastMargin = 15 * time.Millisecond
+	// maxExtra is how much longer than the budget a decoder may take and still not be called behind.
+	maxExtra = 500 * time.Millisecond
 )
 
 // Catching up. Frames that came in a burst, after a break or while the decoder was being opened, leave
@@ -26,7 +30,7 @@ const (
 	// arrivals: where whole fragments come at once, their last frame always waits long.
 	slackWindow = time.Second
 	// freeSlack is left alone.
-	freeSlack = 40 * time.Millisecond
+	freeSlack = 10 * time.Millisecond
 	// hurry is the part of a frame's duration that is taken off: one eighth is hardly seen.
 	hurry = 8
 )
@@ -48,6 +52,7 @@ type Timeline struct {
 	newest   time.Duration
 	lastDue  time.Duration
 	slack    slack
+	extra    time.Duration // beyond the budget, for the decoder
 	mapped   ring
 
 	replaying   bool
@@ -95,13 +100,26 @@ func (t *Timeline) Replay(at, now time.Duration) time.Duration {
 	if !t.replaying {
 		t.replaying, t.replayFirst = true, at
 	}
-	return max(0, min(at-t.replayFirst+longPast, now-longPast))
+	due := max(0, min(at-t.replayFirst+longPast, now-longPast))
+	t.mapped.add(at, due)
+	return due
 }
 
 // FrameTime is Map the other way round: which frame was due at a running time.
 func (t *Timeline) FrameTime(due time.Duration) (at time.Duration, ok bool) {
 	return t.mapped.find(due)
 }
+
+// Margin takes in how long before their time pictures leave the decoder at the best. When that is too short,
+// it always takes longer than the budget leaves: the line moves, so that pictures are late no more.
+func (t *Timeline) Margin(best time.Duration) {
+	if short := min(leastMargin-best, maxExtra-t.extra); short > 0 && t.anchored {
+		t.extra += short
+		t.shift += short
+	}
+}
+
+func (t *Timeline) budget() time.Duration { return t.Budget + t.extra }
 
 func (t *Timeline) due(at time.Duration) time.Duration { return at + t.shift }
 
@@ -118,22 +136,22 @@ func (t *Timeline) broken(at time.Duration, key bool, now time.Duration) bool {
 
 // anchor makes at due after the budget, but not before what is already due.
 func (t *Timeline) anchor(at, now time.Duration) {
-	due := now + t.Budget
+	due := now + t.budget()
 	if t.anchored {
 		due = max(due, t.lastDue+time.Millisecond)
 	}
 	t.anchored, t.shift = true, due-at
-	t.slack = slack{since: now, last: now, least: due - now - t.Budget}
+	t.slack = slack{since: now, last: now, least: due - now - t.budget()}
 }
 
 // catchUp moves the line a little when frames wait longer than they must.
 func (t *Timeline) catchUp(at, now time.Duration) {
 	s := &t.slack
 	s.pause, s.last = max(s.pause, now-s.last), now
-	s.least = min(s.least, t.due(at)-now-t.Budget)
+	s.least = min(s.least, t.due(at)-now-t.budget())
 	if now-s.since >= slackWindow+2*s.pause {
 		s.excess = max(0, s.least-freeSlack)
-		s.since, s.least = now, t.due(at)-now-t.Budget
+		s.since, s.least = now, t.due(at)-now-t.budget()
 	}
 	if step := at - t.newest; step > 0 {
 		faster := min(s.excess, step/hurry)

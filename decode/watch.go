@@ -55,6 +55,15 @@ func (p *progress) open(now time.Time) uint32 {
 	return p.number
 }
 
+// cut forgets a pipeline that is given up: what it still holds is not awaited.
+func (p *progress) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.number++
+	p.opening = time.Time{}
+	p.fed, p.stuckFed = 0, 0
+}
+
 func (p *progress) opened(number uint32, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

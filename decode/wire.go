@@ -28,16 +28,20 @@ const (
 	KindOpen     Kind = 1 // agent: Open; builds a pipeline, in place of an earlier one
 	KindFrame    Kind = 2 // agent: one access unit, with flags and its time on the producer's line
 	KindDrain    Kind = 3 // agent: show what is left, then take the pipeline down
-	KindSnapshot Kind = 4 // agent: numbered request for the picture that is on the screen
+	KindSnapshot Kind = 4 // agent: Snapshot; numbered request for the picture that is on the screen
 	KindDescribe Kind = 5 // agent: Describe
+	KindScreen   Kind = 6 // agent: Screen; where pictures go, in place of an earlier one
+	KindSlate    Kind = 7 // agent: Slate; what stands there while there is no picture
+	KindCut      Kind = 8 // agent: take the pipeline down at once, whatever it still has
 
-	KindHello   Kind = 16 // renderer: Hello, once, first
-	KindOpened  Kind = 17 // renderer: Opened
-	KindStatus  Kind = 18 // renderer: Status, every StatusInterval: also the heartbeat
-	KindFailure Kind = 19 // renderer: Failure
-	KindPicture Kind = 20 // renderer: answer to Snapshot: the picture, or with FlagFailed why there is none
-	KindDrained Kind = 21 // renderer: Status, the last of a pipeline
-	KindDevices Kind = 22 // renderer: Devices, the answer to Describe
+	KindHello    Kind = 16 // renderer: Hello, once, first
+	KindOpened   Kind = 17 // renderer: Opened
+	KindStatus   Kind = 18 // renderer: Status, every StatusInterval: also the heartbeat
+	KindFailure  Kind = 19 // renderer: Failure
+	KindPicture  Kind = 20 // renderer: answer to Snapshot: the picture, or with FlagFailed why there is none
+	KindDrained  Kind = 21 // renderer: Status, the last of a pipeline
+	KindDevices  Kind = 22 // renderer: Devices, the answer to Describe
+	KindScreened Kind = 23 // renderer: Screened, the answer to Screen, and again when it fails later
 )
 
 // Flags of a message.
@@ -58,9 +62,9 @@ func maxPayload(k Kind) int {
 		return 32 << 20
 	case KindPicture:
 		return 64 << 20
-	case KindDrain, KindSnapshot:
+	case KindDrain, KindCut:
 		return 0
-	case KindOpen, KindDescribe, KindHello, KindOpened, KindStatus, KindFailure, KindDrained, KindDevices:
+	case KindOpen, KindSnapshot, KindDescribe, KindScreen, KindSlate, KindScreened, KindHello, KindOpened, KindStatus, KindFailure, KindDrained, KindDevices:
 		return 1 << 20
 	}
 	return -1
@@ -89,6 +93,38 @@ type Devices struct {
 	Nodes map[string]string // by element
 }
 
+// Screen asks for a display. What is opened without one shows on the display of its plan.
+type Screen struct {
+	Number  uint32 // comes back in what the renderer says of it
+	Display Display
+	Unpaced bool // show as fast as pictures come
+}
+
+// Screened says that a display was opened, or that it does not work (any more). In that
+// case nothing is shown until the next Screen.
+type Screened struct {
+	Number  uint32
+	Failure *Failure
+}
+
+// Slate is what stands on the screen while there is no picture: at the start, and when none came
+// for After. The child keeps the newest.
+type Slate struct {
+	Device  string
+	Stream  string
+	State   string // in words
+	Code    string // of what is wrong; "" when nothing is
+	Message string // the same in words
+	Since   time.Time
+	After   time.Duration
+}
+
+// Snapshot says what kind of picture is wanted.
+type Snapshot struct {
+	PNG  bool // else JPEG
+	Most int  // bytes; 0: as many as it takes. Only for JPEG.
+}
+
 // Opened says that a pipeline was built and started.
 type Opened struct {
 	Number uint32
@@ -102,7 +138,8 @@ type Status struct {
 	Decoded  uint64 // pictures that left the decoder
 	Shown    uint64 // pictures that were on the screen
 	Fresh    uint64 // pictures that differ from the one before
-	Late     uint64 // pictures the sink dropped because their time was over; replayed ones are among them
+	Late     uint64 // pictures that were dropped because their time was over
+	Skipped  uint64 // frames that were not decoded, because the decoder was behind
 	Anchored uint64 // how often the time line was anchored
 
 	// Of the newest picture on the screen; zero before the first.

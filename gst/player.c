@@ -1,32 +1,58 @@
 #include "player.h"
 
+#include <gst/app/gstappsink.h>
 #include <gst/app/gstappsrc.h>
 #include <gst/video/video.h>
 #include <signal.h>
 #include <string.h>
 
+/* BEHIND is how late a frame may come to the decoder. Beyond it, the sink would drop its picture anyway. */
+#define BEHIND (200 * GST_MSECOND)
+
 struct Player {
 	GstElement *pipeline, *source, *decoder, *sink;
-	GstBus *bus;
-	GstClock *clock;
-	GstClockTime base;
-	guint64 lead;
+	GstPad *fed_pad, *decoded_pad, *sink_pad;
+	gulong fed_probe, decoded_probe, allocation_probe;
+	guint32 number;
+	gboolean unpaced;
 
-	GstPad *decoded_pad, *shown_pad;
-	gulong decoded_probe;
-	GstPadChainFunction render; /* the sink's own chain function */
+	GMutex lock; /* of screen */
+	Screen *screen;
 
-	guint64 decoded, shown, late, shown_pts;
-	gint64 shown_wall;
+	gint keys;         /* key frames that wait in the source */
+	gboolean skipping; /* of the source's thread */
+	gboolean begun;    /* of the decoder's thread: a picture went to the screen */
+	guint64 decoded, skipped;
+
+	GMutex margin_lock;
+	gint64 margin;
+	guint margins;
 };
 
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELEASE)
 
-static void post(Player *p, const char *name)
+/* on_fed gives up frames that would come too late, up to a key frame: after that one unless a newer one waits. */
+static GstPadProbeReturn on_fed(GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
-	GstStructure *s = gst_structure_new_empty(name);
-	gst_bus_post(p->bus, gst_message_new_application(GST_OBJECT(p->pipeline), s));
+	Player *p = data;
+	GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER(info);
+	guint64 pts = GST_BUFFER_PTS(buffer);
+	gboolean key = !GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
+	gboolean newer = key && !g_atomic_int_dec_and_test(&p->keys);
+
+	if (p->unpaced || pts < LEAD)
+		return GST_PAD_PROBE_OK;
+	gboolean late = running_time() > pts + BEHIND;
+	if (key)
+		p->skipping = late && newer;
+	else if (late)
+		p->skipping = TRUE;
+	if (p->skipping) {
+		STORE(p->skipped, LOAD(p->skipped) + 1);
+		return GST_PAD_PROBE_DROP;
+	}
+	return GST_PAD_PROBE_OK;
 }
 
 static GstPadProbeReturn on_decoded(GstPad *pad, GstPadProbeInfo *info, gpointer data)
@@ -39,32 +65,74 @@ static GstPadProbeReturn on_decoded(GstPad *pad, GstPadProbeInfo *info, gpointer
 	return GST_PAD_PROBE_OK;
 }
 
-static void read_stats(GstElement *sink, guint64 *rendered, guint64 *dropped)
+/* on_allocation answers for the sink that pictures with padding are welcome; without that
+ * decoders copy each one. */
+static GstPadProbeReturn on_allocation(GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
-	GstStructure *stats = gst_base_sink_get_stats(GST_BASE_SINK(sink));
-	gst_structure_get(stats, "rendered", G_TYPE_UINT64, rendered, "dropped", G_TYPE_UINT64, dropped, NULL);
-	gst_structure_free(stats);
+	GstQuery *query = GST_PAD_PROBE_INFO_QUERY(info);
+	if (GST_QUERY_TYPE(query) != GST_QUERY_ALLOCATION)
+		return GST_PAD_PROBE_OK;
+	gst_query_add_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL);
+	return GST_PAD_PROBE_HANDLED;
 }
 
-/* on_render stands in for the sink's chain function, because only its return
- * tells that a picture has waited for its time and is on the screen. */
-static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer)
+static guint64 queued(Player *p)
 {
-	Player *p = pad->chaindata;
-	guint64 pts = GST_BUFFER_PTS(buffer);
-	guint64 shown = LOAD(p->shown), rendered = shown, dropped = LOAD(p->late);
-	GstFlowReturn ret = p->render(pad, parent, buffer);
+	return gst_app_src_get_current_level_buffers(GST_APP_SRC(p->source));
+}
 
-	read_stats(p->sink, &rendered, &dropped);
-	STORE(p->late, dropped);
-	if (rendered == shown)
-		return ret;
-	STORE(p->shown_pts, pts);
-	STORE(p->shown_wall, g_get_real_time());
-	STORE(p->shown, rendered);
-	if (shown == 0)
-		post(p, "first-picture");
-	return ret;
+static void note_margin(Player *p, gint64 margin)
+{
+	g_mutex_lock(&p->margin_lock);
+	p->margin = p->margins++ ? MAX(p->margin, margin) : margin;
+	g_mutex_unlock(&p->margin_lock);
+}
+
+gboolean player_margin(Player *p, guint n, gint64 *margin)
+{
+	g_mutex_lock(&p->margin_lock);
+	gboolean enough = p->margins >= n;
+	if (enough) {
+		*margin = p->margin;
+		p->margins = 0;
+	}
+	g_mutex_unlock(&p->margin_lock);
+	return enough;
+}
+
+/* when says when a picture is to be shown, FALSE: never. The first one is shown at once, whatever its time. Of those that
+ * are replayed, only the newest matters: one with no frame behind it. */
+static gboolean when(Player *p, guint64 pts, guint64 *due)
+{
+	guint64 now = running_time();
+	gboolean replayed = pts < LEAD, first = !p->begun;
+	if (replayed && queued(p) > 0)
+		return FALSE;
+	p->begun = TRUE;
+	*due = replayed || first ? now : pts;
+	if (!replayed && !first)
+		note_margin(p, (gint64)(pts - now));
+	return TRUE;
+}
+
+static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
+{
+	Player *p = data;
+	GstSample *sample = gst_app_sink_pull_sample(sink);
+	if (!sample)
+		return GST_FLOW_OK;
+	guint64 pts = GST_BUFFER_PTS(gst_sample_get_buffer(sample)), due = 0;
+	if (when(p, pts, &due)) {
+		g_mutex_lock(&p->lock);
+		Screen *s = p->screen ? screen_ref(p->screen) : NULL;
+		g_mutex_unlock(&p->lock);
+		if (s) {
+			screen_put(s, sample, p->number, pts, due);
+			screen_unref(s);
+		}
+	}
+	gst_sample_unref(sample);
+	return GST_FLOW_OK;
 }
 
 static void set_if_known(GstElement *element, const char *property, int value)
@@ -73,64 +141,66 @@ static void set_if_known(GstElement *element, const char *property, int value)
 		g_object_set(element, property, value, NULL);
 }
 
-Player *player_new(GstElement *pipeline, int fd, guint64 lead_ns)
+Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
 {
 	Player *p = g_new0(Player, 1);
+	g_mutex_init(&p->lock);
+	g_mutex_init(&p->margin_lock);
+	p->number = number;
+	p->unpaced = unpaced;
 	p->pipeline = gst_object_ref(pipeline);
-	p->bus = gst_element_get_bus(pipeline);
-	p->lead = lead_ns;
 	p->source = gst_bin_get_by_name(GST_BIN(pipeline), "source");
 	p->decoder = gst_bin_get_by_name(GST_BIN(pipeline), "decoder");
 	p->sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
-	if (p->source && p->decoder && p->sink) {
+	if (p->source && p->decoder && p->sink && GST_IS_APP_SRC(p->source) && GST_IS_APP_SINK(p->sink)) {
+		p->fed_pad = gst_element_get_static_pad(p->source, "src");
 		p->decoded_pad = gst_element_get_static_pad(p->decoder, "src");
-		p->shown_pad = gst_element_get_static_pad(p->sink, "sink");
+		p->sink_pad = gst_element_get_static_pad(p->sink, "sink");
 	}
-	if (!p->decoded_pad || !p->shown_pad || !GST_IS_BASE_SINK(p->sink) || !GST_IS_APP_SRC(p->source)) {
+	if (!p->decoded_pad) {
 		player_free(p);
 		return NULL;
 	}
 	set_if_known(p->decoder, "max-errors", 10); /* unlimited by default: it would fail in silence for ever */
-	if (fd >= 0)
-		set_if_known(p->sink, "fd", fd);
-
+	p->fed_probe = gst_pad_add_probe(p->fed_pad, GST_PAD_PROBE_TYPE_BUFFER, on_fed, p, NULL);
 	p->decoded_probe = gst_pad_add_probe(p->decoded_pad,
 		GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST, on_decoded, p, NULL);
-	p->render = GST_PAD_CHAINFUNC(p->shown_pad);
-	gst_pad_set_chain_function_full(p->shown_pad, on_render, p, NULL);
+	p->allocation_probe = gst_pad_add_probe(p->sink_pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, on_allocation, p, NULL);
+	GstAppSinkCallbacks callbacks = {.new_sample = on_picture};
+	gst_app_sink_set_callbacks(GST_APP_SINK(p->sink), &callbacks, p, NULL);
+	keep_running_time(pipeline);
 	return p;
 }
 
-void player_start(Player *p)
+void player_show(Player *p, Screen *s)
 {
-	p->clock = gst_system_clock_obtain();
-	gst_pipeline_use_clock(GST_PIPELINE(p->pipeline), p->clock);
-	/* Running time begins at lead, so that pictures can be older than the pipeline. */
-	p->base = gst_clock_get_time(p->clock) - p->lead;
-	gst_element_set_start_time(p->pipeline, GST_CLOCK_TIME_NONE);
-	gst_element_set_base_time(p->pipeline, p->base);
+	g_mutex_lock(&p->lock);
+	Screen *before = p->screen;
+	p->screen = s ? screen_ref(s) : NULL;
+	g_mutex_unlock(&p->lock);
+	if (before)
+		screen_unref(before);
 }
 
 void player_free(Player *p)
 {
-	if (p->render)
-		gst_pad_set_chain_function_full(p->shown_pad, p->render, NULL, NULL);
-	if (p->decoded_probe)
+	if (p->decoded_pad) {
+		gst_pad_remove_probe(p->fed_pad, p->fed_probe);
 		gst_pad_remove_probe(p->decoded_pad, p->decoded_probe);
-	gst_clear_object(&p->shown_pad);
+		gst_pad_remove_probe(p->sink_pad, p->allocation_probe);
+		gst_app_sink_set_callbacks(GST_APP_SINK(p->sink), &(GstAppSinkCallbacks){0}, NULL, NULL);
+	}
+	player_show(p, NULL);
+	gst_clear_object(&p->fed_pad);
 	gst_clear_object(&p->decoded_pad);
+	gst_clear_object(&p->sink_pad);
 	gst_clear_object(&p->sink);
 	gst_clear_object(&p->decoder);
 	gst_clear_object(&p->source);
-	gst_clear_object(&p->clock);
-	gst_clear_object(&p->bus);
 	gst_clear_object(&p->pipeline);
+	g_mutex_clear(&p->lock);
+	g_mutex_clear(&p->margin_lock);
 	g_free(p);
-}
-
-guint64 player_now(Player *p)
-{
-	return gst_clock_get_time(p->clock) - p->base;
 }
 
 int player_push(Player *p, const void *prefix, gsize prefix_size, const void *data, gsize size, guint64 pts, int flags)
@@ -143,7 +213,9 @@ int player_push(Player *p, const void *prefix, gsize prefix_size, const void *da
 	gst_buffer_fill(buffer, prefix_size, data, size);
 	GST_BUFFER_PTS(buffer) = pts;
 	GST_BUFFER_DTS(buffer) = GST_CLOCK_TIME_NONE;
-	if (!(flags & PUSH_KEY))
+	if (flags & PUSH_KEY)
+		g_atomic_int_inc(&p->keys);
+	else
 		GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
 	if (flags & PUSH_DISCONT)
 		GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DISCONT);
@@ -157,14 +229,7 @@ void player_end_of_stream(Player *p)
 
 PlayerCounts player_counts(Player *p)
 {
-	PlayerCounts c = {
-		.queued = gst_app_src_get_current_level_buffers(GST_APP_SRC(p->source)),
-		.decoded = LOAD(p->decoded),
-		.shown = LOAD(p->shown),
-		.late = LOAD(p->late),
-		.shown_pts = LOAD(p->shown_pts),
-		.shown_wall = LOAD(p->shown_wall),
-	};
+	PlayerCounts c = {.queued = queued(p), .decoded = LOAD(p->decoded), .skipped = LOAD(p->skipped)};
 	return c;
 }
 
@@ -191,11 +256,13 @@ static void parse(News *n, GstMessage *m, void (*read)(GstMessage *, GError **, 
 	g_error_free(error);
 }
 
-News player_wait(Player *p, guint64 timeout_ns)
+News bus_wait(GstElement *pipeline, guint64 timeout_ns)
 {
 	News n = {0};
-	GstMessage *m = gst_bus_timed_pop_filtered(p->bus, timeout_ns,
+	GstBus *bus = gst_element_get_bus(pipeline);
+	GstMessage *m = gst_bus_timed_pop_filtered(bus, timeout_ns,
 		GST_MESSAGE_ERROR | GST_MESSAGE_WARNING | GST_MESSAGE_EOS | GST_MESSAGE_LATENCY | GST_MESSAGE_APPLICATION);
+	gst_object_unref(bus);
 	if (!m)
 		return n;
 	switch (GST_MESSAGE_TYPE(m)) {
@@ -210,8 +277,8 @@ News player_wait(Player *p, guint64 timeout_ns)
 	case GST_MESSAGE_EOS:
 		n.kind = NEWS_EOS;
 		break;
-	case GST_MESSAGE_LATENCY: /* the decoder has learned how far it reorders pictures */
-		gst_bin_recalculate_latency(GST_BIN(p->pipeline));
+	case GST_MESSAGE_LATENCY:
+		gst_bin_recalculate_latency(GST_BIN(pipeline));
 		break;
 	default:
 		n.kind = gst_message_has_name(m, "first-picture") ? NEWS_FIRST_PICTURE : NEWS_WOKEN;
@@ -220,9 +287,11 @@ News player_wait(Player *p, guint64 timeout_ns)
 	return n;
 }
 
-void player_wake(Player *p)
+void bus_wake(GstElement *pipeline)
 {
-	post(p, "wake");
+	GstBus *bus = gst_element_get_bus(pipeline);
+	gst_bus_post(bus, gst_message_new_application(GST_OBJECT(pipeline), gst_structure_new_empty("wake")));
+	gst_object_unref(bus);
 }
 
 void news_clear(News *n)
@@ -233,29 +302,6 @@ void news_clear(News *n)
 	g_free(n->message);
 	g_free(n->debug);
 	memset(n, 0, sizeof *n);
-}
-
-void *player_snapshot(Player *p, const char *media_type, guint64 timeout_ns, gsize *size, char **error)
-{
-	GstSample *sample = gst_base_sink_get_last_sample(GST_BASE_SINK(p->sink)), *image = NULL;
-	GError *gerror = NULL;
-	void *data = NULL;
-	if (!sample) {
-		*error = g_strdup("there was no picture yet");
-		return NULL;
-	}
-	GstCaps *caps = gst_caps_new_empty_simple(media_type);
-	image = gst_video_convert_sample(sample, caps, timeout_ns, &gerror);
-	gst_caps_unref(caps);
-	gst_sample_unref(sample);
-	if (!image) {
-		*error = g_strdup(gerror ? gerror->message : "the picture could not be converted");
-		g_clear_error(&gerror);
-		return NULL;
-	}
-	gst_buffer_extract_dup(gst_sample_get_buffer(image), 0, -1, &data, size);
-	gst_sample_unref(image);
-	return data;
 }
 
 char **video_elements(void)

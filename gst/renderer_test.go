@@ -95,7 +95,7 @@ func TestNewSizeInMidStream(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	b, err := r.Snapshot(ctx)
+	b, err := r.Snapshot(ctx, decode.Snapshot{PNG: true})
 	if err != nil {
 		t.Fatal(err)
 	}

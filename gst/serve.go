@@ -53,6 +53,9 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	if s.show != nil {
 		err = errors.Join(err, s.show.close())
 	}
+	if s.screen != nil {
+		err = errors.Join(err, s.screen.close())
+	}
 	if ctx.Err() != nil && !errors.Is(err, errFrozen) {
 		return ctx.Err()
 	}
@@ -64,11 +67,16 @@ type server struct {
 	out  *decode.Writer
 	done chan struct{} // closed when reading is over
 
-	mu   sync.Mutex
-	show *show // nil without a pipeline; set and used by the reader, read by beat
+	taking sync.Mutex // one snapshot is made at a time: it costs a core
+
+	// Set by the reader, which alone opens and closes; used by others with mu held.
+	mu     sync.Mutex
+	show   *show   // nil without a pipeline
+	screen *screen // nil without a display
+	slates slates
 }
 
-// beat sends the status at intervals, which is the heartbeat as well.
+// beat sends the status at intervals, which is the heartbeat as well, and then sees to the slate.
 func (s *server) beat() {
 	ticker := time.NewTicker(decode.StatusInterval)
 	defer ticker.Stop()
@@ -77,14 +85,39 @@ func (s *server) beat() {
 		case <-s.done:
 			return
 		case <-ticker.C:
-			status := decode.Status{}
-			s.mu.Lock() // also while it is asked: a show is only closed after it was taken from here
-			if s.show != nil {
-				status = s.show.status()
-			}
-			s.mu.Unlock()
-			_ = s.out.JSON(decode.KindStatus, status) // a broken connection ends the reader
+			s.tell()
+			s.drawSlate(time.Now())
 		}
+	}
+}
+
+// tell sends the status.
+func (s *server) tell() {
+	status := decode.Status{}
+	s.mu.Lock() // also while it is asked: a show is only closed after it was taken from here
+	if s.show != nil {
+		s.show.adjust()
+		status = s.show.status()
+	}
+	s.slates.picture(status.Wall)
+	s.mu.Unlock()
+	_ = s.out.JSON(decode.KindStatus, status) // a broken connection ends the reader
+}
+
+// drawSlate puts the slate on the screen when it is to be there and to look different.
+func (s *server) drawSlate(now time.Time) {
+	s.mu.Lock()
+	screen, text := s.screen, s.slates.text
+	due := screen != nil && s.slates.due(now)
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	img := drawSlate(text, slateSize(screen.asked.Display), now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.screen == screen && screen.slate(img) {
+		s.slates.drew(text, now)
 	}
 }
 
@@ -116,8 +149,30 @@ func (s *server) read(conn io.Reader) error {
 			if err := s.drain(drainTimeout); err != nil {
 				return err
 			}
+		case decode.KindCut:
+			if err := s.cut(); err != nil {
+				return err
+			}
+		case decode.KindScreen:
+			var screen decode.Screen
+			if err := m.Decode(&screen); err != nil {
+				return err
+			}
+			if err := s.openScreen(screen); err != nil {
+				return err
+			}
+		case decode.KindSlate:
+			var slate decode.Slate
+			if err := m.Decode(&slate); err != nil {
+				return err
+			}
+			s.setSlate(slate)
 		case decode.KindSnapshot:
-			s.snapshot(m.Time)
+			var wanted decode.Snapshot
+			if err := m.Decode(&wanted); err != nil {
+				return err
+			}
+			s.snapshot(m.Time, wanted)
 		case decode.KindDescribe:
 			var d decode.Describe
 			if err := m.Decode(&d); err != nil {
@@ -143,28 +198,111 @@ func (s *server) open(open decode.Open) error {
 	if err := s.drain(changeTimeout); err != nil {
 		return err
 	}
-	show, err := newShow(open, s.out)
+	if s.screen == nil {
+		if err := s.openScreen(decode.Screen{Display: open.Plan.Display, Unpaced: open.Plan.Unpaced}); err != nil {
+			return err
+		}
+	}
+	show, err := newShow(open, s.screen, s.out)
 	if errors.Is(err, errFrozen) || err != nil && show == nil {
-		return errors.Join(err, s.out.JSON(decode.KindFailure, failureOf(open, err)))
+		return errors.Join(err, s.out.JSON(decode.KindFailure, failureOf(open.Number, err)))
 	}
 	s.mu.Lock()
 	s.show = show
 	s.mu.Unlock()
 	if err != nil {
-		return s.out.JSON(decode.KindFailure, failureOf(open, err))
+		return s.out.JSON(decode.KindFailure, failureOf(open.Number, err))
 	}
 	return s.out.JSON(decode.KindOpened, decode.Opened{Number: open.Number})
 }
 
-// drain shows what is left and takes the pipeline down, if there is one.
-func (s *server) drain(timeout time.Duration) error {
-	show := s.show
-	if show == nil {
+// openScreen opens a display, in place of the one there is. The pipeline goes on and shows there.
+func (s *server) openScreen(asked decode.Screen) error {
+	if err := s.closeScreen(); err != nil {
+		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
+	}
+	screen, err := newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, err) })
+	if errors.Is(err, errFrozen) {
+		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
+	}
+	s.screened(asked.Number, err)
+	if err != nil {
+		return nil // the agent will ask for another
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.screen = screen
+	s.slates.cleared()
+	if s.show != nil {
+		s.show.showOn(screen)
+	}
+	return nil
+}
+
+// screened tells the agent what became of a display.
+func (s *server) screened(number uint32, err error) {
+	answer := decode.Screened{Number: number}
+	if err != nil {
+		f := displayFailure(err)
+		answer.Failure = &f
+	}
+	_ = s.out.JSON(decode.KindScreened, answer)
+}
+
+func (s *server) closeScreen() error {
+	s.mu.Lock()
+	screen := s.screen
+	s.screen = nil
+	if s.show != nil {
+		s.show.showOn(nil)
+	}
+	s.mu.Unlock()
+	if screen == nil {
 		return nil
 	}
-	show.drain(timeout)
-	last := show.status()
+	return screen.close()
+}
+
+// displayFailure is failureOf for what has to do with the display.
+func displayFailure(err error) decode.Failure {
+	f := failureOf(0, err)
+	switch {
+	case errors.Is(err, errBusy):
+		f.Code = decode.CodeBusy
+	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist):
+		f.Code = decode.CodeNoDisplay
+	default:
+		f.Code = decode.CodeDisplayLost
+	}
+	return f
+}
+
+// drain shows what is left and takes the pipeline down, if there is one.
+func (s *server) drain(timeout time.Duration) error {
+	if s.show == nil {
+		return nil
+	}
+	s.show.drain(timeout)
+	return s.close()
+}
+
+// cut takes the pipeline down whatever it still has. What comes next is something else,
+// so the picture does not stay for long.
+func (s *server) cut() error {
 	s.mu.Lock()
+	s.slates.cut(time.Now())
+	s.mu.Unlock()
+	if s.show == nil {
+		return nil
+	}
+	return s.close()
+}
+
+// close takes the pipeline down and says how far it came.
+func (s *server) close() error {
+	last := s.show.status()
+	s.mu.Lock()
+	show := s.show
 	s.show = nil
 	s.mu.Unlock()
 	if err := show.close(); err != nil {
@@ -173,11 +311,31 @@ func (s *server) drain(timeout time.Duration) error {
 	return s.out.JSON(decode.KindDrained, last)
 }
 
-// snapshot answers a numbered request with the newest picture.
-func (s *server) snapshot(number int64) {
-	if s.show == nil {
-		_ = s.out.Raw(decode.KindPicture, decode.FlagFailed, number, []byte("nothing was opened yet"))
-		return
+func (s *server) setSlate(text decode.Slate) {
+	s.mu.Lock()
+	s.slates.set(text)
+	s.mu.Unlock()
+	s.drawSlate(time.Now())
+}
+
+// snapshot answers a numbered request with what is on the screen.
+func (s *server) snapshot(number int64, wanted decode.Snapshot) {
+	refuse := func(why string) { _ = s.out.Raw(decode.KindPicture, decode.FlagFailed, number, []byte(why)) }
+	switch {
+	case s.screen == nil:
+		refuse("there is no display and nothing was opened yet")
+	case !s.taking.TryLock():
+		refuse("another snapshot is being made")
+	default:
+		screen := s.screen
+		screen.work.Go(func() {
+			defer s.taking.Unlock()
+			picture, err := screen.snapshot(wanted)
+			if err != nil {
+				refuse(err.Error())
+				return
+			}
+			_ = s.out.Raw(decode.KindPicture, 0, number, picture)
+		})
 	}
-	s.show.snapshot(number)
 }

@@ -229,7 +229,7 @@ func TestSnapshotIsThePicture(t *testing.T) {
 	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
 	a.send(frames)
 	a.shown()
-	if err := a.out.Raw(decode.KindSnapshot, 0, 7, nil); err != nil {
+	if err := a.out.Raw(decode.KindSnapshot, 0, 7, []byte(`{"PNG":true}`)); err != nil {
 		t.Fatal(err)
 	}
 	m := a.until(decode.KindPicture)

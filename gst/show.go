@@ -13,26 +13,24 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 )
 
-// snapshotType is what a snapshot is sent as.
-const snapshotType = "image/png"
-
 // busWait is how long one wait for the bus lasts; what is urgent wakes it.
 const busWait = time.Second
 
-// show is one pipeline that runs, and what it tells the agent.
+// show is one pipeline that decodes for the screen, and what it tells the agent.
 type show struct {
 	open   decode.Open
 	out    *decode.Writer
 	player *player
 	seen   *pictures
 
-	prefix []byte // still to go in before the next frame
-	taking sync.Mutex
-	work   sync.WaitGroup // bus and snapshots
+	prefix []byte         // still to go in before the next frame
+	work   sync.WaitGroup // listen
 	quit   chan struct{}
 	ended  chan struct{} // closed at the end of the stream or the first error
 
 	mu     sync.Mutex
+	screen *screen       // nil while there is none
+	before decode.Status // Shown and Late on screens before
 	line   decode.Timeline
 	counts decode.Status // Fed and Anchored
 }
@@ -42,9 +40,9 @@ type startError struct{ news news }
 
 func (e *startError) Error() string { return e.news.message }
 
-// newShow builds and starts a pipeline.
-func newShow(open decode.Open, out *decode.Writer) (*show, error) {
-	player, err := newPlayer(open.Plan)
+// newShow builds and starts a pipeline whose pictures go to a screen, if there is one.
+func newShow(open decode.Open, screen *screen, out *decode.Writer) (*show, error) {
+	player, err := newPlayer(open.Plan, open.Number)
 	if err != nil {
 		return nil, err
 	}
@@ -53,11 +51,12 @@ func newShow(open decode.Open, out *decode.Writer) (*show, error) {
 		quit: make(chan struct{}), ended: make(chan struct{}),
 		line: decode.Timeline{Budget: open.Latency},
 	}
+	s.showOn(screen)
 	if err := player.start(); err != nil {
 		if errors.Is(err, errFrozen) {
 			return nil, err
 		}
-		if n := player.wait(0); n.kind == C.NEWS_ERROR {
+		if n := waitNews(player.pipeline, 0); n.kind == C.NEWS_ERROR {
 			err = &startError{n}
 		}
 		close(s.ended)
@@ -67,10 +66,24 @@ func newShow(open decode.Open, out *decode.Writer) (*show, error) {
 	return s, nil
 }
 
+// showOn makes a screen the one that gets the pictures; nil for none.
+func (s *show) showOn(screen *screen) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.screen != nil {
+		s.screen.counts(&s.before, &s.line)
+	}
+	if screen != nil {
+		screen.turn(s.open.Number)
+	}
+	s.screen = screen
+	s.player.show(screen)
+}
+
 // frame pushes one access unit.
 func (s *show) frame(m decode.Message) {
 	at, key := time.Duration(m.Time), m.Flags&decode.FlagKey != 0
-	now := s.player.now()
+	now := runningTime()
 	s.mu.Lock()
 	var due time.Duration
 	if m.Flags&decode.FlagReplay != 0 {
@@ -92,11 +105,24 @@ func (s *show) frame(m decode.Message) {
 func (s *show) status() decode.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := s.counts
+	status := s.before
+	status.Fed, status.Anchored = s.counts.Fed, s.counts.Anchored
 	status.Number = s.open.Number
-	s.player.counts(&status, &s.line)
+	s.player.counts(&status)
+	if s.screen != nil {
+		s.screen.counts(&status, &s.line)
+	}
 	s.seen.counts(&status)
 	return status
+}
+
+// adjust gives the decoder more time when it always takes more than the budget leaves.
+func (s *show) adjust() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if margin, ok := s.player.margin(); ok {
+		s.line.Margin(margin)
+	}
 }
 
 // listen tells the agent what the bus says, until quit. Only the first error is
@@ -109,15 +135,13 @@ func (s *show) listen() {
 			return
 		default:
 		}
-		n := s.player.wait(busWait)
+		n := waitNews(s.player.pipeline, busWait)
 		switch {
-		case n.kind == C.NEWS_FIRST_PICTURE:
-			_ = s.out.JSON(decode.KindStatus, s.status())
 		case n.kind == C.NEWS_WARNING && n.message != warning: // some decoders warn with every frame
 			warning = n.message
 			fmt.Fprintf(os.Stderr, "%s warns: %s\n", n.name, n.message)
 		case n.kind == C.NEWS_ERROR && !over:
-			_ = s.out.JSON(decode.KindFailure, failureOf(s.open, &startError{n}))
+			_ = s.out.JSON(decode.KindFailure, failureOf(s.open.Number, &startError{n}))
 			fallthrough
 		case n.kind == C.NEWS_EOS && !over:
 			over = true
@@ -127,19 +151,14 @@ func (s *show) listen() {
 }
 
 // failureOf puts an error into the agent's words.
-func failureOf(open decode.Open, err error) decode.Failure {
-	f := decode.Failure{Number: open.Number, Code: decode.CodeError, Message: err.Error()}
+func failureOf(number uint32, err error) decode.Failure {
+	f := decode.Failure{Number: number, Code: decode.CodeError, Message: err.Error()}
 	var e *startError
 	switch {
 	case errors.Is(err, errFrozen):
 		f.Code = decode.CodeHang
-	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist):
-		f.Code = decode.CodeDisplayLost
 	case errors.As(err, &e):
 		f.Element, f.Domain, f.GstCode, f.Debug = e.news.factory, e.news.domain, e.news.code, e.news.debug
-		if e.news.name == "sink" {
-			f.Code = decode.CodeDisplayLost
-		}
 	}
 	return f
 }
@@ -149,33 +168,24 @@ func (s *show) drain(timeout time.Duration) {
 	s.player.endOfStream()
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
+	began := time.Now()
 	select {
 	case <-s.ended:
 	case <-timer.C:
 	}
-}
-
-// snapshot sends the newest picture. One is made at a time: it costs a core.
-func (s *show) snapshot(number int64) {
-	if !s.taking.TryLock() {
-		_ = s.out.Raw(decode.KindPicture, decode.FlagFailed, number, []byte("another snapshot is being made"))
-		return
+	if s.screen != nil {
+		s.screen.drain(timeout - time.Since(began))
 	}
-	s.work.Go(func() {
-		defer s.taking.Unlock()
-		image, err := s.player.snapshot(snapshotType)
-		if err != nil {
-			_ = s.out.Raw(decode.KindPicture, decode.FlagFailed, number, []byte(err.Error()))
-			return
-		}
-		_ = s.out.Raw(decode.KindPicture, 0, number, image)
-	})
 }
 
-// close takes the pipeline down and waits for the goroutines.
+// close takes the pipeline down and waits for the goroutines. Pictures that wait are
+// not shown any more.
 func (s *show) close() error {
+	if s.screen != nil {
+		s.screen.turn(0) // lets go of a decoder that waits for room
+	}
 	close(s.quit)
-	s.player.wake()
+	C.bus_wake(element(s.player.pipeline))
 	s.work.Wait()
 	if err := s.player.close(); err != nil {
 		return err

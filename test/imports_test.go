@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	},
 	"ingest/kvstest/clip": {},
 	"decode":              {"ingest/mkv"},
-	"gst":                 {"decode", "github.com/go-gst"},
+	"gst":                 {"decode", "github.com/go-gst", "golang.org/x/image"},
 	"mqtt": {
 		"github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
 	},

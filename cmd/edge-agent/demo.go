@@ -226,7 +226,7 @@ func (d *demo) savePicture() (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTime)
 	defer cancel()
-	picture, err := d.agent.renderer.Snapshot(ctx)
+	picture, err := d.agent.renderer.Snapshot(ctx, decode.Snapshot{PNG: true})
 	if err == nil {
 		err = os.WriteFile(demoSnapshot, picture, 0o644)
 	}

@@ -1,0 +1,246 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// lookEvery is how often the outputs are looked at: plugging and unplugging is seen within that time.
+const lookEvery = 500 * time.Millisecond
+
+// How long a way to a screen that failed is passed over, unless something is plugged or unplugged: doubled with
+// every failure in a row.
+const (
+	passFirst = time.Second
+	passMost  = 30 * time.Second
+)
+
+// display is what a renderer knows about where its pictures go. It outlives the children.
+//
+//	          chosen                 unplugged, failed
+//	(none) ───────────▶ in use ─────────────────────────▶ lost ──┐
+//	   ▲                  ▲                                       │ looked for every lookEvery
+//	   └─ there is none ──┴──────── plugged, works again ◀────────┘
+type display struct {
+	mu     sync.Mutex
+	number uint32
+	failed map[Sink]pass
+	seen   []Connector
+	lost   bool   // one that was in use
+	told   string // why there is none, as reported
+}
+
+// pass is a sink that is passed over.
+type pass struct {
+	times int
+	until time.Time
+}
+
+// pass passes over a sink from now on.
+func (d *display) pass(s Sink, now time.Time) time.Duration {
+	p := d.failed[s]
+	span := min(passFirst<<min(p.times, 16), passMost)
+	if d.failed == nil {
+		d.failed = make(map[Sink]pass)
+	}
+	d.failed[s] = pass{p.times + 1, now.Add(span)}
+	return span
+}
+
+// look forgets what failed when the outputs are not as they were.
+func (d *display) look(connectors []Connector) {
+	if !slices.Equal(connectors, d.seen) {
+		d.seen = connectors
+		clear(d.failed)
+	}
+}
+
+// setTheStage sends a new child the display and the slate.
+func (a *attempt) setTheStage() error {
+	choice := a.r.chooseDisplay(a.found)
+	if err := a.showOn(choice); err != nil {
+		return err
+	}
+	return a.sendSlate()
+}
+
+// sendSlate sends the newest slate, if any was set.
+func (a *attempt) sendSlate() error {
+	a.r.mu.Lock()
+	slate := a.r.slate
+	a.r.mu.Unlock()
+	if slate == (Slate{}) {
+		return nil
+	}
+	return a.out.JSON(KindSlate, slate)
+}
+
+// SetSlate says what stands on the screen while there is no picture.
+func (r *Renderer) SetSlate(s Slate) {
+	r.mu.Lock()
+	same := s == r.slate
+	r.slate = s
+	a := r.current
+	r.mu.Unlock()
+	if same || a == nil {
+		return
+	}
+	select {
+	case <-a.greeted:
+		_ = a.sendSlate() // a broken connection is seen by its reader
+	default: // it will be sent with the rest
+	}
+}
+
+// showOn asks the child for a display.
+func (a *attempt) showOn(c Choice) error {
+	d := &a.r.display
+	d.mu.Lock()
+	d.number++
+	number := d.number
+	d.mu.Unlock()
+	a.r.mu.Lock()
+	a.r.stats.Display, a.r.stats.Passed = c.Display, c.Passed
+	a.r.mu.Unlock()
+	a.r.log.Info("showing on "+c.Display.String(), "passed_over", strings.Join(c.Passed, "; "))
+	return a.out.JSON(KindScreen, Screen{Number: number, Display: c.Display, Unpaced: a.r.config.Unpaced})
+}
+
+// watchDisplay sees to it that pictures go to the best display there is, until the context ends.
+func (a *attempt) watchDisplay(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-a.greeted:
+	}
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case s := <-a.screened:
+			a.r.screened(s)
+		case <-ticker.C:
+			if err := a.lookForDisplay(); err != nil {
+				return broken(ctx, err)
+			}
+		}
+	}
+}
+
+// lookForDisplay asks for another display when the present one is not the best any more.
+func (a *attempt) lookForDisplay() error {
+	a.r.mu.Lock()
+	now := a.r.stats.Display
+	a.r.mu.Unlock()
+	switch {
+	case now.Sink == KMS && a.r.stillThere(now):
+		return nil
+	case now.Sink == X11 || now.Sink == Wayland || a.r.config.Sink == None:
+		return nil // what is plugged there is the desktop's business
+	case now.Sink == KMS:
+		a.r.lostDisplay(Report{Code: CodeDisplayLost, Message: now.Connector + " was unplugged", Detail: map[string]any{"connector": now.Connector}})
+	}
+	choice := a.r.chooseDisplay(a.found)
+	if choice.Display == now {
+		return nil
+	}
+	return a.showOn(choice)
+}
+
+// stillThere says that a connector is as it was when it was chosen.
+func (r *Renderer) stillThere(d Display) bool {
+	for _, c := range Connectors(r.config.DRM) {
+		if c.Name == d.Connector && "/dev/dri/"+c.Card == d.Card {
+			return c.Connected && c.Preferred == d.Mode
+		}
+	}
+	return false
+}
+
+// chooseDisplay chooses a display out of those that did not fail a short while ago. When the one that is wanted cannot be used,
+// that is reported once, and the choice is None until it can.
+func (r *Renderer) chooseDisplay(found []string) Choice {
+	now := time.Now()
+	d := &r.display
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.look(Connectors(r.config.DRM))
+	choice, err := ChooseDisplay(r.config.Sink, r.config.Connector, Surroundings{
+		Getenv: os.Getenv, DRM: r.config.DRM, Reachable: dial, Found: found,
+		Denied: func(s Sink) (string, bool) {
+			return "it failed a short while ago", s != None && now.Before(d.failed[s].until)
+		},
+	})
+	if err != nil {
+		choice.Display = Display{Sink: None}
+		if report := reportOf(err); !d.lost && d.told != report.Message {
+			d.told = report.Message
+			r.config.Report(report)
+		}
+	}
+	return choice
+}
+
+// screened takes in what became of a display that was asked for.
+func (r *Renderer) screened(s Screened) {
+	d := &r.display
+	d.mu.Lock()
+	current := s.Number == d.number
+	back := current && s.Failure == nil && d.lost
+	d.mu.Unlock()
+	r.mu.Lock()
+	now := r.stats.Display
+	r.mu.Unlock()
+	switch {
+	case !current:
+	case s.Failure != nil:
+		r.displayFailed(now, *s.Failure)
+	case back && now.Sink != None:
+		d.mu.Lock()
+		d.lost, d.told = false, ""
+		d.mu.Unlock()
+		r.config.Report(Report{Code: CodeDisplayBack, Message: "showing on " + now.String() + " again", Detail: map[string]any{"display": now.String()}})
+	}
+}
+
+// displayFailed passes over a sink for a while.
+func (r *Renderer) displayFailed(now Display, f Failure) {
+	d := &r.display
+	d.mu.Lock()
+	span := d.pass(now.Sink, time.Now())
+	d.mu.Unlock()
+	report := Report{Code: f.Code, Message: fmt.Sprintf("%v: %s; it is tried again in %v", now, f.Message, span)}
+	var e *failure
+	if errors.As(f.failure(), &e) {
+		report.Detail = e.Detail
+	}
+	r.mu.Lock()
+	r.stats.Display = Display{} // whatever is chosen next is another one
+	r.mu.Unlock()
+	r.lostDisplay(report)
+}
+
+// lostDisplay reports that the display is gone.
+func (r *Renderer) lostDisplay(report Report) {
+	r.display.mu.Lock()
+	r.display.lost = true
+	r.display.mu.Unlock()
+	r.config.Report(report)
+}
+
+func dial(network, address string) error {
+	conn, err := net.DialTimeout(network, address, dialTimeout)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}

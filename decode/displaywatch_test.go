@@ -1,0 +1,115 @@
+package decode
+
+import (
+	"io/fs"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+)
+
+// outputs is a /sys/class/drm whose cables can be pulled.
+type outputs struct{ now atomic.Pointer[fstest.MapFS] }
+
+func (o *outputs) Open(name string) (fs.File, error) { return o.now.Load().Open(name) }
+
+func (o *outputs) plug(files ...string) {
+	m := drm(files...)
+	o.now.Store(&m)
+}
+
+var (
+	plugged   = []string{"card1-HDMI-A-1/status=connected", "card1-HDMI-A-1/connector_id=42", "card1-HDMI-A-1/modes=1920x1080,1280x720"}
+	unplugged = []string{"card1-HDMI-A-1/status=disconnected", "card1-HDMI-A-1/connector_id=42"}
+	another   = []string{"card1-HDMI-A-1/status=connected", "card1-HDMI-A-1/connector_id=42", "card1-HDMI-A-1/modes=1280x720"}
+)
+
+// fakeScreen answers a Screen.
+func fakeScreen(fault string, m Message, out *Writer) {
+	var s Screen
+	_ = m.Decode(&s)
+	answer := Screened{Number: s.Number}
+	if fault == "busy" && s.Display.Sink == KMS && s.Number == 1 {
+		answer.Failure = &Failure{Code: CodeBusy, Message: "another program holds the display"}
+	}
+	_ = out.JSON(KindScreened, answer)
+}
+
+// on waits until pictures go to a display.
+func (r *rig) on(display string) {
+	r.t.Helper()
+	r.until("display "+display, func() bool { return r.Stats().Display.String() == display })
+}
+
+func startWithOutputs(t *testing.T, fault string, sink Sink, files ...string) (*rig, *outputs) {
+	o := &outputs{}
+	o.plug(files...)
+	t.Setenv("DISPLAY", "")
+	t.Setenv("WAYLAND_DISPLAY", "")
+	return start(t, fault, func(c *Config) { c.Sink, c.DRM = sink, o }), o
+}
+
+func TestUnplugAndPlug(t *testing.T) {
+	for _, sink := range []Sink{Auto, KMS} {
+		r, o := startWithOutputs(t, "none", sink, plugged...)
+		r.on("kms HDMI-A-1 1920x1080")
+		r.push("Kd")
+		r.shown(2)
+		o.plug(unplugged...)
+		if lost := r.report(CodeDisplayLost); !strings.Contains(lost.Message, "HDMI-A-1 was unplugged") {
+			t.Errorf("%+v", lost)
+		}
+		r.on("none")
+		o.plug(another...)
+		r.report(CodeDisplayBack)
+		r.on("kms HDMI-A-1 1280x720")
+		r.push("d")
+		r.shown(3)
+		expect(t, "got", r.got(), "|Kdd") // the decoder noticed nothing
+		expect(t, "restarts", r.Stats().Restarts, 0)
+		expect(t, "reports", len(r.reports), 0)
+	}
+}
+
+func TestStartWithoutDisplay(t *testing.T) {
+	r, o := startWithOutputs(t, "none", Auto, unplugged...)
+	r.on("none")
+	o.plug(plugged...)
+	r.on("kms HDMI-A-1 1920x1080")
+	expect(t, "reports", len(r.reports), 0)
+}
+
+func TestWantedDisplayIsNotThere(t *testing.T) {
+	r, o := startWithOutputs(t, "none", KMS, unplugged...)
+	r.report(CodeNoDisplay)
+	r.push("K")
+	r.shown(1)
+	o.plug(plugged...)
+	r.on("kms HDMI-A-1 1920x1080")
+	expect(t, "reports", len(r.reports), 0)
+}
+
+func TestBusyDisplayIsTriedAgain(t *testing.T) {
+	r, _ := startWithOutputs(t, "busy", Auto, plugged...)
+	if busy := r.report(CodeBusy); !strings.Contains(busy.Message, "another program holds the display; it is tried again in 1s") {
+		t.Errorf("%+v", busy)
+	}
+	r.report(CodeDisplayBack)
+	r.on("kms HDMI-A-1 1920x1080")
+	expect(t, "restarts", r.Stats().Restarts, 0)
+}
+
+func TestSlateIsSentToEveryChild(t *testing.T) {
+	r := start(t, "crash")
+	r.SetSlate(Slate{State: "waiting"})
+	r.push("K")
+	r.shown(1)
+	r.until("the slate", func() bool { return strings.HasPrefix(r.got(), "<waiting>|K") })
+	r.SetSlate(Slate{State: "waiting"})
+	r.SetSlate(Slate{State: "lost"})
+	r.until("the new slate", func() bool { return strings.Count(r.got(), "<") == 2 && strings.HasSuffix(r.got(), "<lost>") })
+	r.push("ddd")
+	r.report(CodeCrash)
+	r.report(CodeFallback)
+	r.until("the slate in the new child", func() bool { return strings.HasPrefix(r.got(), "<lost>|k") })
+}

@@ -1,0 +1,141 @@
+package decode
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+)
+
+// errTurned says that another input is shown now.
+var errTurned = errors.New("another stream is shown")
+
+// Input is where the frames of one stream go in. One input of a renderer is shown. The others keep
+// their last group of pictures, so that any of them can be shown at once; they cost no decoding. Its methods
+// may be called from any goroutine.
+type Input struct {
+	r      *Renderer
+	name   string
+	prefer Preference
+	gate   *Gate
+
+	mu    sync.Mutex // orders Push
+	state input
+}
+
+// Input makes a further input. name is for reports; prefer is what is preferred for this stream.
+func (r *Renderer) Input(name string, prefer Preference) *Input {
+	in := &Input{r: r, name: name, prefer: prefer, gate: NewGate(r.config.Limits)}
+	in.gate.Park()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inputs = append(r.inputs, in)
+	return in
+}
+
+// Show makes an input the one whose pictures are shown. The group of pictures that it kept is decoded at
+// once; until there is a picture of it, the one before stays, for a moment.
+func (r *Renderer) Show(in *Input) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.shown == in {
+		return
+	}
+	r.shown.gate.Park()
+	r.shown = in
+	in.gate.Unpark()
+	close(r.turned)
+	r.turned = make(chan struct{})
+	r.stats.FrameTime, r.stats.Wall = 0, time.Time{}
+	r.after = nil
+}
+
+// showing is the input that is shown, and what is closed when it no longer is.
+func (r *Renderer) showing() (*Input, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shown, r.turned
+}
+
+// Shown says that this input is the one that is shown.
+func (in *Input) Shown() bool {
+	shown, _ := in.r.showing()
+	return shown == in
+}
+
+// Push hands in one frame; its data is copied. at is its presentation time on the producer's line, best
+// as time since 1970; discont says that frames before it are missing. Frames of tracks that are no video are
+// passed over. Push never blocks: what finds no room is dropped, counted and reported.
+func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool) {
+	if f.Track.Type != mkv.Video {
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	format, err := in.state.format(f)
+	if err != nil {
+		in.report(reportOf(err))
+	}
+	if format == nil {
+		return
+	}
+	dropped := in.gate.Push(Unit{Format: format, Data: f.Data, Time: at, Key: f.Key, Discont: discont})
+	if in.state.overflowed(dropped) {
+		in.report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
+	}
+}
+
+func (in *Input) report(r Report) {
+	r.Stream = in.name
+	in.r.config.Report(r)
+}
+
+// Wait waits until the next frame will find room, for frames from a recording, which would rather
+// come late than not at all. It does not wait for a renderer that takes nothing, nor when the input is not shown.
+func (in *Input) Wait() { in.gate.Wait(maxGap) }
+
+// input is what Push remembers from frame to frame.
+type input struct {
+	track    *mkv.Track
+	current  *Format
+	told     bool // that the track cannot be decoded
+	dropping bool
+	began    bool // a frame found room
+}
+
+// format is the format of the frame's track, nil while it is not known. The same
+// pointer means the same format. The error is given once for a track.
+func (in *input) format(f *mkv.Frame) (*Format, error) {
+	if f.Track == in.track && (in.current != nil || !f.Key) {
+		return in.current, nil
+	}
+	if f.Track != in.track {
+		in.told = false
+	}
+	if !f.Key {
+		return nil, nil // wait for a frame that decoding can begin with
+	}
+	in.track = f.Track
+	format, err := FormatOf(f.Track, f.Data)
+	if err != nil {
+		in.current = nil
+		if in.told {
+			return nil, nil
+		}
+		in.told = true
+		return nil, err
+	}
+	if in.current == nil || !in.current.Equal(format) {
+		in.current = &format
+	}
+	return in.current, nil
+}
+
+// overflowed says that dropping has begun with this frame.
+func (in *input) overflowed(dropped int) bool {
+	begins := dropped > 0 && in.began && !in.dropping
+	in.dropping = dropped > 0
+	in.began = in.began || dropped == 0
+	return begins
+}

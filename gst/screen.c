@@ -1,0 +1,327 @@
+#include "screen.h"
+
+#include <errno.h>
+#include <gst/app/gstappsrc.h>
+#include <gst/video/video.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum { MOST_WAITING = 3, RING = 16 };
+
+/* PATIENCE is how long after its time a picture is still waited with. */
+#define PATIENCE (1 * G_USEC_PER_SEC)
+
+/* entry is a picture on its way from the source to the sink. */
+typedef struct {
+	guint64 due, pts;
+	guint32 number;
+} Entry;
+
+struct Screen {
+	gint refs;
+	GstElement *pipeline, *source, *sink;
+	GstBus *bus;
+	GstPad *pad;
+	GstPadChainFunction render; /* the sink's own chain function */
+
+	/* The lock is never held while anything of GStreamer runs. */
+	GMutex lock;
+	GCond moved;
+	Entry ring[RING];
+	guint first, count;
+	gboolean closed;
+	guint32 number;
+	ScreenCounts counts;
+	guint64 rendered; /* by the sink, whatever the number */
+};
+
+static GstClock *the_clock;
+static GstClockTime the_base;
+
+static void find_time(void)
+{
+	static gsize once;
+	if (!g_once_init_enter(&once))
+		return;
+	the_clock = gst_system_clock_obtain();
+	the_base = gst_clock_get_time(the_clock) - LEAD;
+	g_once_init_leave(&once, 1);
+}
+
+guint64 running_time(void)
+{
+	find_time();
+	return gst_clock_get_time(the_clock) - the_base;
+}
+
+void keep_running_time(GstElement *pipeline)
+{
+	find_time();
+	gst_pipeline_use_clock(GST_PIPELINE(pipeline), the_clock);
+	gst_element_set_start_time(pipeline, GST_CLOCK_TIME_NONE);
+	gst_element_set_base_time(pipeline, the_base);
+}
+
+/* take removes the entry of a picture that has come to the sink, and those before it, which some
+ * element has dropped. */
+static gboolean take(Screen *s, guint64 due, Entry *e)
+{
+	guint i;
+	for (i = 0; i < s->count; i++) {
+		*e = s->ring[(s->first + i) % RING];
+		if (e->due == due) {
+			s->first = (s->first + i + 1) % RING;
+			s->count -= i + 1;
+			g_cond_broadcast(&s->moved);
+			return TRUE;
+		}
+	}
+	return FALSE;
+}
+
+/* on_render stands in for the sink's chain function, because only its return
+ * tells that a picture has waited for its time and is on the screen. */
+static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+	Screen *s = pad->chaindata;
+	Entry e = {0};
+	guint64 rendered = 0, dropped = 0;
+
+	g_mutex_lock(&s->lock);
+	gboolean known = take(s, GST_BUFFER_PTS(buffer), &e);
+	gboolean stale = known && e.number != 0 && e.number != s->number;
+	g_mutex_unlock(&s->lock);
+	if (stale) {
+		gst_buffer_unref(buffer);
+		return GST_FLOW_OK;
+	}
+	GstFlowReturn ret = s->render(pad, parent, buffer);
+	GstStructure *stats = gst_base_sink_get_stats(GST_BASE_SINK(s->sink));
+	gst_structure_get(stats, "rendered", G_TYPE_UINT64, &rendered, "dropped", G_TYPE_UINT64, &dropped, NULL);
+	gst_structure_free(stats);
+
+	g_mutex_lock(&s->lock);
+	gboolean was_shown = rendered > s->rendered;
+	gboolean first = FALSE;
+	s->rendered = rendered;
+	if (known && e.number != 0 && e.number == s->number) {
+		if (was_shown) {
+			first = s->counts.shown++ == 0;
+			s->counts.shown_pts = e.pts;
+			s->counts.shown_wall = g_get_real_time();
+		} else {
+			s->counts.late++;
+		}
+	}
+	g_mutex_unlock(&s->lock);
+	if (first)
+		gst_bus_post(s->bus, gst_message_new_application(GST_OBJECT(s->pipeline), gst_structure_new_empty("first-picture")));
+	return ret;
+}
+
+Screen *screen_new(GstElement *pipeline, int fd)
+{
+	Screen *s = g_new0(Screen, 1);
+	s->refs = 1;
+	g_mutex_init(&s->lock);
+	g_cond_init(&s->moved);
+	s->pipeline = gst_object_ref(pipeline);
+	s->bus = gst_element_get_bus(pipeline);
+	s->source = gst_bin_get_by_name(GST_BIN(pipeline), "source");
+	s->sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
+	if (!s->source || !s->sink || !GST_IS_APP_SRC(s->source) || !GST_IS_BASE_SINK(s->sink)) {
+		screen_unref(s);
+		return NULL;
+	}
+	if (fd >= 0 && g_object_class_find_property(G_OBJECT_GET_CLASS(s->sink), "fd"))
+		g_object_set(s->sink, "fd", fd, NULL);
+	s->pad = gst_element_get_static_pad(s->sink, "sink");
+	s->render = GST_PAD_CHAINFUNC(s->pad);
+	gst_pad_set_chain_function_full(s->pad, on_render, s, NULL);
+	keep_running_time(pipeline);
+	return s;
+}
+
+Screen *screen_ref(Screen *s)
+{
+	g_atomic_int_inc(&s->refs);
+	return s;
+}
+
+void screen_unref(Screen *s)
+{
+	if (!g_atomic_int_dec_and_test(&s->refs))
+		return;
+	if (s->render)
+		gst_pad_set_chain_function_full(s->pad, s->render, NULL, NULL);
+	gst_clear_object(&s->pad);
+	gst_clear_object(&s->sink);
+	gst_clear_object(&s->source);
+	gst_clear_object(&s->bus);
+	gst_clear_object(&s->pipeline);
+	g_mutex_clear(&s->lock);
+	g_cond_clear(&s->moved);
+	g_free(s);
+}
+
+void screen_close(Screen *s)
+{
+	g_mutex_lock(&s->lock);
+	s->closed = TRUE;
+	g_cond_broadcast(&s->moved);
+	g_mutex_unlock(&s->lock);
+}
+
+void screen_turn(Screen *s, guint32 number)
+{
+	g_mutex_lock(&s->lock);
+	if (s->number != number)
+		memset(&s->counts, 0, sizeof s->counts);
+	s->number = number;
+	g_cond_broadcast(&s->moved);
+	g_mutex_unlock(&s->lock);
+}
+
+/* push gives a picture to the source under another time. The buffer may be in use elsewhere, so what is
+ * pushed is another one with the same memory. */
+static gboolean push(Screen *s, GstSample *sample, guint64 due)
+{
+	GstBuffer *original = gst_sample_get_buffer(sample);
+	GstBuffer *buffer = original;
+	if (GST_BUFFER_PTS(original) == due) {
+		gst_buffer_ref(buffer);
+	} else {
+		buffer = gst_buffer_copy(original);
+		gst_buffer_add_parent_buffer_meta(buffer, original); /* it goes back to its pool after this one */
+		GST_BUFFER_PTS(buffer) = due;
+	}
+	GstSample *moved = gst_sample_new(buffer, gst_sample_get_caps(sample), NULL, NULL);
+	GstFlowReturn ret = gst_app_src_push_sample(GST_APP_SRC(s->source), moved);
+	gst_sample_unref(moved);
+	gst_buffer_unref(buffer);
+	return ret == GST_FLOW_OK;
+}
+
+static gboolean refused(Screen *s, guint32 number)
+{
+	return s->closed || (number != 0 && number != s->number);
+}
+
+static void note(Screen *s, guint32 number, guint64 pts, guint64 due)
+{
+	s->ring[(s->first + s->count) % RING] = (Entry){.due = due, .pts = pts, .number = number};
+	s->count++;
+}
+
+gboolean screen_put(Screen *s, GstSample *sample, guint32 number, guint64 pts, guint64 due)
+{
+	guint64 now = running_time();
+	gint64 until = g_get_monotonic_time() + PATIENCE + (due > now ? (gint64)(due - now) / 1000 : 0);
+	gboolean room = TRUE;
+
+	g_mutex_lock(&s->lock);
+	while (room && !refused(s, number) && s->count >= MOST_WAITING)
+		room = g_cond_wait_until(&s->moved, &s->lock, until);
+	gboolean taken = !refused(s, number) && s->count < MOST_WAITING;
+	if (taken)
+		note(s, number, pts, due);
+	else if (number == s->number)
+		s->counts.late++;
+	g_mutex_unlock(&s->lock);
+	return taken && push(s, sample, due);
+}
+
+gboolean screen_slate(Screen *s, const void *pixels, int width, int height)
+{
+	/* A slow box takes a while to scale it; without this, it would be late on arrival. */
+	guint64 due = running_time() + 50 * GST_MSECOND;
+	g_mutex_lock(&s->lock);
+	gboolean taken = !s->closed && s->count == 0;
+	if (taken)
+		note(s, 0, 0, due);
+	g_mutex_unlock(&s->lock);
+	if (!taken)
+		return FALSE;
+
+	gsize size = (gsize)width * height * 4;
+	GstBuffer *buffer = gst_buffer_new_memdup(pixels, size);
+	GST_BUFFER_PTS(buffer) = due;
+	GstCaps *caps = gst_caps_new_simple("video/x-raw", "format", G_TYPE_STRING, "RGBx", "width", G_TYPE_INT, width,
+		"height", G_TYPE_INT, height, "framerate", GST_TYPE_FRACTION, 0, 1, "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, NULL);
+	GstSample *sample = gst_sample_new(buffer, caps, NULL, NULL);
+	gst_caps_unref(caps);
+	gst_buffer_unref(buffer);
+	gboolean pushed = push(s, sample, due);
+	gst_sample_unref(sample);
+	return pushed;
+}
+
+void screen_drain(Screen *s, guint64 timeout_ns)
+{
+	gint64 until = g_get_monotonic_time() + timeout_ns / 1000;
+	g_mutex_lock(&s->lock);
+	while (!s->closed && s->count > 0 && g_cond_wait_until(&s->moved, &s->lock, until))
+		;
+	g_mutex_unlock(&s->lock);
+}
+
+ScreenCounts screen_counts(Screen *s)
+{
+	g_mutex_lock(&s->lock);
+	ScreenCounts c = s->counts;
+	g_mutex_unlock(&s->lock);
+	return c;
+}
+
+/* pixels_caps asks for a size that keeps the picture's aspect. */
+static GstCaps *pixels_caps(GstCaps *of, int most_width, int *width, int *height)
+{
+	GstVideoInfo info;
+	if (!of || !gst_video_info_from_caps(&info, of))
+		return NULL;
+	*width = GST_VIDEO_INFO_WIDTH(&info) * GST_VIDEO_INFO_PAR_N(&info) / GST_VIDEO_INFO_PAR_D(&info);
+	*height = GST_VIDEO_INFO_HEIGHT(&info);
+	if (*width > most_width) {
+		*height = MAX(1, (int)((gint64)*height * most_width / *width));
+		*width = most_width;
+	}
+	return gst_caps_new_simple("video/x-raw", "format", G_TYPE_STRING, "RGBx", "width", G_TYPE_INT, *width,
+		"height", G_TYPE_INT, *height, "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, NULL);
+}
+
+void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, int *height, char **error)
+{
+	GstSample *sample = gst_base_sink_get_last_sample(GST_BASE_SINK(s->sink)), *image = NULL;
+	GError *gerror = NULL;
+	void *data = NULL;
+	gsize size = 0;
+
+	GstCaps *caps = sample ? pixels_caps(gst_sample_get_caps(sample), most_width, width, height) : NULL;
+	if (!caps) {
+		*error = g_strdup("there was no picture yet");
+		g_clear_pointer(&sample, gst_sample_unref);
+		return NULL;
+	}
+	image = gst_video_convert_sample(sample, caps, timeout_ns, &gerror);
+	gst_caps_unref(caps);
+	gst_sample_unref(sample);
+	if (image) {
+		gst_buffer_extract_dup(gst_sample_get_buffer(image), 0, -1, &data, &size);
+		gst_sample_unref(image);
+	}
+	if (size < (gsize)*width * *height * 4) {
+		*error = g_strdup(gerror ? gerror->message : "the picture could not be converted");
+		g_clear_error(&gerror);
+		g_free(data);
+		return NULL;
+	}
+	return data;
+}
+
+/* As in drm.h, which is not everywhere. */
+#define DRM_IOCTL_SET_MASTER _IO('d', 0x1e)
+
+int become_master(int fd)
+{
+	return ioctl(fd, DRM_IOCTL_SET_MASTER) == 0 ? 0 : errno;
+}

@@ -1,0 +1,172 @@
+package gst
+
+// #include "player.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/go-gst/go-gst/gst"
+
+	"github.com/edge-agent/edge-agent/decode"
+)
+
+// screen is the pipeline at whose end pictures are seen. It stays while those that
+// decode come and go.
+type screen struct {
+	asked    decode.Screen
+	pipeline *gst.Pipeline
+	c        *C.Screen
+	card     *os.File // DRM device of the sink
+
+	work sync.WaitGroup // listen, and those who look at the picture
+	quit chan struct{}
+}
+
+// errBusy says that another program holds the display.
+var errBusy = errors.New("another program holds the display; stop it (often a desktop), or choose [display] sink to show in its windows")
+
+// newScreen opens a display. first is told of the first picture of each pipeline, failed at most once of why
+// the display does not work any more. errFrozen says that the process is of no more use.
+func newScreen(asked decode.Screen, first func(), failed func(error)) (*screen, error) {
+	initOnce()
+	pipeline, err := gst.NewPipelineFromString(asked.Display.Pipeline(asked.Unpaced))
+	if err != nil {
+		return nil, err
+	}
+	s := &screen{asked: asked, pipeline: pipeline, quit: make(chan struct{})}
+	fd := C.int(-1)
+	if asked.Display.Card != "" {
+		if s.card, err = openCard(asked.Display.Card); err != nil {
+			return nil, err
+		}
+		fd = C.int(s.card.Fd()) // the very card, where the sink's list of drivers has gaps
+	}
+	s.c = C.screen_new(element(pipeline), fd)
+	runtime.KeepAlive(pipeline)
+	if s.c == nil {
+		s.closeCard()
+		return nil, errors.New("the display's pipeline lacks source or sink")
+	}
+	if err := setState(pipeline, gst.StatePlaying, startTimeout); err != nil {
+		if n := waitNews(pipeline, 0); n.kind == C.NEWS_ERROR {
+			err = &startError{n}
+		}
+		return nil, errors.Join(err, s.close())
+	}
+	s.work.Go(func() { s.listen(first, failed) })
+	return s, nil
+}
+
+// openCard opens a graphics card and takes the right to set its modes, which only one program has.
+func openCard(path string) (*os.File, error) {
+	card, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("the graphics card cannot be opened, is the user in the groups video and render? %w", err)
+	}
+	if err := masterError(syscall.Errno(C.become_master(C.int(card.Fd())))); err != nil {
+		_ = card.Close()
+		return nil, err
+	}
+	return card, nil
+}
+
+// masterError is errBusy when the kernel's answer says that another program may set the modes. Other
+// answers are left for the sink to find out about: not all drivers know the question.
+func masterError(errno syscall.Errno) error {
+	if errno == syscall.EBUSY || errno == syscall.EACCES {
+		return errBusy
+	}
+	return nil
+}
+
+// listen hands on what the bus says, until quit.
+func (s *screen) listen(first func(), failed func(error)) {
+	told := false
+	for {
+		select {
+		case <-s.quit:
+			return
+		default:
+		}
+		switch n := waitNews(s.pipeline, busWait); {
+		case n.kind == C.NEWS_FIRST_PICTURE:
+			first()
+		case n.kind == C.NEWS_ERROR && !told:
+			told = true
+			C.screen_close(s.c) // nobody is to wait for it
+			failed(&startError{n})
+		}
+	}
+}
+
+// turn makes the screen take the pictures of a pipeline, by its number.
+func (s *screen) turn(number uint32) { C.screen_turn(s.c, C.guint32(number)) }
+
+// drain waits until all pictures that it has are shown.
+func (s *screen) drain(timeout time.Duration) { C.screen_drain(s.c, C.guint64(timeout)) }
+
+// slate shows a picture at once. It is false when pictures wait.
+func (s *screen) slate(img *image.RGBA) bool {
+	return C.screen_slate(s.c, unsafe.Pointer(unsafe.SliceData(img.Pix)), C.int(img.Rect.Dx()), C.int(img.Rect.Dy())) != 0
+}
+
+// counts adds the figures to a status.
+func (s *screen) counts(status *decode.Status, line *decode.Timeline) {
+	c := C.screen_counts(s.c)
+	status.Shown += uint64(c.shown)
+	status.Late += uint64(c.late)
+	if c.shown_wall != 0 {
+		status.Wall = time.UnixMicro(int64(c.shown_wall))
+		status.FrameTime, _ = line.FrameTime(time.Duration(c.shown_pts))
+	}
+}
+
+// picture is what is on the screen, no wider than most.
+func (s *screen) picture(most int) (*image.RGBA, error) {
+	var width, height C.int
+	var text *C.char
+	data := C.screen_pixels(s.c, C.int(most), C.guint64(snapshotTimeout), &width, &height, &text)
+	if data == nil {
+		defer C.g_free(C.gpointer(text))
+		return nil, errors.New(C.GoString(text))
+	}
+	defer C.g_free(C.gpointer(data))
+	img := &image.RGBA{
+		Pix: C.GoBytes(data, width*height*4), Stride: int(width) * 4,
+		Rect: image.Rect(0, 0, int(width), int(height)),
+	}
+	for i := 3; i < len(img.Pix); i += 4 {
+		img.Pix[i] = 0xff // GStreamer leaves it open
+	}
+	return img, nil
+}
+
+// close takes the pipeline down. After errFrozen nothing is freed: something
+// still works with it.
+func (s *screen) close() error {
+	C.screen_close(s.c)
+	close(s.quit)
+	C.bus_wake(element(s.pipeline))
+	s.work.Wait()
+	if err := setState(s.pipeline, gst.StateNull, stopTimeout); errors.Is(err, errFrozen) {
+		return err
+	}
+	C.screen_unref(s.c)
+	s.closeCard()
+	return nil
+}
+
+func (s *screen) closeCard() {
+	if s.card != nil {
+		_ = s.card.Close()
+	}
+}

@@ -1,0 +1,62 @@
+#ifndef EDGE_AGENT_SCREEN_H
+#define EDGE_AGENT_SCREEN_H
+
+#include <gst/gst.h>
+
+/* All pipelines of the process run on one time line: the system clock, from LEAD at the
+ * process's first look at it, so that a picture can be older than the process. */
+#define LEAD (3600 * GST_SECOND)
+
+/* running_time is where that line is now, in nanoseconds. */
+guint64 running_time(void);
+
+/* keep_running_time puts a pipeline on it; to be called before PLAYING. */
+void keep_running_time(GstElement *pipeline);
+
+/* Screen is the pipeline at whose end the pictures are seen. It outlives those that decode, so
+ * that a picture stays until there is another one. A picture has the number of the
+ * pipeline that it is from; the slate has number 0.
+ *
+ * Waiting pictures are few: whoever brings more waits, and so decodes no faster than is shown. */
+typedef struct Screen Screen;
+
+/* screen_new takes a reference of the pipeline, whose elements source and sink it
+ * finds by name. fd is an open DRM device for the sink, or -1. NULL when an element is missing. */
+Screen *screen_new(GstElement *pipeline, int fd);
+Screen *screen_ref(Screen *s);
+void screen_unref(Screen *s);
+
+/* screen_close makes everyone who waits give up. The pipeline is not touched. */
+void screen_close(Screen *s);
+
+/* screen_turn makes the screen take pictures of a number: those of others that still
+ * wait are passed over. */
+void screen_turn(Screen *s, guint32 number);
+
+/* screen_put brings a picture that is due at a running time, and waits for room. pts is its name
+ * in the counts. FALSE when it was given up: the screen is closed, is for another number now, or took nothing for
+ * too long. */
+gboolean screen_put(Screen *s, GstSample *sample, guint32 number, guint64 pts, guint64 due);
+
+/* screen_slate shows pixels of four bytes (blue, green, red, none) now, unless pictures wait. */
+gboolean screen_slate(Screen *s, const void *pixels, int width, int height);
+
+/* screen_drain waits until no picture waits, at most that long. */
+void screen_drain(Screen *s, guint64 timeout_ns);
+
+typedef struct {
+	guint64 shown, late; /* of the present number */
+	guint64 shown_pts;   /* of the newest of these on the screen */
+	gint64 shown_wall;   /* when it was there, microseconds since 1970; 0 before the first */
+} ScreenCounts;
+
+ScreenCounts screen_counts(Screen *s);
+
+/* screen_pixels gives what is on the screen as red, green, blue and one byte more each, at least scaled
+ * down to fit into most_width. Free it with g_free. On failure NULL, and *error is a text to g_free. */
+void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, int *height, char **error);
+
+/* become_master makes an open DRM device's file the one that sets modes; 0 or an errno. */
+int become_master(int fd);
+
+#endif

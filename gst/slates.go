@@ -1,0 +1,59 @@
+package gst
+
+import (
+	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
+)
+
+// cutGrace is how long the last picture of a stream may stay when another stream is to be shown.
+const cutGrace = 700 * time.Millisecond
+
+// slateWindow is the size of a slate where that of the display is not known.
+var slateWindow = decode.Mode{Width: 1920, Height: 1080}
+
+func slateSize(d decode.Display) decode.Mode {
+	if d.Mode.Width > 0 {
+		return d.Mode
+	}
+	return slateWindow
+}
+
+// slates decides when the slate is on the screen: at the start, and when no picture came for a while. Then it is
+// drawn anew whenever its text changes, and every second for its clock.
+type slates struct {
+	text   decode.Slate
+	known  bool // that is, text
+	latest time.Time
+	from   time.Time // not before
+
+	up      bool
+	drawn   decode.Slate
+	drawnAt time.Time
+}
+
+func (l *slates) set(text decode.Slate) { l.text, l.known = text, true }
+
+// picture takes in when the newest picture was shown; zero for none.
+func (l *slates) picture(at time.Time) {
+	if at.After(l.latest) {
+		l.latest, l.from, l.up = at, at.Add(l.text.After), false
+	}
+}
+
+// cut takes in that the picture is to go.
+func (l *slates) cut(now time.Time) { l.from = now.Add(cutGrace) }
+
+// cleared takes in that there is another screen, with nothing on it.
+func (l *slates) cleared() { l.up = false }
+
+// due says that the slate is to be drawn now.
+func (l *slates) due(now time.Time) bool {
+	if !l.known || now.Before(l.from) {
+		return false
+	}
+	return !l.up || l.text != l.drawn || now.Unix() != l.drawnAt.Unix()
+}
+
+// drew takes in that it was.
+func (l *slates) drew(text decode.Slate, now time.Time) { l.up, l.drawn, l.drawnAt = true, text, now }
