@@ -10,12 +10,13 @@
 //	playing.go   contest: what it costs to decode a live stream
 //	starting.go  contest: how long until the first picture
 //	pulling.go   contest: what many streams cost that are not decoded
+//	resuming.go  contest: what is seen of a session's planned end
 //	material.go  clip and capture
 //	service.go   the live stream, from a process of its own
 //	agent.go     edge-agent as it is measured
 //	process.go   processes: what they say, what they cost
 //
-// A row is added to the contest that measures its figure; a new contest is a function like those of the four files
+// A row is added to the contest that measures its figure; a new contest is a function like those of the five files
 // above, named in contests.
 //
 // The bench owns all processes that it starts and a temporary folder; both are gone when it ends.
@@ -43,14 +44,14 @@ type extent struct {
 	only    string        // the contest to hold; "" for all
 	off     int           // pictures more or less than expected in that time, at most
 
-	reading, playing, starting, pulling int // rounds
+	reading, playing, starting, pulling, resuming int // rounds
 }
 
 var (
 	// The agent tells of pictures five times a second: a count may be six off.
-	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, playing: 5, starting: 11, pulling: 3}
+	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, playing: 5, starting: 11, pulling: 3, resuming: 3}
 	// A busy machine must not fail a test.
-	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, playing: 1, starting: 1, pulling: 1}
+	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, playing: 1, starting: 1, pulling: 1, resuming: 1}
 )
 
 func main() {
@@ -72,7 +73,7 @@ func main() {
 	}
 	agent := flag.String("agent", "bin/edge-agent", "the edge-agent to measure")
 	smoke := flag.Bool("quick", false, "one short round of everything: shows that it works, measures nothing well")
-	only := flag.String("only", "", "hold only the contest of this name: reading, playing, starting, pulling")
+	only := flag.String("only", "", "hold only the contest of this name: reading, playing, starting, pulling, resuming")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -104,7 +105,7 @@ type bench struct {
 
 // contests are all there are, in the order of the table.
 func (b *bench) contests() []contest {
-	return []contest{b.readingContest(), b.playingContest(), b.startingContest(), b.pullingContest()}
+	return []contest{b.readingContest(), b.playingContest(), b.startingContest(), b.pullingContest(), b.resumingContest()}
 }
 
 // run measures everything and prints the table. A contest that fails leaves its rows without figures and is
