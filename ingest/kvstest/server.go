@@ -158,6 +158,7 @@ func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream,
 		config:   &s.config,
 		clock:    s.clock,
 		layout:   config.Layout,
+		left:     make(chan struct{}),
 		media:    newGate(s.config.Limits),
 		location: newGate(s.config.Limits),
 	}

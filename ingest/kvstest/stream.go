@@ -68,8 +68,9 @@ type Stream struct {
 
 	mu       sync.Mutex
 	sessions []*session
-	next     []Fault // for sessions to come, one each
-	always   []Fault // for every session to come
+	left     chan struct{} // closed and replaced when a session leaves
+	next     []Fault       // for sessions to come, one each
+	always   []Fault       // for every session to come
 }
 
 // feed is where the chunks of a stream come from. Chunks are counted from 0.
@@ -118,12 +119,34 @@ func (s *Stream) wake() {
 	}
 }
 
-// enter adds a session unless there are as many as there may be, and gives it the fault that waits for the next one.
+// leaving is how long a session may need to notice that its client has gone. A client that closes one connection and
+// opens another at once does what it should, and is not refused for it.
+const leaving = 50 * time.Millisecond
+
+// enter adds a session unless there are as many as there may be.
 func (s *Stream) enter(session *session) bool {
+	timer := time.NewTimer(leaving)
+	defer timer.Stop()
+	for {
+		entered, left := s.tryEnter(session)
+		if entered {
+			return true
+		}
+		select {
+		case <-left:
+		case <-timer.C:
+			return false
+		}
+	}
+}
+
+// tryEnter adds a session if there is room, and gives it the faults that wait for it; else it gives what is closed when
+// another one leaves.
+func (s *Stream) tryEnter(session *session) (entered bool, left <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sessions) >= s.config.Limits.Connections {
-		return false
+		return false, s.left
 	}
 	s.sessions = append(s.sessions, session)
 	for _, f := range s.always {
@@ -133,11 +156,13 @@ func (s *Stream) enter(session *session) bool {
 		session.inject(s.next[0])
 		s.next = s.next[1:]
 	}
-	return true
+	return true, nil
 }
 
 func (s *Stream) leave(gone *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(s.left)
+	s.left = make(chan struct{})
 	s.sessions = slices.DeleteFunc(s.sessions, func(one *session) bool { return one == gone })
 }
