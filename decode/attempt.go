@@ -146,7 +146,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		if err := a.out.Frame(u); err != nil {
 			return broken(ctx, err)
 		}
-		a.progress.sent(time.Now())
+		a.progress.sent(u, time.Now())
 		a.r.fed()
 	}
 }
@@ -178,6 +178,7 @@ func (a *attempt) open(f Format, found []string) error {
 	a.mu.Lock()
 	a.plan, a.showing = &plan, time.Time{}
 	a.mu.Unlock()
+	a.progress.suspect(!a.r.standsStill(plan))
 	a.r.log.Info("opening a decoder", "element", plan.Element, "family", plan.Family, "display", plan.Display.String())
 	return a.out.JSON(KindOpen, Open{Number: a.progress.open(time.Now()), Plan: plan, Latency: a.r.config.Latency})
 }
@@ -299,6 +300,9 @@ func (a *attempt) watch(ctx context.Context) error {
 			return context.Cause(ctx)
 		case now := <-ticker.C:
 			if err := a.progress.check(now); err != nil {
+				return a.child.examine(err)
+			}
+			if err := a.child.overweight(a.r.config.Memory); err != nil {
 				return err
 			}
 		}

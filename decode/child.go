@@ -3,6 +3,7 @@ package decode
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,6 +31,8 @@ type child struct {
 	started chan error
 	exited  chan struct{} // closed when the process is gone and reaped
 
+	oomKills uint64 // of the kernel, before this process started
+
 	mu       sync.Mutex
 	lastLine string
 }
@@ -49,7 +52,7 @@ func startChild(command, env []string) (*child, error) {
 	}
 	defer logWrite.Close()
 
-	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{})}
+	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{}), oomKills: oomKills()}
 	c.cmd = exec.Command(command[0], command[1:]...)
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stderr = logWrite
@@ -62,6 +65,7 @@ func startChild(command, env []string) (*child, error) {
 		logRead.Close()
 		return nil, err
 	}
+	sacrifice(c.cmd.Process.Pid)
 	return c, nil
 }
 
@@ -152,5 +156,29 @@ func (c *child) ending(ctx context.Context) error {
 	if c.lastLine != "" {
 		detail["last_line"] = c.lastLine
 	}
+	if status.Signal() == syscall.SIGKILL && oomKills() > c.oomKills {
+		return &failure{Report: Report{Code: CodeMemory, Message: "the kernel ended the renderer process because memory ran out", Detail: detail}}
+	}
 	return &failure{Report: Report{Code: CodeCrash, Message: "the renderer process " + how, Detail: detail}}
+}
+
+// overweight is the failure of a process that takes more than so many bytes of memory.
+func (c *child) overweight(most uint64) error {
+	if has := residentMemory(c.cmd.Process.Pid); has > most {
+		f := failed(CodeMemory, "the renderer process took %d MiB of memory; %d are allowed", has>>20, most>>20)
+		f.setDetail("memory_bytes", has)
+		return f
+	}
+	return nil
+}
+
+// examine adds to the failure of a process that hangs what it does.
+func (c *child) examine(err error) error {
+	var f *failure
+	if errors.As(err, &f) && f.Code == CodeHang {
+		state := processState(c.cmd.Process.Pid)
+		f.Message += "; it is " + state
+		f.setDetail("process_state", state)
+	}
+	return err
 }

@@ -43,6 +43,9 @@ func (l *denyList) deny(name string, worked time.Duration, lenient bool, now tim
 	return span
 }
 
+// forget takes back what was held against something.
+func (l *denyList) forget(name string) { delete(l.entries, name) }
+
 func (l *denyList) denied(name string, now time.Time) bool {
 	return now.Before(l.entries[name].until)
 }

@@ -25,6 +25,7 @@ type Config struct {
 	Unpaced   bool   // show as fast as pictures come
 	Limits    Limits // of the gate
 	Patience  Patience
+	Memory    uint64 // bytes that a child may take; default: half of the box's, at most 2 GiB
 
 	// Report is told what happens to the picture. It is called from the renderer's
 	// goroutines and from Push, and must not block.
@@ -74,7 +75,8 @@ type Renderer struct {
 	// unnegotiated are the elements that found no format for their pictures.
 	unnegotiated map[string]bool
 	probe        ProbeReport // empty before SetProbe
-	after        *failure    // since which no picture was shown
+	still        stillFormats
+	after        *failure // since which no picture was shown
 	stats        Stats
 }
 
@@ -94,6 +96,9 @@ func New(c Config) *Renderer {
 	}
 	if c.Patience == (Patience{}) {
 		c.Patience = DefaultPatience
+	}
+	if c.Memory == 0 {
+		c.Memory = memoryLimit()
 	}
 	if c.Report == nil {
 		c.Report = func(Report) {}
@@ -199,6 +204,7 @@ func (r *Renderer) note(err error, wait time.Duration) {
 			r.unnegotiated[f.plan.Element] = true
 		}
 		r.after = f
+		r.still.note(f, &r.deny)
 		r.mu.Unlock()
 		if span > 0 {
 			f.Message += fmt.Sprintf("; %s is passed over for %v", name, span)

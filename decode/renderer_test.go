@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,8 +74,12 @@ func fakeChild() {
 		case KindFrame:
 			fed++
 			got = append(got, letter(m))
-			s := Status{Number: open.Number, Fed: fed, Decoded: fed, Shown: fed, FrameTime: time.Duration(m.Time), Wall: time.Now()}
-			if open.Plan.Element == "vah264dec" && fed >= 4 && fault != "none" {
+			s := Status{Number: open.Number, Fed: fed, Decoded: fed, Shown: fed, Fresh: fed, FrameTime: time.Duration(m.Time), Wall: time.Now()}
+			switch {
+			case open.Plan.Element != "vah264dec" || fed < 4 || fault == "none":
+			case fault == "stale":
+				s.Fresh = 3
+			default:
 				s.Decoded, s.Shown = misbehave(fault, out), 3
 			}
 			sums = append(sums, strconv.FormatUint(s.Decoded, 16))
@@ -112,6 +117,13 @@ func misbehave(fault string, out *Writer) (decoded uint64) {
 		_ = out.JSON(KindFailure, Failure{Code: CodeDisplayLost, Element: "fakesink", Message: "gone"})
 	case "nonsense":
 		_, _ = out.w.Write(bytes.Repeat([]byte{0xff}, 64))
+	case "memory":
+		ballast := make([]byte, 512<<20)
+		for i := range ballast {
+			ballast[i] = 1
+		}
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(ballast)
 	case "mute":
 		for range time.Tick(StatusInterval) {
 			_ = out.JSON(KindStatus, Status{})
@@ -173,10 +185,12 @@ func (r *rig) finish() {
 }
 
 // push pushes frames written as letters.
-func (r *rig) push(units string) {
+func (r *rig) push(units string) { r.pushData(lengths, units) }
+
+func (r *rig) pushData(data []byte, units string) {
 	for _, u := range units {
 		r.n++
-		r.Push(&mkv.Frame{Track: r.track, Data: lengths, Key: u == 'K'}, time.Duration(r.n), false)
+		r.Push(&mkv.Frame{Track: r.track, Data: data, Key: u == 'K'}, time.Duration(r.n), false)
 	}
 }
 

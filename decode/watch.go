@@ -12,13 +12,14 @@ type Patience struct {
 	Status time.Duration // between two Status messages
 	First  time.Duration // from the first frames to the first picture out of the decoder
 	Next   time.Duration // between two pictures, on top of the latency, while frames go in
-	Frames uint64        // that must have gone in before First and Next count
+	Still  time.Duration // the same picture again and again, while frames go in that change it; 0: for ever
+	Frames uint64        // that must have gone in before First, Next and Still count
 }
 
 // DefaultPatience suits boxes as slow as a Raspberry Pi under load.
 var DefaultPatience = Patience{
 	Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second,
-	First: 1500 * time.Millisecond, Next: maxGap + 500*time.Millisecond, Frames: 30,
+	First: 1500 * time.Millisecond, Next: maxGap + 500*time.Millisecond, Still: 5 * time.Second, Frames: 30,
 }
 
 // progress is what is known of the child's life: what was asked of it and what it answered.
@@ -37,6 +38,8 @@ type progress struct {
 
 	stuck    time.Time // when the first frame since the last progress was sent
 	stuckFed uint64    // frames since then
+	still    stillness
+	trusting bool // do not mind pictures that stand still
 }
 
 func (p *progress) hearing(now time.Time) {
@@ -51,7 +54,7 @@ func (p *progress) open(now time.Time) uint32 {
 	defer p.mu.Unlock()
 	p.number++
 	p.opening = now
-	p.fed, p.stuckFed = 0, 0
+	p.fed, p.stuckFed, p.still = 0, 0, stillness{}
 	return p.number
 }
 
@@ -73,14 +76,22 @@ func (p *progress) opened(number uint32, now time.Time) {
 	}
 }
 
-func (p *progress) sent(now time.Time) {
+func (p *progress) sent(u Unit, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.still.sent(u)
 	p.fed++
 	if p.stuckFed == 0 {
 		p.stuck = now
 	}
 	p.stuckFed++
+}
+
+// suspect says whether pictures that stand still are a fault of the decoder.
+func (p *progress) suspect(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trusting = !yes
 }
 
 // advance takes in a Status and gives the one before it of the same pipeline.
@@ -101,6 +112,7 @@ func (p *progress) advance(s Status, now time.Time) (before Status, current bool
 	if s.Decoded > before.Decoded {
 		p.stuckFed, p.stuck = p.waiting(), now
 	}
+	p.still.advance(s, now)
 	return before, true
 }
 
@@ -141,6 +153,9 @@ func (p *progress) check(now time.Time) error {
 		if now.Sub(p.stuck) > limit {
 			return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
 		}
+	}
+	if p.status.Number == p.number && !p.trusting {
+		return p.still.check(p.status, p.patience.Still, max(1, p.patience.Frames), now)
 	}
 	return nil
 }

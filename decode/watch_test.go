@@ -44,7 +44,7 @@ func fedAndDecoded(base time.Time, fed int, decoded uint64) func(*progress) {
 		p.opened(n, base)
 		p.advance(Status{Number: n, Decoded: decoded}, base)
 		for range fed {
-			p.sent(base)
+			p.sent(Unit{}, base)
 		}
 		p.hearing(base.Add(time.Minute))
 	}
@@ -54,7 +54,7 @@ func TestInFlight(t *testing.T) {
 	var p progress
 	n := p.open(time.Time{})
 	for range 10 {
-		p.sent(time.Time{})
+		p.sent(Unit{}, time.Time{})
 	}
 	expect(t, "sent", p.inFlight(), 10)
 	p.advance(Status{Number: n, Fed: 8, Queued: 3, Decoded: 2}, time.Time{})

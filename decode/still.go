@@ -1,0 +1,71 @@
+package decode
+
+import "time"
+
+// restlessSize is the size from which on a frame that is no key frame certainly changes the picture:
+// frames that say "as before" are smaller.
+const restlessSize = 512
+
+// stillness finds decoders that deliver the same picture again and again although the stream
+// moves, as drivers do whose surfaces went stale. It is pure: the clock is an argument.
+type stillness struct {
+	fresh    uint64 // pictures that differed, at the last change
+	decoded  uint64 // pictures, at the last change
+	since    time.Time
+	restless uint64 // frames that should have changed the picture since then
+}
+
+func (s *stillness) sent(u Unit) {
+	if !u.Key && len(u.Data) >= restlessSize {
+		s.restless++
+	}
+}
+
+// advance takes in how far the pipeline is.
+func (s *stillness) advance(now Status, at time.Time) {
+	if now.Fresh != s.fresh || s.since.IsZero() {
+		*s = stillness{fresh: now.Fresh, decoded: now.Decoded, since: at}
+	}
+}
+
+// check returns the failure of a decoder whose pictures stand still for longer than patience,
+// and for at least so many frames; patience 0 is endless.
+func (s *stillness) check(now Status, patience time.Duration, frames uint64, at time.Time) error {
+	same := now.Decoded - min(now.Decoded, s.decoded)
+	if patience == 0 || s.since.IsZero() || at.Sub(s.since) < patience || s.restless < frames || same < frames {
+		return nil
+	}
+	return failed(CodeStale, "the decoder delivered the same picture %d times although the stream moves", same)
+}
+
+// stillFormats remembers who stood still with which format. When even the processor's decoder
+// does, it is the stream: then hardware was blamed for nothing, and stillness is no fault any more.
+type stillFormats struct {
+	caps   string   // of the format
+	blamed []string // plans that stood still with it
+	stream bool     // it is the stream
+}
+
+// note takes in a failure, and takes back earlier ones that the stream was to blame for.
+func (s *stillFormats) note(f *failure, deny *denyList) {
+	if f.Code != CodeStale {
+		return
+	}
+	if s.caps != f.plan.Caps {
+		*s = stillFormats{caps: f.plan.Caps}
+	}
+	s.blamed = append(s.blamed, f.plan.name())
+	if f.plan.Family == Software {
+		s.stream = true
+		for _, name := range s.blamed {
+			deny.forget(name)
+		}
+	}
+}
+
+// standsStill says that the stream of a plan is known to stand still.
+func (r *Renderer) standsStill(p Plan) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.still.stream && r.still.caps == p.Caps
+}

@@ -1,0 +1,94 @@
+package decode
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestStillness(t *testing.T) {
+	restless, calm, key := Unit{Data: make([]byte, restlessSize)}, Unit{Data: make([]byte, restlessSize-1)}, Unit{Data: make([]byte, restlessSize), Key: true}
+	base := time.Unix(1000, 0)
+	for name, c := range map[string]struct {
+		unit     Unit
+		sent     int
+		status   Status
+		after    time.Duration
+		patience time.Duration
+		still    bool
+	}{
+		"stands still":              {restless, 30, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, true},
+		"not long enough":           {restless, 30, Status{Fresh: 5, Decoded: 40}, 4 * time.Second, 5 * time.Second, false},
+		"moves":                     {restless, 30, Status{Fresh: 6, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
+		"few frames":                {restless, 29, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
+		"few pictures":              {restless, 30, Status{Fresh: 5, Decoded: 39}, 5 * time.Second, 5 * time.Second, false},
+		"frames that say as before": {calm, 30, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
+		"key frames only":           {key, 30, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
+		"endless patience":          {restless, 30, Status{Fresh: 5, Decoded: 40}, time.Hour, 0, false},
+	} {
+		var s stillness
+		s.advance(Status{Fresh: 5, Decoded: 10}, base)
+		for range c.sent {
+			s.sent(c.unit)
+		}
+		s.advance(c.status, base.Add(c.after))
+		err := s.check(c.status, c.patience, 30, base.Add(c.after))
+		if (err != nil) != c.still {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// When the processor's decoder stands still as well, the stream does.
+func TestStreamThatStandsStill(t *testing.T) {
+	r := New(Config{})
+	now := time.Now()
+	for _, p := range []Plan{{Family: VA, Element: "vah264dec", Caps: "a"}, {Family: Software, Element: "avdec_h264", Caps: "a"}} {
+		expect(t, "known", r.standsStill(p), false)
+		r.note(&failure{Report: Report{Code: CodeStale}, plan: &p, worked: time.Second}, 0)
+	}
+	expect(t, "known", r.standsStill(Plan{Caps: "a"}), true)
+	expect(t, "another format", r.standsStill(Plan{Caps: "b"}), false)
+	expect(t, "denied", len(r.deny.names(now)), 0)
+}
+
+func TestOverweight(t *testing.T) {
+	r := start(t, "memory", func(c *Config) { c.Memory = 256 << 20 })
+	r.push("Kddd")
+	report := r.report(CodeMemory)
+	if report.Detail["memory_bytes"].(uint64) <= 256<<20 {
+		t.Errorf("%+v", report)
+	}
+	r.report(CodeFallback)
+}
+
+func TestStalePictures(t *testing.T) {
+	r := start(t, "stale", func(c *Config) { c.Patience.Still, c.Patience.Frames = 100*time.Millisecond, 3 })
+	r.push("Kdd")
+	r.shown(3)
+	frame := append([]byte{0, 0, 4, 0, 0x41}, bytes.Repeat([]byte{1}, 1023)...)
+	r.pushData(frame, "dddddddd")
+	r.report(CodeStale)
+	r.report(CodeFallback)
+}
+
+func TestMemoryOfThisProcess(t *testing.T) {
+	if limit := memoryLimit(); limit < 64<<20 || limit > mostMemory {
+		t.Errorf("a renderer may take %d bytes", limit)
+	}
+	if has := residentMemory(1 << 30); has != 0 {
+		t.Errorf("a process that does not exist has %d bytes", has)
+	}
+	expect(t, "state of a process that does not exist", processState(1<<30), "gone")
+}
+
+func TestHangSaysWhatTheProcessDoes(t *testing.T) {
+	r := start(t, "hang", func(c *Config) { c.Patience.Status = 500 * time.Millisecond })
+	r.push("Kddd")
+	expect(t, "state", r.report(CodeHang).Detail["process_state"], any("stopped by a signal"))
+	var f *failure
+	if err := (&child{}).examine(failed(CodeSilent, "")); !errors.As(err, &f) || f.Detail != nil {
+		t.Errorf("silence says %+v", f)
+	}
+}
