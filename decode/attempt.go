@@ -65,6 +65,7 @@ type attempt struct {
 	found   []string      // elements that exist
 
 	mu      sync.Mutex
+	feeding *Input    // whose frames the child gets
 	plan    *Plan     // in use
 	showing time.Time // since when plan shows pictures; zero before
 	waiter  chan picture
@@ -128,6 +129,9 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		}
 	})
 	defer end(nil)
+	a.mu.Lock()
+	a.feeding = in
+	a.mu.Unlock()
 	var open *Format
 	for {
 		if err := a.room(ctx); err != nil {
@@ -267,7 +271,13 @@ func (a *attempt) status(s Status) {
 	case a.moved <- struct{}{}:
 	default:
 	}
-	a.r.count(before, s)
+	a.mu.Lock()
+	in := a.feeding
+	a.mu.Unlock()
+	if !current {
+		in = nil
+	}
+	a.r.count(before, s, in)
 	if current && before.Shown == 0 && s.Shown > 0 {
 		a.mu.Lock()
 		a.showing = time.Now()

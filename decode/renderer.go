@@ -321,6 +321,9 @@ type Stats struct {
 	Wall      time.Time     // when it was there
 }
 
+// Lost is how many frames have not become a picture on the screen that should have.
+func (s Stats) Lost() uint64 { return s.Dropped + s.Skipped + s.Late }
+
 // Stats gives the present figures.
 func (r *Renderer) Stats() Stats {
 	r.mu.Lock()
@@ -346,15 +349,15 @@ func (r *Renderer) fed() {
 	r.stats.Fed++
 }
 
-// count adds what has changed between two statuses of a pipeline.
-func (r *Renderer) count(before, now Status) {
+// count adds what has changed between two statuses of an input's pipeline.
+func (r *Renderer) count(before, now Status, of *Input) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Decoded += now.Decoded - before.Decoded
 	r.stats.Shown += now.Shown - before.Shown
 	r.stats.Late += now.Late - before.Late
 	r.stats.Skipped += now.Skipped - before.Skipped
-	if !now.Wall.IsZero() {
+	if !now.Wall.IsZero() && of == r.shown {
 		r.stats.FrameTime, r.stats.Wall = now.FrameTime, now.Wall
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,13 +29,15 @@ import (
 //	                            └───────▶ agent ◀────┘
 //	                                        └──▶ mqtt.Client, log
 //
-// Every stream is pulled; the first one is shown.
+// Every stream is pulled; one is shown, see show.go.
 type agent struct {
 	cfg       Config
 	log       *slog.Logger
 	session   string // id of this run
 	positions *positionStore
 	renderer  *decode.Renderer
+	trouble   trouble
+	turning   sync.Mutex // one Show at a time
 	prober    prober
 	mqtt      *mqtt.Client // nil without a broker
 	streams   []*stream
@@ -60,19 +63,20 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 	}
 	a.renderer = decode.New(decode.Config{
 		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
-		Prefer: preference(cfg), Log: log,
-		Report: func(r decode.Report) { a.event(r.Code, a.shown(), r.Message, r.Detail) },
+		Prefer: preference(cfg), Latency: time.Duration(cfg.Display.Latency), Log: log,
+		Report: a.pictureReport,
 	})
 	a.prober = prober{cfg: cfg, log: log, found: a.renderer.SetProbe}
 	a.positions = openPositions(cfg.Agent.StateDir)
-	for i, sc := range cfg.Streams {
+	for _, sc := range cfg.Streams {
 		start, err := ingest.ParseSelector(sc.Start)
 		if err != nil {
 			return nil, err // checked with the configuration
 		}
 		s := &stream{name: sc.Name, agent: a, since: time.Now(), window: window{from: time.Now()}}
-		if i == 0 {
-			s.renderer = a.renderer
+		s.input = a.renderer.Input(sc.Name, streamPreference(cfg, sc))
+		if cfg.Display.Show == sc.Name || len(a.streams) == 0 {
+			a.renderer.Show(s.input)
 		}
 		s.session = ingest.NewSession(ingest.Stream{
 			Name: sc.Name, StreamName: sc.StreamName, StreamARN: sc.StreamARN,
@@ -83,13 +87,18 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 	return a, nil
 }
 
-// preference is what the configuration says about decoders, for the stream that is shown.
+// preference is what the configuration says about decoders.
 func preference(cfg Config) decode.Preference {
-	order := cfg.Decode.Order
-	if len(cfg.Streams) > 0 && len(cfg.Streams[0].DecodeOrder) > 0 {
-		order = cfg.Streams[0].DecodeOrder
+	return decode.Preference{Order: families(cfg.Decode.Order), Vendor: cfg.Decode.VendorElements}
+}
+
+// streamPreference is preference for one stream.
+func streamPreference(cfg Config, s StreamConfig) decode.Preference {
+	p := preference(cfg)
+	if len(s.DecodeOrder) > 0 {
+		p.Order = families(s.DecodeOrder)
 	}
-	return decode.Preference{Order: families(order), Vendor: cfg.Decode.VendorElements}
+	return p
 }
 
 func families(names []string) []decode.Family {
@@ -111,6 +120,7 @@ func (a *agent) Run(ctx context.Context) {
 		tell.Go(func() error { return a.mqtt.Run(telling) })
 	}
 	a.publishInfo()
+	a.updateSlate()
 	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs %d streams", version, len(a.streams)), nil)
 	if err := a.positions.Err(); err != nil {
 		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
@@ -157,6 +167,7 @@ func (a *agent) tick(ctx context.Context) {
 				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})
 			}
 			a.publishInfo()
+			a.updateSlate()
 			for _, s := range a.streams {
 				s.publishState()
 			}
@@ -190,16 +201,6 @@ func sortedKeys(m map[string]any) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// shown is the name of the stream that is on the display.
-func (a *agent) shown() string {
-	for _, s := range a.streams {
-		if s.renderer != nil {
-			return s.name
-		}
-	}
-	return ""
 }
 
 // publishInfo tells what the agent is and what it found, when that is news.

@@ -65,10 +65,14 @@ type MQTTConfig struct {
 	AllowPlaintext    bool     `toml:"allow_plaintext"`
 }
 
-// DisplayConfig says where the picture goes. An empty Connector means the first connected one.
+// DisplayConfig says where the picture goes. An empty Connector means the first connected one,
+// an empty Show the first stream.
 type DisplayConfig struct {
-	Sink      string `toml:"sink"`
-	Connector string `toml:"connector"`
+	Sink       string   `toml:"sink"`
+	Connector  string   `toml:"connector"`
+	Show       string   `toml:"show"`
+	Latency    Duration `toml:"latency"`
+	SlateAfter Duration `toml:"slate_after"`
 }
 
 // DecodeConfig orders the decoder families, most wanted first, and names elements of the
@@ -114,7 +118,7 @@ func Defaults() Config {
 	return Config{
 		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
 		MQTT:    MQTTConfig{TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
-		Display: DisplayConfig{Sink: "auto"},
+		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  DecodeConfig{Order: texts(decode.DefaultOrder...), VendorElements: []string{}},
 		Control: ControlConfig{Allow: []string{}},
 		Log:     LogConfig{Level: "info", Format: "text"},

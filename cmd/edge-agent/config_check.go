@@ -32,6 +32,14 @@ var (
 // minTelemetryInterval keeps a fleet from flooding its broker by mistake.
 const minTelemetryInterval = Duration(time.Second)
 
+// The bounds of [display]. Below the least latency no decoder is in time, and above the most nothing
+// is live. Streams that come in fragments pause between them, which is no reason for a slate.
+const (
+	minLatency    = Duration(20 * time.Millisecond)
+	maxLatency    = Duration(10 * time.Second)
+	minSlateAfter = Duration(500 * time.Millisecond)
+)
+
 // checkConfig finds what is wrong or contradictory in a decoded configuration.
 // It is a pure function: no file is opened and no name is looked up.
 func checkConfig(c *Config, fault reportFault) {
@@ -39,7 +47,7 @@ func checkConfig(c *Config, fault reportFault) {
 	checkAWS(&c.AWS, fault)
 	checkMQTT(&c.MQTT, fault)
 	checkOneOf("display.sink", c.Display.Sink, knownSinks, fault)
-	checkDisplay(&c.Display, fault)
+	checkDisplay(c, fault)
 	checkList("decode.order", c.Decode.Order, knownFamilies, fault)
 	if len(c.Decode.Order) == 0 {
 		fault("decode.order", "is empty", "Name at least one of "+quoted(knownFamilies)+".")
@@ -143,10 +151,24 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-func checkDisplay(d *DisplayConfig, fault reportFault) {
+func checkDisplay(c *Config, fault reportFault) {
+	d := &c.Display
 	if d.Connector != "" && d.Sink != "auto" && d.Sink != "kms" {
 		fault("display.connector", fmt.Sprintf("is set but sink = %q has no connectors", d.Sink),
 			`Set sink to "kms" or "auto", or leave connector empty.`)
+	}
+	var names []string
+	for _, s := range c.Streams {
+		names = append(names, s.Name)
+	}
+	if d.Show != "" && !slices.Contains(names, d.Show) {
+		fault("display.show", fmt.Sprintf("= %q is the name of no stream", d.Show), didYouMean(d.Show, names))
+	}
+	if d.Latency < minLatency || d.Latency > maxLatency {
+		fault("display.latency", fmt.Sprintf("= %q cannot be kept", d.Latency), fmt.Sprintf("Write a time from %q to %q.", minLatency, maxLatency))
+	}
+	if d.SlateAfter < minSlateAfter {
+		fault("display.slate_after", fmt.Sprintf("= %q is too short", d.SlateAfter), fmt.Sprintf("The least is %q.", minSlateAfter))
 	}
 }
 

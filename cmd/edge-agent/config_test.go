@@ -124,7 +124,10 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			TopicPrefix: "plant-video", TelemetryInterval: Duration(5 * time.Second),
 			CAFile: "ca.pem", CertFile: "cert.pem", KeyFile: "key.pem", AllowPlaintext: true,
 		},
-		Display: DisplayConfig{Sink: "kms", Connector: "HDMI-A-1"},
+		Display: DisplayConfig{
+			Sink: "kms", Connector: "HDMI-A-1", Show: "gate",
+			Latency: Duration(120 * time.Millisecond), SlateAfter: Duration(5 * time.Second),
+		},
 		Decode:  DecodeConfig{Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}},
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}},
 		Log:     LogConfig{Level: "debug", Format: "json"},

@@ -15,10 +15,10 @@ import (
 // source of its state and telemetry. Its session's goroutine writes, the agent's
 // reads.
 type stream struct {
-	name     string
-	agent    *agent
-	session  *ingest.Session
-	renderer *decode.Renderer // nil when the stream is not shown
+	name    string
+	agent   *agent
+	session *ingest.Session
+	input   *decode.Input
 
 	mu      sync.Mutex
 	report  ingest.Report // the newest
@@ -29,6 +29,7 @@ type stream struct {
 	newest  time.Duration // presentation time of the newest frame; see at
 	last    mqtt.Telemetry
 	earlier int64 // fragments before the window
+	settled decode.Stats
 
 	onScreen time.Time // when the picture of the newest local lag was shown
 	compared time.Time // when that lag was taken
@@ -60,19 +61,17 @@ type window struct {
 	from                     time.Time
 	counts                   counts
 	service, producer, local ingest.Window
-	shown, dropped           uint64 // of the renderer, at from
+	shown, dropped           uint64 // pictures; see settle
 	calls                    int64  // of the session, at from
 }
 
 // Frame takes a frame from the session.
 func (s *stream) Frame(f *ingest.Frame) {
 	now := time.Now()
-	if s.renderer != nil {
-		if f.Recorded {
-			s.renderer.Wait()
-		}
-		s.renderer.Push(f.Frame, at(f), f.Discontinuity)
+	if f.Recorded {
+		s.input.Wait()
 	}
+	s.input.Push(f.Frame, at(f), f.Discontinuity)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.window.counts.frames++
@@ -84,7 +83,7 @@ func (s *stream) Frame(f *ingest.Frame) {
 	if f.Produced {
 		s.window.producer.Add(now.Sub(f.Made))
 	}
-	if s.renderer != nil {
+	if s.input.Shown() {
 		s.addLocalLag(now)
 	}
 }
@@ -93,7 +92,7 @@ func (s *stream) Frame(f *ingest.Frame) {
 // has told of a new one, and at least every second, so that a picture that stands still
 // is seen to fall behind.
 func (s *stream) addLocalLag(now time.Time) {
-	stats := s.renderer.Stats()
+	stats := s.agent.renderer.Stats()
 	if stats.Wall.IsZero() || stats.Wall.Equal(s.onScreen) && now.Sub(s.compared) < time.Second {
 		return
 	}
@@ -164,10 +163,10 @@ func (s *stream) state() mqtt.State {
 
 // decoder is the element that makes the stream's pictures, or "".
 func (s *stream) decoder() string {
-	if s.renderer == nil {
+	if !s.input.Shown() {
 		return ""
 	}
-	return s.renderer.Stats().Decoder
+	return s.agent.renderer.Stats().Decoder
 }
 
 // publishTelemetry sums up the time since the last call and begins anew.
@@ -182,10 +181,7 @@ func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) mqtt.Telemetry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &s.window
-	var stats decode.Stats
-	if s.renderer != nil {
-		stats = s.renderer.Stats()
-	}
+	s.settle(s.agent.renderer.Stats(), s.input.Shown())
 	calls := s.session.Calls()
 	elapsed := now.Sub(w.from).Seconds()
 	t := mqtt.Telemetry{
@@ -193,21 +189,33 @@ func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) mqtt.Telemetry {
 		Fragments: w.counts.fragments, Frames: w.counts.frames, Bytes: w.counts.bytes,
 		BitrateBPS:  int64(float64(w.counts.bytes) * 8 / elapsed),
 		FPS:         math.Round(float64(w.counts.frames)/elapsed*10) / 10,
-		ShownFrames: int64(stats.Shown - w.shown), DroppedFrames: int64(stats.Dropped - w.dropped),
+		ShownFrames: int64(w.shown), DroppedFrames: int64(w.dropped),
 		Reconnects: calls - max(w.calls, 1), // the first call connects
-		Decoder:    stats.Decoder, Clock: clock,
+		Decoder:    s.decoder(), Clock: clock,
 		Lag: mqtt.Lag{
 			Service: distribution(w.service.Take()), Producer: distribution(w.producer.Take()), Local: distribution(w.local.Take()),
 		},
 	}
 	t.Reconnects = max(t.Reconnects, 0)
 	*w = window{
-		from: now, shown: stats.Shown, dropped: stats.Dropped, calls: calls,
+		from: now, calls: calls,
 		service: w.service, producer: w.producer, local: w.local, // their memory is used again
 	}
 	s.earlier += t.Fragments
 	s.last = t
 	return t
+}
+
+// settle puts down to the stream what the renderer has done since the last call, if it was shown.
+// s.mu is held.
+func (s *stream) settle(stats decode.Stats, shown bool) {
+	before := s.settled
+	s.settled = stats
+	if !shown {
+		return
+	}
+	s.window.shown += stats.Shown - before.Shown
+	s.window.dropped += stats.Lost() - before.Lost()
 }
 
 func distribution(d *ingest.Distribution) *mqtt.Distribution {
