@@ -34,12 +34,15 @@ type Client struct {
 	dial   dialFunc
 
 	pending pending
-	outbox  outbox
+	outbox  *outbox
+	store   *store // nil: nothing outlives the process
+	streams *streams
+	control *control      // nil: commands are not listened to
 	wake    chan struct{} // has room for one: something is to be sent
+	cursor  uint64        // Run's own: the last event sent on this connection
 
 	mu      sync.Mutex // guards what follows
 	repeats repeats
-	dropped tally // events dropped and not yet reported
 	outage  tally // attempts that failed and were not yet reported
 	status  Status
 }
@@ -56,7 +59,9 @@ type Status struct {
 	DroppedEvents    uint64
 }
 
-// New checks the configuration. Its errors have the code mqtt.config.
+// New checks the configuration and opens the files in StateDir, which Run closes.
+// Its errors have the code mqtt.config; files that cannot be used are none, but
+// reported as mqtt.storage.
 func New(config Config) (*Client, error) {
 	config.Prefix = cmp.Or(config.Prefix, DefaultPrefix)
 	config.ClientID = cmp.Or(config.ClientID, config.Prefix+"-"+config.AgentID)
@@ -72,9 +77,14 @@ func New(config Config) (*Client, error) {
 		topics: topics,
 		log:    cmp.Or(config.Logger, slog.Default()),
 		dial:   (&net.Dialer{}).DialContext,
-		outbox: &memoryOutbox{limit: maxEvents},
+		outbox: newOutbox(defaultLimits),
 		wake:   make(chan struct{}, 1),
 		status: Status{Since: time.Now()},
+	}
+	held := c.openStore(config.StateDir)
+	c.streams = &streams{store: c.store, retained: held.streams}
+	if config.Control != nil {
+		c.control = newControl(*config.Control, newRecords(c.store, held.records))
 	}
 	c.pending.set(topics.Availability(), []byte(Online)) // set first, so it goes first
 	return c, nil
@@ -85,15 +95,29 @@ func (c *Client) Topics() Topics { return c.topics }
 
 // Run connects and publishes until ctx ends, and connects again whenever the
 // connection breaks. When ctx ends it publishes "offline", then what is still
-// waiting, and returns within 2 s. Call it once. It always returns nil: what goes
-// wrong is logged, stands in Status and is reported as an event afterwards.
+// waiting, stores the rest and returns, all within 2 s unless the disk hangs. Call it
+// once. It always returns nil: what goes wrong is logged, stands in Status and is
+// reported as an event afterwards.
 func (c *Client) Run(ctx context.Context) error {
+	connected, disconnected := context.WithCancel(context.WithoutCancel(ctx))
+	var others sync.WaitGroup
+	others.Go(func() { c.keep(connected) })
+	others.Go(func() { c.obey(ctx) })
+	c.connect(ctx)
+	disconnected()
+	others.Wait()
+	c.closeStore()
+	return nil
+}
+
+// connect holds a connection until ctx ends.
+func (c *Client) connect(ctx context.Context) {
 	retry := newBackOff()
 	for {
 		began := time.Now()
 		err := c.once(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if time.Since(began) > stableAfter {
 			retry.Reset()
@@ -103,7 +127,7 @@ func (c *Client) Run(ctx context.Context) error {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
@@ -122,16 +146,37 @@ func (c *Client) once(ctx context.Context) error {
 		return err
 	}
 	c.pending.open()
+	c.cursor = 0
 	c.noteConnected(l.addr)
-	err = c.serve(ctx, l)
-	c.pending.close()
+	if err = c.subscribe(ctx, l); err == nil {
+		err = c.serve(ctx, l)
+	}
 	if ctx.Err() == nil {
 		l.close(false)
-		return err
+	} else {
+		l.close(c.farewell(ctx, l))
+		c.noteStopped()
+		err = nil
 	}
-	l.close(c.farewell(ctx, l))
-	c.noteStopped()
-	return nil
+	l.settle()
+	c.pending.close()
+	return err
+}
+
+// subscribe asks for commands. A broker that does not grant them is of use
+// all the same, so that is reported and the connection kept.
+func (c *Client) subscribe(ctx context.Context, l *link) error {
+	if c.control == nil {
+		return nil
+	}
+	err := l.subscribe(ctx, c.topics.commands(), c.control.receive)
+	var coded *Error
+	if errors.As(err, &coded) && coded.Code == "mqtt.refused" {
+		c.log.Error("no commands will arrive", "code", coded.Code, "err", err)
+		c.Event(Event{Code: coded.Code, Message: err.Error()})
+		return nil
+	}
+	return err
 }
 
 // serve publishes what comes until the link breaks or ctx ends.
@@ -152,40 +197,52 @@ func (c *Client) serve(ctx context.Context, l *link) error {
 	}
 }
 
-// drain publishes everything that waits, one message at a time: that keeps the
-// order, and an event stays in the outbox until it is confirmed.
+// drain publishes everything that waits, a window of it at a time. An event stays
+// in the outbox until it is confirmed.
 func (c *Client) drain(ctx context.Context, l *link) error {
 	for {
+		if err := c.fill(l); err != nil {
+			return err
+		}
+		if len(l.inflight) == 0 {
+			return nil
+		}
+		if err := l.confirm(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// fill sends until the window is full or nothing waits.
+func (c *Client) fill(l *link) error {
+	for len(l.inflight) < maxInflight {
 		m, sent, ok := c.next()
 		if !ok {
 			return nil
 		}
-		if err := l.publish(ctx, m, sent); err != nil {
+		if _, err := l.send(m, func() { sent(); c.notePublished() }); err != nil {
 			return err
 		}
-		c.notePublished()
 	}
+	return nil
 }
 
-// next returns the next message and what to call once it is sent. Events come
-// last: state and telemetry are few and bounded.
+// next takes the next message and says what to call once it is sent. Events come
+// last: the others are few and bounded.
 func (c *Client) next() (m message, sent func(), ok bool) {
 	if m, sent, ok = c.pending.next(); ok {
 		return m, sent, true
 	}
-	e, ok := c.outbox.first()
-	if !ok && c.reportDropped() {
-		e, ok = c.outbox.first()
+	e, ok := c.outbox.after(c.cursor)
+	if !ok && c.outbox.reportDropped(droppedEvent) {
+		e, ok = c.outbox.after(c.cursor)
 	}
 	if !ok {
 		return message{}, nil, false
 	}
-	payload, err := json.Marshal(e)
-	if err != nil { // Event has made sure of this
-		panic(err)
-	}
-	sent = func() { c.outbox.remove(e.Seq) }
-	return message{topic: c.topics.Events(), qos: 1, payload: payload}, sent, true
+	c.cursor = e.seq
+	sent = func() { c.outbox.remove(e.seq) }
+	return message{topic: c.topics.Events(), qos: 1, payload: e.payload}, sent, true
 }
 
 // farewell publishes "offline", then what is left, and tells whether the broker
@@ -194,16 +251,18 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
 	defer cancel()
 	offline := message{topic: c.topics.Availability(), qos: 1, retained: true, payload: []byte(Offline)}
-	if err := l.publish(ctx, offline, func() {}); err != nil {
+	d, err := l.send(offline, c.notePublished)
+	if err == nil {
+		err = l.awaitDelivery(ctx, d)
+	}
+	if err != nil {
 		c.log.Warn("could not sign off from the MQTT broker, which will do it for us", "code", "mqtt.unreachable", "err", err)
 		return false
 	}
-	c.notePublished()
-	l.settle()
-	c.pending.forget(c.topics.Availability()) // "online", should it not be confirmed yet
+	c.pending.forget(c.topics.Availability()) // "online", should it still wait
 	c.flushAllRepeats()
 	if err := c.drain(ctx, l); err != nil {
-		c.log.Warn("stopped before all events were sent", "code", "mqtt.dropped", "events", c.outbox.size(), "err", err)
+		c.log.Info("stopped before the broker confirmed everything", "err", err)
 	}
 	return true
 }
@@ -226,7 +285,7 @@ func (c *Client) SetState(stream string, state State) {
 func (c *Client) setRetained(topic string, payload any) {
 	if text, ok := c.marshal(topic, payload); ok {
 		c.pending.set(topic, text)
-		c.signal()
+		signal(c.wake)
 	}
 }
 
@@ -239,7 +298,7 @@ func (c *Client) Telemetry(stream string, telemetry Telemetry) {
 	topic := c.topics.Telemetry(stream)
 	if text, ok := c.marshal(topic, telemetry); ok {
 		c.pending.add(message{topic: topic, payload: text})
-		c.signal()
+		signal(c.wake)
 	}
 }
 
@@ -295,7 +354,7 @@ func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.status
-	s.Queued = c.outbox.size()
+	s.Queued, s.DroppedEvents = c.outbox.size()
 	s.DroppedTelemetry = c.pending.droppedTelemetry()
 	return s
 }
@@ -315,12 +374,4 @@ func (c *Client) marshal(topic string, payload any) ([]byte, bool) {
 		c.log.Error("a value cannot be published", "code", "internal", "topic", topic, "err", err)
 	}
 	return text, err == nil
-}
-
-// signal wakes Run.
-func (c *Client) signal() {
-	select {
-	case c.wake <- struct{}{}:
-	default: // it has not yet seen the last one
-	}
 }

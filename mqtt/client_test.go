@@ -88,7 +88,7 @@ func TestStopEndsWithinTwoSecondsWhateverTheBrokerDoes(t *testing.T) {
 			}
 		}},
 		{"good, many events", goodBroker, func(c *Client, _ *fakeBroker) {
-			for i := range 2 * maxEvents {
+			for i := range 4000 {
 				c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
 			}
 		}},
@@ -385,7 +385,8 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 		f := newFakeBroker(goodBroker)
 		defer f.close()
 		c := newTestClient(t, f)
-		const tooMany = 3
+		const maxEvents, tooMany = 100, 3
+		c.outbox.limits.events = maxEvents
 		for i := range maxEvents + tooMany {
 			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
 		}

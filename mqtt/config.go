@@ -18,6 +18,8 @@ type Config struct {
 	ClientID string // "" means <prefix>-<agent id>; must be unique on the broker
 	Prefix   string // "" means DefaultPrefix
 	AgentID  string
+	StateDir string       // a folder for what outlives the agent, events.db and events.count; "" means nothing does
+	Control  *Control     // nil means that commands are not even listened to
 	Logger   *slog.Logger // nil means slog.Default()
 }
 

@@ -1,18 +1,30 @@
-// Package mqtt tells the outside world about one agent.
+// Package mqtt tells the outside world about one agent, and the agent what the outside
+// world wants of it.
 //
 // In: what the agent reports (Info, State, Telemetry, Event), from any
 // goroutine; no call blocks on the network. Out: the messages of docs/mqtt.md
-// on an MQTT 3.1.1 broker.
+// on an MQTT 3.1.1 broker. The other way round, commands from the broker are
+// admitted or rejected and, one at a time, carried out by the agent's Executor.
 //
-// The Client owns the connection and everything still to be sent. Run does all
-// the work on the goroutine that calls it; the only others are those of the
-// paho library, which live as long as one connection and end before the next.
+// The Client owns the connection, everything still to be sent, and the files in
+// StateDir. Run keeps the connection on the goroutine that calls it. It starts two
+// more and waits for them: one copies events to the disk, one carries out commands.
+// Those of the paho library live as long as one connection and end before the next.
 //
 // A message takes this way:
 //
-//	SetInfo, SetState, Telemetry ──▶ pending ─┐
-//	                                          ├─▶ Run: drain ─▶ link.publish ─▶ broker
-//	Event ──▶ repeats ──▶ outbox ─────────────┘
+//	SetInfo, SetState, Telemetry, Snapshot ──▶ pending ─┐
+//	                                  ▲                 ├─▶ Run: drain ─▶ link.send ─▶ broker
+//	                                  │ responses       │
+//	Event ──▶ repeats ──▶ outbox ─────┼─────────────────┘
+//	                        │ keep    │
+//	                        ▼         │
+//	                      store ◀── control ◀── queue ◀── cmd/+ ◀── broker
+//	                                  │ ▲
+//	                                  ▼ │
+//	                                Executor
+//
+// The other end is here too: Listen and Watch hear agents, Caller commands one.
 //
 // The code table (codes.go) is the project's one list of what can happen.
 package mqtt
@@ -49,8 +61,14 @@ func NewTopics(prefix, agentID string) (Topics, error) {
 func (t Topics) Availability() string           { return t.base + "availability" }
 func (t Topics) Info() string                   { return t.base + "info" }
 func (t Topics) Events() string                 { return t.base + "events" }
+func (t Topics) Command(v Verb) string          { return t.base + "cmd/" + string(v) }
+func (t Topics) Response(v Verb) string         { return t.base + "cmd/" + string(v) + "/response" }
+func (t Topics) Snapshot(stream string) string  { return t.base + "snapshot/" + stream }
 func (t Topics) State(stream string) string     { return t.base + "streams/" + stream + "/state" }
 func (t Topics) Telemetry(stream string) string { return t.base + "streams/" + stream + "/telemetry" }
+
+// commands is the filter that matches all commands and nothing else.
+func (t Topics) commands() string { return t.base + "cmd/+" }
 
 // All is the filter that matches every topic of the agent.
 func (t Topics) All() string { return t.base + "#" }

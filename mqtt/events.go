@@ -1,18 +1,30 @@
 package mqtt
 
 import (
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 )
 
+// What an event may take, in bytes, so that no topic limit is passed and the outbox
+// holds many.
+const (
+	maxMessage = 1 << 10
+	maxDetail  = 8 << 10
+)
+
 // Event reports something that happened. It is kept until the broker has
 // confirmed it, or dropped as the oldest of too many. Severity defaults to that
 // of the code and TS to now; ID, Seq, Count, FirstTS and LastTS are set here.
-// Detail must not be changed any more.
+// Detail must not be changed any more. A Message is cut at 1 KiB, and a Detail that takes more
+// than 8 KiB is left out.
 func (c *Client) Event(e Event) {
-	if _, ok := c.marshal(c.topics.Events(), e.Detail); !ok {
+	if text, ok := c.marshal(c.topics.Events(), e.Detail); !ok || len(text) > maxDetail {
 		e.Detail = nil
+	}
+	if len(e.Message) > maxMessage {
+		e.Message = strings.ToValidUTF8(e.Message[:maxMessage], "") + "…"
 	}
 	if e.Severity == "" {
 		e.Severity = severityOf(e.Code)
@@ -21,6 +33,7 @@ func (c *Client) Event(e Event) {
 		e.TS.Time = time.Now()
 	}
 	e.Count, e.FirstTS, e.LastTS = 1, e.TS, e.TS
+	c.outbox.ledger.report(1)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,7 +42,7 @@ func (c *Client) Event(e Event) {
 	if c.repeats.add(e, now) {
 		c.put(e)
 	}
-	c.signal()
+	signal(c.wake)
 }
 
 func severityOf(code string) Severity {
@@ -68,32 +81,22 @@ func (c *Client) putAll(events []Event) {
 // so that ids, seq and order agree.
 func (c *Client) put(e Event) {
 	e.ID = uuid.Must(uuid.NewV7()).String()
-	for _, lost := range c.outbox.put(e) {
-		c.dropped.add(lost.FirstTS.Time, lost.LastTS.Time, lost.Count)
-		c.status.DroppedEvents += uint64(lost.Count)
-	}
+	c.outbox.put(e)
 }
 
 // putTally reports a tally as one event and empties it. The caller holds c.mu.
 func (c *Client) putTally(t *tally) {
-	last := Time{t.last}
-	c.put(Event{
-		Code: t.code, Severity: severityOf(t.code), Message: t.message,
-		TS: last, FirstTS: Time{t.first}, LastTS: last, Count: t.count,
-	})
+	c.outbox.ledger.report(t.count)
+	c.put(t.event())
 	*t = tally{}
 }
 
-// reportDropped makes an event of the events dropped so far, if any.
-func (c *Client) reportDropped() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dropped.count == 0 {
-		return false
-	}
-	c.dropped.code, c.dropped.message = "mqtt.dropped", "the outbox was full and the oldest events were dropped"
-	c.putTally(&c.dropped)
-	return true
+// droppedEvent tells of events that were dropped.
+func droppedEvent(t tally) Event {
+	t.code, t.message = "mqtt.dropped", "events were dropped: the oldest of too many, or those not yet stored when the agent was killed"
+	e := t.event()
+	e.ID = uuid.Must(uuid.NewV7()).String()
+	return e
 }
 
 // tally sums up what cannot be reported yet.
@@ -110,4 +113,13 @@ func (t *tally) add(first, last time.Time, count int64) {
 	}
 	t.count += count
 	t.last = last
+}
+
+// event is the tally as one event.
+func (t tally) event() Event {
+	last := Time{t.last}
+	return Event{
+		Code: t.code, Severity: severityOf(t.code), Message: t.message,
+		TS: last, FirstTS: Time{t.first}, LastTS: last, Count: t.count,
+	}
 }

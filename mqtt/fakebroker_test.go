@@ -22,6 +22,7 @@ type fakeBroker struct {
 
 	wg        sync.WaitGroup
 	mu        sync.Mutex
+	conn      net.Conn // the newest
 	dials     []time.Time
 	published []packets.PublishPacket
 }
@@ -59,6 +60,7 @@ func (f *fakeBroker) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if f.tls != nil {
 		ours = tls.Server(ours, f.tls)
 	}
+	f.conn = ours
 	f.wg.Go(func() { f.serve(ours, b) })
 	return theirs, nil
 }
@@ -116,6 +118,17 @@ func (f *fakeBroker) answer(conn net.Conn, packet packets.ControlPacket, n int, 
 	default:
 		return nil
 	}
+}
+
+// send publishes to the newest client, with QoS 0. A pipe takes one write after the
+// other, so this does not mix with answers, which are single writes too.
+func (f *fakeBroker) send(topic string, retained bool, payload []byte) {
+	f.mu.Lock()
+	conn := f.conn
+	f.mu.Unlock()
+	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	p.TopicName, p.Retain, p.Payload = topic, retained, payload
+	p.Write(conn)
 }
 
 // received returns the payloads published to a topic.

@@ -34,8 +34,13 @@ type link struct {
 	lost  chan error // gets the reason when the connection breaks; has room for it
 	cause error      // the reason, once taken from lost
 
-	unsettled []delivery
+	inflight []delivery // oldest first; at most maxInflight
 }
+
+// maxInflight is how many messages may be on their way at once. They arrive in order:
+// the broker takes them in order, and after a break all that are not confirmed are sent
+// again, from the oldest.
+const maxInflight = 16
 
 // will is the message that the broker publishes when the link breaks.
 type will struct{ topic, payload string }
@@ -141,47 +146,76 @@ func loginError(addr string, returnCode byte, err error) error {
 	}
 }
 
-// publish returns once the message is confirmed (QoS 1) or written (QoS 0), and
-// calls sent. When ctx ends first, the confirmation may still come: see settle.
-func (l *link) publish(ctx context.Context, m message, sent func()) error {
-	if err := l.broken(); err != nil {
-		return err
-	}
-	token := l.paho.Publish(m.topic, m.qos, m.retained, m.payload)
-	err := l.await(ctx, token, "confirm "+m.topic)
-	switch {
-	case err == nil:
-		sent()
-	case ctx.Err() != nil:
-		l.unsettled = append(l.unsettled, delivery{token, sent})
-	}
-	return err
-}
-
-// delivery is a message for whose confirmation nobody waits any more.
+// delivery is a message on its way.
 type delivery struct {
+	topic string
 	token paho.Token
 	sent  func()
+	due   time.Time // when the broker has to have confirmed it
 }
 
-// settle takes confirmations that came late, so that their messages are not sent twice.
+// send hands a message over. It counts as sent, and sent is called, when confirm
+// or settle find that it is confirmed (QoS 1) or written (QoS 0).
+func (l *link) send(m message, sent func()) (delivery, error) {
+	if err := l.broken(); err != nil {
+		return delivery{}, err
+	}
+	d := delivery{topic: m.topic, sent: sent, due: time.Now().Add(confirmTimeout)}
+	d.token = l.paho.Publish(m.topic, m.qos, m.retained, m.payload)
+	if err := failed(d.token); err != nil {
+		return delivery{}, l.breaks(err)
+	}
+	l.inflight = append(l.inflight, d)
+	return d, nil
+}
+
+// failed is the error of a token that has already ended.
+func failed(token paho.Token) error {
+	select {
+	case <-token.Done():
+		return token.Error()
+	default:
+		return nil
+	}
+}
+
+// confirm waits for the oldest message on its way. When ctx ends first, the
+// confirmation may still come.
+func (l *link) confirm(ctx context.Context) error {
+	d := l.inflight[0]
+	if err := l.awaitDelivery(ctx, d); err != nil {
+		return err
+	}
+	l.inflight = l.inflight[1:]
+	d.sent()
+	return nil
+}
+
+func (l *link) awaitDelivery(ctx context.Context, d delivery) error {
+	return l.await(ctx, d.token, d.due, "confirm "+d.topic)
+}
+
+// settle takes the confirmations that have come, so that their messages are not sent twice.
 func (l *link) settle() {
-	for _, d := range l.unsettled {
+	var rest []delivery
+	for _, d := range l.inflight {
 		select {
 		case <-d.token.Done():
 			if d.token.Error() == nil {
 				d.sent()
 			}
 		default:
+			rest = append(rest, d)
 		}
 	}
-	l.unsettled = nil
+	l.inflight = rest
 }
 
 // subscribe returns once the broker has granted the subscription.
 func (l *link) subscribe(ctx context.Context, filter string, handler paho.MessageHandler) error {
 	token := l.paho.Subscribe(filter, 1, handler).(*paho.SubscribeToken)
-	if err := l.await(ctx, token, "confirm the subscription to "+filter); err != nil {
+	due := time.Now().Add(confirmTimeout)
+	if err := l.await(ctx, token, due, "confirm the subscription to "+filter); err != nil {
 		return err
 	}
 	if granted, ok := token.Result()[filter]; !ok || granted > 2 { // 0x80 is a refusal
@@ -191,8 +225,8 @@ func (l *link) subscribe(ctx context.Context, filter string, handler paho.Messag
 }
 
 // await waits for a token. A context that ends leaves the link whole.
-func (l *link) await(ctx context.Context, token paho.Token, what string) error {
-	late := time.NewTimer(confirmTimeout)
+func (l *link) await(ctx context.Context, token paho.Token, due time.Time, what string) error {
+	late := time.NewTimer(time.Until(due))
 	defer late.Stop()
 	select {
 	case <-token.Done():

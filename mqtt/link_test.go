@@ -42,7 +42,9 @@ func TestAStuckLinkHoldsNobodyUp(t *testing.T) {
 		cancel()
 		began := time.Now()
 		for range 4 { // swallowed; blocked in the write; and then in paho's two channels
-			l.publish(ended, message{topic: "a", qos: 1}, func() {})
+			if _, err := l.send(message{topic: "a", qos: 1}, func() {}); err == nil {
+				l.confirm(ended)
+			}
 		}
 		l.close(false)
 		if took := time.Since(began); took > handoverTimeout+2*goodbyeTimeout {

@@ -1,6 +1,9 @@
 package mqtt
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // message is one publication.
 type message struct {
@@ -10,32 +13,53 @@ type message struct {
 	payload  []byte
 }
 
-// maxTelemetry bounds the telemetry that waits while the connection is busy.
-const maxTelemetry = 64
+// What waits at most; the oldest response goes, of the others the newest.
+const (
+	maxTelemetry = 64
+	maxSnapshots = 4
+	maxResponses = 64
+)
 
 // pending holds what is to be published and is not an event.
 //
 // Of a retained topic the newest payload counts: a newer one takes its place, and
 // it is kept after sending, so that a broker that lost everything gets it again.
-// Telemetry is only of use now: without a connection, or with maxTelemetry
-// waiting, it is dropped and counted.
+// An empty one clears the topic and is then forgotten.
+// Telemetry and snapshots are only of use now: without a connection, or with too many
+// waiting, they are dropped; telemetry is counted. Responses to commands wait for
+// the next connection.
 type pending struct {
 	mu        sync.Mutex
 	connected bool
 	retained  map[string]*latest
 	order     []string // topics of retained, in the order they were first set
+	responses []*response
+	snapshots []message
 	telemetry []message
 	dropped   uint64 // telemetry
 }
 
-// latest is the newest payload of a retained topic; revision counts its changes.
+// latest is the newest payload of a retained topic; revision counts its changes,
+// and taken is the one that is on its way or sent.
 type latest struct {
-	payload        []byte
-	revision, sent uint64
+	payload         []byte
+	revision, taken uint64
+	cleared         func() // called once an empty payload is sent; may be nil
+}
+
+// response waits until it is confirmed.
+type response struct {
+	message
+	taken bool // it is on its way
 }
 
 // set replaces the retained payload of a topic.
-func (p *pending) set(topic string, payload []byte) {
+func (p *pending) set(topic string, payload []byte) { p.replace(topic, payload, nil) }
+
+// clear makes the broker forget a retained topic; cleared is called when it has.
+func (p *pending) clear(topic string, cleared func()) { p.replace(topic, []byte{}, cleared) }
+
+func (p *pending) replace(topic string, payload []byte, cleared func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.retained[topic]
@@ -47,7 +71,7 @@ func (p *pending) set(topic string, payload []byte) {
 		p.retained[topic] = l
 		p.order = append(p.order, topic)
 	}
-	l.payload = payload
+	l.payload, l.cleared = payload, cleared
 	l.revision++
 }
 
@@ -62,6 +86,27 @@ func (p *pending) add(m message) {
 	p.telemetry = append(p.telemetry, m)
 }
 
+// addSnapshot queues a snapshot, if there is a connection and room.
+func (p *pending) addSnapshot(m message) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.connected || len(p.snapshots) == maxSnapshots {
+		return false
+	}
+	p.snapshots = append(p.snapshots, m)
+	return true
+}
+
+// respond queues a response.
+func (p *pending) respond(m message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.responses) == maxResponses {
+		p.responses = p.responses[1:]
+	}
+	p.responses = append(p.responses, &response{message: m})
+}
+
 // open begins a connection: everything retained has to be sent again, since the
 // broker may be another one or may have forgotten.
 func (p *pending) open() {
@@ -69,7 +114,10 @@ func (p *pending) open() {
 	defer p.mu.Unlock()
 	p.connected = true
 	for _, l := range p.retained {
-		l.sent = 0
+		l.taken = 0
+	}
+	for _, r := range p.responses {
+		r.taken = false
 	}
 }
 
@@ -79,32 +127,63 @@ func (p *pending) close() {
 	defer p.mu.Unlock()
 	p.connected = false
 	p.dropped += uint64(len(p.telemetry))
-	p.telemetry = nil
+	p.telemetry, p.snapshots = nil, nil
 }
 
-// next returns a message to send and what to call once it is sent; retained
-// topics go first.
+// next takes a message to send and says what to call once it is sent. A snapshot goes
+// before the response that announces it.
 func (p *pending) next() (m message, sent func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, topic := range p.order {
-		if l := p.retained[topic]; l.sent != l.revision {
+		if l := p.retained[topic]; l.taken != l.revision {
+			l.taken = l.revision
 			revision := l.revision
-			sent = func() { p.sent(l, revision) }
+			sent = func() { p.sent(topic, revision) }
 			return message{topic: topic, qos: 1, retained: true, payload: l.payload}, sent, true
 		}
 	}
-	if len(p.telemetry) > 0 {
-		m, p.telemetry = p.telemetry[0], p.telemetry[1:]
+	if m, ok = takeFirst(&p.snapshots); ok {
 		return m, func() {}, true
 	}
-	return message{}, nil, false
+	for _, r := range p.responses {
+		if !r.taken {
+			r.taken = true
+			return r.message, func() { p.responded(r) }, true
+		}
+	}
+	m, ok = takeFirst(&p.telemetry)
+	return m, func() {}, ok
 }
 
-func (p *pending) sent(l *latest, revision uint64) {
+func takeFirst(queue *[]message) (message, bool) {
+	if len(*queue) == 0 {
+		return message{}, false
+	}
+	m := (*queue)[0]
+	*queue = (*queue)[1:]
+	return m, true
+}
+
+// sent forgets a topic that was cleared.
+func (p *pending) sent(topic string, revision uint64) {
+	p.mu.Lock()
+	l := p.retained[topic]
+	gone := l != nil && l.revision == revision && len(l.payload) == 0
+	if gone {
+		delete(p.retained, topic)
+		p.order = slices.DeleteFunc(p.order, func(t string) bool { return t == topic })
+	}
+	p.mu.Unlock()
+	if gone && l.cleared != nil {
+		l.cleared()
+	}
+}
+
+func (p *pending) responded(r *response) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l.sent = revision
+	p.responses = slices.DeleteFunc(p.responses, func(other *response) bool { return other == r })
 }
 
 // forget marks a retained topic as sent: its payload is not to go out any more.
@@ -112,7 +191,7 @@ func (p *pending) forget(topic string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l := p.retained[topic]; l != nil {
-		l.sent = l.revision
+		l.taken = l.revision
 	}
 }
 

@@ -8,6 +8,9 @@ func TestAStateThatChangesWhileItIsSentIsSentAgain(t *testing.T) {
 	p.open()
 	p.set("state", []byte("old"))
 	_, sent, _ := p.next()
+	if m, _, ok := p.next(); ok {
+		t.Errorf("%q is sent twice at once", m.payload)
+	}
 	p.set("state", []byte("new"))
 	sent()
 	m, sent, ok := p.next()
@@ -39,17 +42,71 @@ func TestTelemetryIsBoundedAndGoesAfterState(t *testing.T) {
 	}
 }
 
-// An event that was dropped while it was on its way must not take the next one with it.
-func TestRemoveTouchesOnlyItsEvent(t *testing.T) {
-	o := memoryOutbox{limit: 2}
-	o.put(Event{Code: "a"})
-	o.put(Event{Code: "b"})
-	onItsWay, _ := o.first()
-	if dropped := o.put(Event{Code: "c"}); len(dropped) != 1 || dropped[0].Code != "a" {
-		t.Errorf("dropped %+v", dropped)
+// The broker forgets the topic, and then so do we.
+func TestAClearedTopicIsSentEmptyOnce(t *testing.T) {
+	var p pending
+	p.open()
+	p.set("state", []byte("old"))
+	cleared := 0
+	p.clear("state", func() { cleared++ })
+	m, sent, ok := p.next()
+	if !ok || !m.retained || len(m.payload) != 0 {
+		t.Fatalf("next: %+v, %v", m, ok)
 	}
-	o.remove(onItsWay.Seq)
-	if first, _ := o.first(); first.Code != "b" || o.size() != 2 {
-		t.Errorf("first is %s, size %d", first.Code, o.size())
+	sent()
+	p.open() // another connection
+	if m, _, ok := p.next(); ok || cleared != 1 {
+		t.Errorf("after it was cleared %d times: %+v", cleared, m)
+	}
+}
+
+func TestAStateSetAgainWhileItIsClearedIsKept(t *testing.T) {
+	var p pending
+	p.open()
+	p.clear("state", func() { t.Error("cleared") })
+	_, sent, _ := p.next()
+	p.set("state", []byte("back"))
+	sent()
+	if m, _, ok := p.next(); !ok || string(m.payload) != "back" {
+		t.Errorf("next: %+v, %v", m, ok)
+	}
+}
+
+func TestResponsesWaitForTheirConfirmation(t *testing.T) {
+	var p pending
+	for i := range maxResponses + 2 {
+		p.respond(message{topic: "response", payload: []byte{byte(i)}})
+	}
+	p.open()
+	first, sent, _ := p.next()
+	if first.payload[0] != 2 {
+		t.Errorf("the oldest is %d", first.payload[0])
+	}
+	sent()
+	p.next() // and the connection breaks
+	p.close()
+	p.open()
+	if m, _, ok := p.next(); !ok || m.payload[0] != 3 {
+		t.Errorf("the next is %+v, %v", m, ok)
+	}
+}
+
+func TestSnapshotsAreOnlyForNow(t *testing.T) {
+	var p pending
+	if p.addSnapshot(message{}) {
+		t.Error("a snapshot is taken without a connection")
+	}
+	p.open()
+	p.respond(message{topic: "response"})
+	for range maxSnapshots {
+		if !p.addSnapshot(message{topic: "snapshot"}) {
+			t.Error("a snapshot is refused")
+		}
+	}
+	if p.addSnapshot(message{}) {
+		t.Error("too many snapshots wait")
+	}
+	if m, _, _ := p.next(); m.topic != "snapshot" {
+		t.Errorf("%s goes first", m.topic)
 	}
 }

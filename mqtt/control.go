@@ -1,0 +1,256 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+)
+
+// Control says which commands are obeyed, and who carries them out.
+type Control struct {
+	Enabled    bool   // false: all are rejected
+	Allow      []Verb // others are rejected
+	PublicKeys []ed25519.PublicKey
+	Executor   Executor
+	// Clock tells whether this box's clock is right: unless it is, nothing disruptive is
+	// done. nil means ClockUnknown.
+	Clock func() Clock
+}
+
+const (
+	// maxCommands bounds the commands that wait; more than that are dropped and counted.
+	maxCommands = 32
+	// maxData bounds the data of a response, in bytes.
+	maxData = 100 << 10
+	// maxSnapshot bounds a snapshot, in bytes; with its topic it stays below the 128 KiB
+	// of AWS IoT Core.
+	maxSnapshot = 127 << 10
+)
+
+// control turns what arrives on cmd/+ into commands and responses:
+//
+//	receive ─▶ queue ─▶ admit ─▶ known id? ─▶ rate ─▶ record ─▶ Execute ─▶ record
+//	                      │          │         │         │                   │
+//	                      ▼          ▼         ▼         ▼                   ▼
+//	                   rejected   as then   rejected  in_progress   succeeded, failed
+type control struct {
+	rules    rules
+	executor Executor
+	clock    func() Clock
+	queue    chan received
+	missed   atomic.Int64 // commands for which the queue had no room
+	records  *records
+	rate     bucket
+}
+
+func newControl(config Control, r *records) *control {
+	allowed := make(map[Verb]bool)
+	for _, v := range config.Allow {
+		allowed[v] = true
+	}
+	clock := config.Clock
+	if clock == nil {
+		clock = func() Clock { return ClockUnknown }
+	}
+	return &control{
+		rules:    rules{enabled: config.Enabled, allowed: allowed, keys: config.PublicKeys},
+		executor: config.Executor, clock: clock,
+		queue: make(chan received, maxCommands), records: r,
+	}
+}
+
+// receive runs on paho's goroutine and must not block.
+func (k *control) receive(_ paho.Client, m paho.Message) {
+	r := received{
+		topic: m.Topic(), verb: m.Topic()[strings.LastIndexByte(m.Topic(), '/')+1:],
+		retained: m.Retained(), size: len(m.Payload()),
+	}
+	if r.size <= maxCommand {
+		r.payload = m.Payload()
+	}
+	select {
+	case k.queue <- r:
+	default:
+		k.missed.Add(1)
+	}
+}
+
+// obey carries out commands until ctx ends.
+func (c *Client) obey(ctx context.Context) {
+	if c.control == nil {
+		return
+	}
+	for _, cut := range c.control.records.unfinished() {
+		cut.Response.Status, cut.Response.Code = StatusFailed, "control.interrupted"
+		cut.Response.Reason = "the agent ended while it carried this out"
+		c.finish(cut)
+	}
+	for {
+		select {
+		case m := <-c.control.queue:
+			c.handle(ctx, m)
+			c.noteMissed()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// handle takes one command from its arrival to its last response.
+func (c *Client) handle(ctx context.Context, m received) {
+	k, now := c.control, time.Now()
+	command, no := admit(k.rules, m, now, k.clock())
+	if no == nil || no.code == "control.expired" {
+		if rec, known := k.records.find(command.ID); known {
+			c.repeat(command, rec)
+			return
+		}
+	}
+	if no == nil && !k.rate.take(now) {
+		no = refuse("control.rate", "more than %d commands at once, or one every %s after that", commandBurst, commandInterval)
+	}
+	if no != nil {
+		c.reject(command, no)
+		return
+	}
+	c.carryOut(ctx, command, now)
+}
+
+// repeat answers a command whose id is known as it was answered then.
+func (c *Client) repeat(command Command, rec record) {
+	if rec.Verb != command.Verb {
+		c.reject(command, refuse("control.malformed", "its id has already been used, for %s", rec.Verb))
+		return
+	}
+	c.log.Info("command repeated, answered as before and not carried out again", "verb", command.Verb, "id", command.ID, "status", rec.Response.Status)
+	c.respond(rec)
+}
+
+func (c *Client) reject(command Command, no *refusal) {
+	c.log.Warn("command rejected", "code", no.code, "verb", command.Verb, "id", command.ID, "reason", no.reason)
+	c.Event(Event{
+		Code: "control.rejected", Message: fmt.Sprintf("%.40s was rejected: %s", command.Verb, no.reason),
+		Detail: map[string]any{"verb": shorten(command.Verb), "id": command.ID, "code": no.code, "reason": no.reason},
+	})
+	if ValidName(strings.ReplaceAll(string(command.Verb), "_", "-")) == nil { // else it would make a strange topic
+		c.respond(record{Verb: command.Verb, Response: Response{ID: command.ID, Status: StatusRejected, Code: no.code, Reason: no.reason}})
+	}
+}
+
+func shorten(v Verb) string { return fmt.Sprintf("%.40s", v) }
+
+// noteMissed tells of commands that came faster than they could be looked at.
+func (c *Client) noteMissed() {
+	if n := c.control.missed.Swap(0); n > 0 {
+		reason := fmt.Sprintf("%d commands came while %d were waiting; they get no response", n, maxCommands)
+		c.log.Warn("commands dropped", "code", "control.busy", "reason", reason)
+		c.Event(Event{Code: "control.rejected", Message: reason, Detail: map[string]any{"code": "control.busy", "count": n}})
+	}
+}
+
+// carryOut executes a command. It is recorded before it acts: should it end the
+// agent, it will not do so again.
+func (c *Client) carryOut(ctx context.Context, command Command, now time.Time) {
+	rec := record{At: now, Verb: command.Verb, Response: Response{ID: command.ID, Status: StatusInProgress}}
+	c.remember(rec)
+	args, _ := json.Marshal(command.Args) // they came from JSON
+	c.log.Info("command accepted", "code", "control.accepted", "verb", command.Verb, "id", command.ID, "args", string(args))
+	c.Event(Event{
+		Code: "control.accepted", Message: string(command.Verb) + " was accepted",
+		Detail: map[string]any{"verb": command.Verb, "id": command.ID, "args": json.RawMessage(args)},
+	})
+	c.respond(rec)
+
+	executing, cancel := context.WithTimeout(ctx, verbs[command.Verb].deadline)
+	defer cancel()
+	data, err := c.execute(executing, command)
+	if err != nil && executing.Err() != nil {
+		err = cutOff(ctx, command, err)
+	}
+	rec.Response = outcome(command.ID, data, err)
+	c.log.Info("command done", "verb", command.Verb, "id", command.ID, "status", rec.Response.Status,
+		"code", rec.Response.Code, "reason", rec.Response.Reason, "took", time.Since(now).Round(time.Millisecond))
+	c.finish(rec)
+}
+
+func (c *Client) execute(ctx context.Context, command Command) (any, error) {
+	if a, ok := command.Args.(*ExplainArgs); ok {
+		entry, _ := Lookup(a.Code) // checked with the arguments
+		return ExplainData(entry), nil
+	}
+	return c.control.executor.Execute(ctx, command)
+}
+
+// cutOff says why the context of an execution ended; whole is the context around it.
+func cutOff(whole context.Context, command Command, err error) error {
+	if whole.Err() != nil {
+		return &Error{Code: "control.interrupted", Message: "the agent ended while it carried this out", Err: err}
+	}
+	return &Error{Code: "control.timeout", Message: fmt.Sprintf("%s took longer than %s", command.Verb, verbs[command.Verb].deadline), Err: err}
+}
+
+// outcome is the last response to a command that was carried out.
+func outcome(id string, data any, err error) Response {
+	r := Response{ID: id, Status: StatusSucceeded}
+	if data != nil {
+		text, invalid := json.Marshal(data)
+		switch {
+		case invalid != nil:
+			err = &Error{Code: "internal", Message: "the data is not fit for JSON", Err: invalid}
+		case len(text) > maxData:
+			err = &Error{Code: "control.too_large", Message: fmt.Sprintf("the data has %d bytes, at most %d can be sent", len(text), maxData)}
+		default:
+			r.Data = text
+		}
+	}
+	if err == nil {
+		return r
+	}
+	r.Status, r.Code, r.Reason = StatusFailed, "control.failed", err.Error()
+	if coded := (*Error)(nil); errors.As(err, &coded) {
+		r.Code = coded.Code
+	}
+	return r
+}
+
+func (c *Client) finish(rec record) {
+	c.remember(rec)
+	c.respond(rec)
+}
+
+func (c *Client) remember(rec record) {
+	if err := c.control.records.put(rec); err != nil {
+		c.noteStorage("a command cannot be written to the disk and would be forgotten by a restart", err)
+	}
+}
+
+func (c *Client) respond(rec record) {
+	topic := c.topics.Response(rec.Verb)
+	if text, ok := c.marshal(topic, rec.Response); ok {
+		c.pending.respond(message{topic: topic, qos: 1, payload: text})
+		signal(c.wake)
+	}
+}
+
+// Snapshot publishes the picture of a stream. It is sent at once or never: the error, of
+// code control.too_large or mqtt.unreachable, says why it will not be.
+func (c *Client) Snapshot(stream string, jpeg []byte) error {
+	if err := ValidName(stream); err != nil {
+		return &Error{Code: "internal", Message: "no snapshot of a stream that cannot be named in a topic", Err: err}
+	}
+	if len(jpeg) > maxSnapshot {
+		return &Error{Code: "control.too_large", Message: fmt.Sprintf("the snapshot has %d bytes, at most %d can be sent", len(jpeg), maxSnapshot)}
+	}
+	if !c.pending.addSnapshot(message{topic: c.topics.Snapshot(stream), payload: jpeg}) {
+		return &Error{Code: "mqtt.unreachable", Message: "there is no connection to send the snapshot on, or others are still waiting"}
+	}
+	signal(c.wake)
+	return nil
+}

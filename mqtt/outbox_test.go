@@ -1,0 +1,348 @@
+package mqtt
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"pgregory.net/rapid"
+)
+
+// long asks for the tests in full length.
+var long = flag.Bool("long", false, "run the long tests in full: seven days, 1,000 reconnects")
+
+func testEvent(stream string) Event {
+	now := Time{time.Now()}
+	return Event{Code: "lag.high", Stream: stream, Count: 1, TS: now, FirstTS: now, LastTS: now}
+}
+
+// An event that was dropped while it was on its way must not take the next one with it.
+func TestRemoveTouchesOnlyItsEvent(t *testing.T) {
+	o := newOutbox(limits{events: 2, bytes: 1 << 20, age: time.Hour})
+	o.put(testEvent("a"))
+	o.put(testEvent("b"))
+	onItsWay, _ := o.after(0)
+	o.put(testEvent("c"))
+	o.remove(onItsWay.seq)
+	kept, lost := o.size()
+	if first, _ := o.after(0); first.seq != 2 || kept != 2 || lost != 1 {
+		t.Errorf("first is %d, kept %d, lost %d", first.seq, kept, lost)
+	}
+}
+
+func TestTheOutboxIsBoundedInBytesAndAge(t *testing.T) {
+	o := newOutbox(limits{events: 100, bytes: 2000, age: time.Hour})
+	for range 50 {
+		o.put(testEvent("a"))
+	}
+	if kept, lost := o.size(); o.bytes > 2000 || kept < 2 || kept+int(lost) != 50 {
+		t.Errorf("%d bytes, kept %d, lost %d", o.bytes, kept, lost)
+	}
+	o.trim(time.Now().Add(time.Hour + time.Minute))
+	if kept, lost := o.size(); kept != 0 || lost != 50 || o.bytes != 0 {
+		t.Errorf("after an hour %d bytes, kept %d, lost %d", o.bytes, kept, lost)
+	}
+}
+
+func TestTheAgeOfAStoredEvent(t *testing.T) {
+	now := time.Now()
+	for ts, want := range map[time.Time]time.Duration{
+		now.Add(-time.Hour): time.Hour,
+		now.Add(time.Hour):  0, // the clock was wrong then, or is now
+		time.Unix(1000, 0):  0, // it had not been set yet
+	} {
+		if got := now.Sub(born(ts, now)); got != want {
+			t.Errorf("stored at %v: %v old", ts, got)
+		}
+	}
+}
+
+// What is put, sent, copied or not, in whatever order the disk fails and the process dies:
+// every event is confirmed, kept or in the count of the dropped. seq never goes back.
+func TestTheOutboxAccountsForEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp("", "outbox-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		w := &world{t: t, dir: dir, confirmed: map[string]bool{}}
+		w.start()
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			switch rapid.IntRange(0, 6).Draw(t, "step") {
+			case 0, 1:
+				w.put()
+			case 2:
+				w.send()
+			case 3:
+				w.copy(nil)
+			case 4:
+				w.copy(errors.New("disk full"))
+			case 5:
+				w.copyWhileSending()
+			case 6:
+				w.kill()
+				w.start()
+			}
+		}
+		w.copy(nil)
+		w.kill()
+		w.start()
+		w.sendAll()
+		w.check()
+		w.kill()
+	})
+}
+
+// world is an outbox with what is around it.
+type world struct {
+	t         *rapid.T
+	dir       string
+	outbox    *outbox
+	store     *store
+	reported  []string
+	confirmed map[string]bool
+	dropped   int64 // as told by mqtt.dropped, by id
+	told      map[string]bool
+	lastSeq   uint64
+}
+
+func (w *world) start() {
+	s, l, held, aside, err := openStore(w.dir)
+	if err != nil || aside != nil {
+		w.t.Fatal(err, aside)
+	}
+	s.db.NoSync = true // a killed process needs none, and it takes its time
+	w.store, w.outbox = s, newOutbox(limits{events: 8, bytes: 1 << 20, age: time.Hour})
+	w.outbox.restore(held.events, held.totals, l, time.Now())
+}
+
+// kill is what SIGKILL leaves: the files as they are.
+func (w *world) kill() {
+	w.store.db.Close()
+	w.outbox.ledger.close()
+}
+
+func (w *world) put() {
+	name := "s" + time.Duration(len(w.reported)).String()
+	w.reported = append(w.reported, name)
+	w.outbox.ledger.report(1)
+	if rapid.IntRange(0, 9).Draw(w.t, "killed before it is put") == 0 {
+		w.kill()
+		w.start()
+		return
+	}
+	w.outbox.put(testEvent(name))
+	if w.outbox.seq <= w.lastSeq {
+		w.t.Fatalf("seq %d after %d", w.outbox.seq, w.lastSeq)
+	}
+	w.lastSeq = w.outbox.seq
+}
+
+// send has one event delivered and, perhaps, confirmed.
+func (w *world) send() {
+	e, ok := w.outbox.after(0)
+	if !ok {
+		return
+	}
+	w.deliver(e)
+	if rapid.Bool().Draw(w.t, "confirmed") {
+		w.outbox.remove(e.seq)
+	}
+}
+
+func (w *world) deliver(e entry) {
+	var event Event
+	if err := json.Unmarshal(e.payload, &event); err != nil {
+		w.t.Fatal(err)
+	}
+	if event.Code != "mqtt.dropped" {
+		w.confirmed[event.Stream] = true
+		return
+	}
+	if w.told == nil {
+		w.told = map[string]bool{}
+	}
+	if !w.told[event.ID] {
+		w.told[event.ID] = true
+		w.dropped += event.Count
+	}
+}
+
+func (w *world) copy(fails error) {
+	c, done := w.outbox.changes()
+	if fails == nil {
+		fails = w.store.save(c)
+	}
+	done(fails)
+}
+
+// copyWhileSending confirms an event between the look at the outbox and the end of the transaction.
+func (w *world) copyWhileSending() {
+	c, done := w.outbox.changes()
+	w.send()
+	var err error
+	if rapid.Bool().Draw(w.t, "disk full") {
+		err = errors.New("disk full")
+	} else {
+		err = w.store.save(c)
+	}
+	done(err)
+}
+
+func (w *world) sendAll() {
+	for {
+		e, ok := w.outbox.after(0)
+		if !ok && !w.outbox.reportDropped(droppedEvent) {
+			return
+		}
+		if ok {
+			w.deliver(e)
+			w.outbox.remove(e.seq)
+		}
+	}
+}
+
+func (w *world) check() {
+	missing := int64(0)
+	for _, name := range w.reported {
+		if !w.confirmed[name] {
+			missing++
+		}
+	}
+	if missing > w.dropped {
+		w.t.Fatalf("%d of %d events never arrived, %d are said to be dropped", missing, len(w.reported), w.dropped)
+	}
+}
+
+// Seven days without a broker at one event a second. The file is written seldom, so that
+// the test is fast, and in the end after every event, as that leaves the most holes.
+func TestSevenDaysOfflineStayWithinBounds(t *testing.T) {
+	dir := t.TempDir()
+	s, l, held, _, err := openStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	defer s.db.Close()
+	s.db.NoSync = true
+	o := newOutbox(defaultLimits)
+	o.restore(held.events, held.totals, nil, time.Now()) // without a ledger, which takes most of the test's time
+	before := heap()
+	events := 50_000 // enough to fill it five times
+	if *long {
+		events = 7 * 24 * 3600
+	}
+	message := strings.Repeat("the network is down ", 10)
+	for i := range events {
+		e := testEvent("door")
+		e.Message = message
+		o.put(e)
+		if i%20_000 == 0 || i > events-600 {
+			c, done := o.changes()
+			err := s.save(c)
+			done(err)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	grown := heap() - before
+	info, err := os.Stat(filepath.Join(dir, storeName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, lost := o.size()
+	t.Logf("kept %d (%d bytes), dropped %d, heap %d KiB, file %d KiB", kept, o.bytes, lost, grown>>10, info.Size()>>10)
+	if kept > defaultLimits.events || o.bytes > defaultLimits.bytes || kept+int(lost) != events {
+		t.Errorf("kept %d (%d bytes), dropped %d", kept, o.bytes, lost)
+	}
+	if grown > 3*int64(defaultLimits.bytes) {
+		t.Errorf("the heap grew by %d bytes", grown)
+	}
+	if info.Size() > maxStoreSize {
+		t.Errorf("the file has %d bytes", info.Size())
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func TestABrokenFileIsPutAside(t *testing.T) {
+	whole := func(dir string) []byte {
+		s, l, _, _, err := openStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := newOutbox(defaultLimits)
+		o.restore(nil, totals{}, l, time.Now())
+		for range 1000 {
+			l.report(1)
+			o.put(testEvent("door"))
+		}
+		c, _ := o.changes()
+		if err := errors.Join(s.save(c), s.db.Close(), l.close()); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, storeName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	breaks := map[string]func([]byte) []byte{
+		"other file": func([]byte) []byte { return []byte(strings.Repeat("no database ", 10_000)) },
+		"cut short":  func(b []byte) []byte { return b[:len(b)/2] },
+		"wiped": func(b []byte) []byte {
+			clear(b[2*os.Getpagesize():])
+			return b
+		},
+		"other events": func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), `{"schema"`, `{{schema"`)) },
+	}
+	for name, damage := range breaks {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, storeName)
+			if err := os.WriteFile(path, damage(whole(dir)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, l, held, aside, err := openStore(dir)
+			if err != nil || aside == nil {
+				t.Fatalf("err %v, aside %v", err, aside)
+			}
+			defer s.db.Close()
+			defer l.close()
+			o := newOutbox(defaultLimits)
+			o.restore(held.events, held.totals, l, time.Now())
+			if o.seq != 1000 || o.dropped.count != 0 {
+				t.Errorf("seq goes on at %d, %d are said to be dropped", o.seq, o.dropped.count)
+			}
+			if _, err := os.Stat(path + ".broken"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAFileInUseIsNotTouched(t *testing.T) {
+	dir := t.TempDir()
+	db, err := bolt.Open(filepath.Join(dir, storeName), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, _, _, _, err := openStore(dir); err == nil || !strings.Contains(err.Error(), "another agent") {
+		t.Errorf("err = %v", err)
+	}
+}

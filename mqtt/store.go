@@ -1,0 +1,211 @@
+package mqtt
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+const (
+	storeName  = "events.db"
+	ledgerName = "events.count"
+	// lockTimeout is how long another agent may hold the file, as one that is just stopping does.
+	lockTimeout = 3 * time.Second
+	// maxStoreSize bounds the file: 4 MiB of events in pages that are partly free,
+	// and 1,000 responses of at most 16 KiB.
+	maxStoreSize = 32 << 20
+)
+
+var (
+	eventBucket   = []byte("events")   // seq, 8 bytes big endian -> Event
+	commandBucket = []byte("commands") // id -> record
+	aboutBucket   = []byte("about")
+	totalsKey     = []byte("totals")  // in aboutBucket -> totals
+	streamsKey    = []byte("streams") // in aboutBucket -> names whose state may be retained
+)
+
+// store is what a Client keeps over a restart: events, commands and counts. Every
+// change is one transaction, so that the file survives a power cut.
+type store struct{ db *bolt.DB }
+
+// stored is what a store held when it was opened.
+type stored struct {
+	fresh   bool // it was made just now
+	events  []entry
+	totals  totals
+	records []record
+	streams []string
+}
+
+// openStore opens the files in dir, which is made if need be. A broken file is put
+// aside and another one begun; aside then says why.
+func openStore(dir string) (s *store, l *ledger, held stored, aside, err error) {
+	if err = os.MkdirAll(dir, 0o750); err != nil {
+		return nil, nil, held, nil, err
+	}
+	path := filepath.Join(dir, storeName)
+	s, held, err = readStore(path)
+	if errors.Is(err, errBroken) {
+		aside = err
+		if err = os.Rename(path, path+".broken"); err == nil {
+			s, held, err = readStore(path)
+		}
+	}
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, nil, held, aside, errors.New("another agent uses " + dir + "; give each its own [agent] state_dir")
+	case err != nil:
+		return nil, nil, held, aside, err
+	}
+	if l, err = openLedger(filepath.Join(dir, ledgerName)); err != nil {
+		s.db.Close()
+		return nil, nil, stored{}, aside, err
+	}
+	if held.fresh { // what the ledger counted went with the old file
+		_, seq := l.read()
+		l.set(0, seq)
+	}
+	return s, l, held, aside, nil
+}
+
+// errBroken means that a file holds what no agent has written.
+var errBroken = errors.New("the file is broken")
+
+// readStore reads all of the file, so that a fault in it shows here and not later.
+func readStore(path string) (s *store, held stored, err error) {
+	var db *bolt.DB
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of a mapped file that was cut short
+	defer func() {
+		if fault := recover(); fault != nil { // also bbolt's way to say that a page makes no sense
+			err = fmt.Errorf("%w: %v", errBroken, fault)
+		}
+		if err != nil && db != nil {
+			db.Close()
+		}
+	}()
+	db, err = bolt.Open(path, 0o640, &bolt.Options{Timeout: lockTimeout, MaxSize: maxStoreSize, NoStatistics: true})
+	switch {
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		return nil, held, fmt.Errorf("%w: %w", errBroken, err)
+	case err != nil:
+		return nil, held, err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		held.fresh = tx.Bucket(aboutBucket) == nil
+		for _, name := range [][]byte{eventBucket, commandBucket, aboutBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, held, err
+	}
+	err = db.View(func(tx *bolt.Tx) error { return held.read(tx, time.Now()) })
+	return &store{db}, held, err
+}
+
+func (h *stored) read(tx *bolt.Tx, now time.Time) error {
+	err := errors.Join(
+		unmarshalKey(tx, totalsKey, &h.totals),
+		unmarshalKey(tx, streamsKey, &h.streams),
+		tx.Bucket(commandBucket).ForEach(func(_, text []byte) error {
+			var r record
+			err := json.Unmarshal(text, &r)
+			h.records = append(h.records, r)
+			return err
+		}),
+		tx.Bucket(eventBucket).ForEach(func(key, text []byte) error {
+			var e Event
+			if err := json.Unmarshal(text, &e); err != nil {
+				return err
+			}
+			h.events = append(h.events, entry{
+				seq: binary.BigEndian.Uint64(key), payload: append([]byte(nil), text...), count: e.Count,
+				first: e.FirstTS.Time, last: e.LastTS.Time, born: born(e.LastTS.Time, now),
+			})
+			return nil
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBroken, err)
+	}
+	return nil
+}
+
+func unmarshalKey(tx *bolt.Tx, key []byte, into any) error {
+	text := tx.Bucket(aboutBucket).Get(key)
+	if text == nil {
+		return nil
+	}
+	return json.Unmarshal(text, into)
+}
+
+// born is when the age of a stored event began. A box without a clock of its own
+// begins in 1970: such a date says nothing about the age.
+func born(ts, now time.Time) time.Time {
+	if ts.Year() < 2020 || ts.After(now) {
+		return now
+	}
+	return now.Add(-now.Sub(ts))
+}
+
+// save writes the changes of the outbox.
+func (s *store) save(c changes) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		events := tx.Bucket(eventBucket)
+		events.FillPercent = 0.9 // keys only go up
+		for _, seq := range c.removed {
+			if err := events.Delete(eventKey(seq)); err != nil {
+				return err
+			}
+		}
+		for _, e := range c.added {
+			if err := events.Put(eventKey(e.seq), e.payload); err != nil {
+				return err
+			}
+		}
+		return marshalKey(tx, totalsKey, c.totals)
+	})
+}
+
+func eventKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+func marshalKey(tx *bolt.Tx, key []byte, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(aboutBucket).Put(key, text)
+}
+
+// saveStreams notes whose state the broker may retain.
+func (s *store) saveStreams(names []string) error {
+	return s.db.Update(func(tx *bolt.Tx) error { return marshalKey(tx, streamsKey, names) })
+}
+
+// saveRecord writes the record of a command and deletes those that are to be forgotten.
+func (s *store) saveRecord(r record, forget []string) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return s.db.Update(func(tx *bolt.Tx) error {
+		commands := tx.Bucket(commandBucket)
+		for _, id := range forget {
+			if err := commands.Delete([]byte(id)); err != nil {
+				return err
+			}
+		}
+		return commands.Put([]byte(r.Response.ID), text)
+	})
+}

@@ -1,0 +1,200 @@
+package mqtt
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/google/uuid"
+)
+
+// AgentView is what an agent has said of itself.
+type AgentView struct {
+	ID        string
+	Online    bool
+	Info      Info
+	Streams   []StreamView // by name
+	LastEvent Event        // Code "" when none came since the watch began
+}
+
+// StreamView is what an agent has said of a stream.
+type StreamView struct {
+	Name      string
+	State     State
+	Telemetry Telemetry // To is zero when none came since the watch began
+}
+
+// What a Fleet remembers at most; agents and streams beyond are not seen.
+const (
+	maxAgents       = 10_000
+	maxAgentStreams = 256
+)
+
+// Fleet is the newest that the agents on a broker have said. Safe for concurrent use.
+type Fleet struct {
+	changed chan struct{}
+	ended   chan struct{}
+
+	mu     sync.Mutex
+	agents map[string]*watched
+	err    error
+}
+
+// watched is an AgentView that grows.
+type watched struct {
+	view    AgentView
+	streams map[string]*StreamView
+}
+
+// Watch follows all agents below a prefix ("" means DefaultPrefix) and returns once the broker
+// has granted the subscriptions. One goroutine keeps the connection until ctx ends or it
+// breaks; there is no reconnection.
+func Watch(ctx context.Context, b Broker, prefix string) (*Fleet, error) {
+	prefix = cmp.Or(prefix, DefaultPrefix)
+	if err := ValidName(prefix); err != nil {
+		return nil, configError("topic_prefix %q cannot be used in topics: %w", prefix, err)
+	}
+	l, err := openLink(ctx, b, (&net.Dialer{}).DialContext, "watch-"+uuid.NewString(), nil)
+	if err != nil {
+		return nil, err
+	}
+	f := newFleet()
+	all := Topics{base: prefix + "/v1/+/"}
+	for _, filter := range []string{all.Availability(), all.Info(), all.Events(), all.State("+"), all.Telemetry("+")} {
+		if err := l.subscribe(ctx, filter, f.receive); err != nil {
+			l.close(true)
+			return nil, err
+		}
+	}
+	go f.keep(ctx, l)
+	return f, nil
+}
+
+func newFleet() *Fleet {
+	return &Fleet{changed: make(chan struct{}, 1), ended: make(chan struct{}), agents: make(map[string]*watched)}
+}
+
+func (f *Fleet) keep(ctx context.Context, l *link) {
+	var broken error
+	select {
+	case <-ctx.Done():
+	case err := <-l.lost:
+		broken = l.lostError(err)
+	}
+	l.close(broken == nil)
+	f.mu.Lock()
+	f.err = broken
+	f.mu.Unlock()
+	close(f.ended)
+}
+
+// Changed has something to receive when Agents differs from what it was.
+func (f *Fleet) Changed() <-chan struct{} { return f.changed }
+
+// Ended is closed when nothing more will come; Err then says why.
+func (f *Fleet) Ended() <-chan struct{} { return f.ended }
+
+// Err is why the connection broke; nil while it stands and when ctx ended it.
+func (f *Fleet) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// Agents returns all agents by id.
+func (f *Fleet) Agents() []AgentView {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var views []AgentView
+	for _, id := range slices.Sorted(maps.Keys(f.agents)) {
+		a := f.agents[id]
+		view := a.view
+		for _, name := range slices.Sorted(maps.Keys(a.streams)) {
+			view.Streams = append(view.Streams, *a.streams[name])
+		}
+		views = append(views, view)
+	}
+	return views
+}
+
+// receive runs on paho's goroutine and must not block.
+func (f *Fleet) receive(_ paho.Client, m paho.Message) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.apply(m.Topic(), m.Payload()) {
+		signal(f.changed)
+	}
+}
+
+// apply takes in one message and tells whether it was of use. An empty payload means
+// that the broker has been told to forget.
+func (f *Fleet) apply(topic string, payload []byte) bool {
+	levels := strings.Split(topic, "/") // <prefix> v1 <agent> …
+	if len(levels) < 4 {
+		return false
+	}
+	id, what := levels[2], levels[3:]
+	if len(payload) == 0 && what[0] == "availability" {
+		delete(f.agents, id)
+		return true
+	}
+	a := f.agent(id)
+	switch {
+	case a == nil || len(payload) == 0 && what[0] != "streams":
+		return false
+	case what[0] == "availability":
+		a.view.Online = string(payload) == Online
+		return true
+	case what[0] == "info":
+		return replaceBy(&a.view.Info, payload)
+	case what[0] == "events":
+		return replaceBy(&a.view.LastEvent, payload)
+	case what[0] == "streams" && len(what) == 3:
+		return a.apply(what[1], what[2], payload)
+	}
+	return false
+}
+
+func (f *Fleet) agent(id string) *watched {
+	a := f.agents[id]
+	if a == nil && len(f.agents) < maxAgents {
+		a = &watched{view: AgentView{ID: id}, streams: make(map[string]*StreamView)}
+		f.agents[id] = a
+	}
+	return a
+}
+
+func (a *watched) apply(stream, what string, payload []byte) bool {
+	if len(payload) == 0 {
+		delete(a.streams, stream)
+		return true
+	}
+	s := a.streams[stream]
+	if s == nil {
+		if len(a.streams) == maxAgentStreams {
+			return false
+		}
+		s = &StreamView{Name: stream}
+		a.streams[stream] = s
+	}
+	if what == "state" {
+		return replaceBy(&s.State, payload)
+	}
+	return replaceBy(&s.Telemetry, payload)
+}
+
+// replaceBy decodes a payload, leaving nothing of the old value.
+func replaceBy[T any](into *T, payload []byte) bool {
+	var fresh T
+	if json.Unmarshal(payload, &fresh) != nil {
+		return false
+	}
+	*into = fresh
+	return true
+}
