@@ -215,8 +215,12 @@ func (s *Session) end(end *mkv.End) error {
 		return nil // the body ends here, as Next says next
 	}
 	s.place.lost()
+	message := "a fragment could not be read and was left out"
+	if f.Frames == 0 {
+		message = "bytes that belong to no fragment were passed over"
+	}
 	s.report(Report{
-		Code: CodeMalformed, Message: "a fragment could not be read and was left out",
+		Code: CodeMalformed, Message: message,
 		Detail: map[string]any{"fragment_number": f.Number, "cause": end.Err.Error()},
 	})
 	return nil
@@ -250,13 +254,16 @@ func (s *Session) judge(e *Error) time.Duration {
 	if remedy.credentials {
 		s.service.forgetCredentials()
 	}
-	if remedy.selector && s.place.refused() {
+	elsewhere := remedy.selector && s.place.refused()
+	if elsewhere {
 		remedy = retry
 		remedy.does = "starting at " + s.place.selector().String()
-		s.reportGap(e)
 	}
 	pause := s.nextPause(e.Code, remedy)
 	s.reportEnd(e, remedy, pause)
+	if elsewhere && s.place.rung == byNow {
+		s.reportGap(e)
+	}
 	return pause
 }
 
@@ -293,9 +300,6 @@ func (s *Session) reportEnd(e *Error, r remedy, pause time.Duration) {
 
 // reportGap tells that the place to go on at is gone for good.
 func (s *Session) reportGap(e *Error) {
-	if s.place.rung != byNow {
-		return
-	}
 	s.report(Report{
 		Code: CodeGap, Message: "the place to resume at is gone; going on at the newest fragment",
 		Detail: map[string]any{"after_fragment": s.place.last.Fragment, "cause": e.Code},

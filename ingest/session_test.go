@@ -421,12 +421,19 @@ func TestStartInThePastIsNotLate(t *testing.T) {
 
 // A fragment that is broken on the way is left out and told; those around it come.
 func TestBrokenFragmentIsLeftOut(t *testing.T) {
-	for name, at := range map[string]int64{"at its start": 0, "in its head": 300, "in its frames": 20_000} {
+	garbage := kvstest.GarbageOf(5000)
+	for name, fault := range map[string]kvstest.Fault{
+		"at its start":                 {Data: garbage},
+		"in its head":                  {At: 300, Data: garbage},
+		"in its frames":                {At: 20_000, Data: garbage},
+		"an element that claims 25 MB": {Data: []byte{0x4C, 0x40, 0x11, 0x86, 0xA0, 0x00}},
+	} {
+		fault.Kind, fault.Fragment = kvstest.Garbage, 3
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
 				defer b.close()
-				b.stream.Next(kvstest.Fault{Kind: kvstest.Garbage, Fragment: 3, At: at, Data: kvstest.GarbageOf(5000)})
+				b.stream.Next(fault)
 				var r recorder
 				b.run(10*time.Second, ingest.Stream{}, nil, &r)
 				p := r.find(ingest.CodeMalformed)

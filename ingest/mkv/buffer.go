@@ -75,21 +75,8 @@ func (b *buffer) makeRoom(n int) {
 	}
 }
 
-// rewind goes back to an offset behind which nothing was discarded since.
+// rewind goes back to an offset, or as far towards it as there are bytes.
 func (b *buffer) rewind(offset int64) { b.from = max(0, int(offset-b.base)) }
-
-// discard consumes n bytes that nobody wants; false when the source ended first.
-func (b *buffer) discard(n int64) bool {
-	for n > int64(b.buffered()) {
-		n -= int64(b.buffered())
-		b.from = b.to
-		if !b.fill(1) {
-			return false
-		}
-	}
-	b.from += int(n)
-	return true
-}
 
 // cause is what ended the source, or nil for a plain end.
 func (b *buffer) cause() error {

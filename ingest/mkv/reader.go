@@ -1,6 +1,7 @@
 package mkv
 
 import (
+	"bytes"
 	"io"
 	"math"
 	"math/bits"
@@ -41,6 +42,7 @@ type Reader struct {
 
 	waiting []*Track // of a Tracks element, not yet sent
 	laced   [][]byte // of a laced block, not yet sent
+	stray   error    // a fault behind a document that was whole, not yet sent
 	fatal   error    // ends the reading once its End is sent
 }
 
@@ -93,6 +95,10 @@ func (r *Reader) pending() Event {
 		return t
 	case len(r.laced) > 0:
 		return r.nextLaced()
+	case r.stray != nil:
+		r.end = End{Fragment: Fragment{Offset: r.stepAt}, Err: r.stray}
+		r.stray = nil
+		return &r.end
 	}
 	return nil
 }
@@ -318,13 +324,33 @@ func (r *Reader) whole(h header, limit int64) (element, error) {
 	return element{header: h, data: r.buf.take(n)[h.n:]}, nil
 }
 
-// skip passes over an element that nobody here needs.
+// skip passes over an element that nobody here needs. Its size may be a lie, and the next documents
+// stand where it pretends to be.
 func (r *Reader) skip(h header) error {
 	if h.size == unknown || h.size > maxSkip {
 		return malformed(h.id, h.offset, sizeText(h.size)+", of which at most "+itoa(maxSkip)+" are passed over")
 	}
-	if !r.buf.discard(int64(h.n) + h.size) {
-		return r.truncated(h.id, h.offset, "it should reach to byte "+itoa(h.end()))
+	end := h.end()
+	for rest := end - r.buf.pos(); rest > 0; rest = end - r.buf.pos() {
+		if !r.buf.fill(int(min(rest, int64(len(magic))))) {
+			r.buf.consume(r.buf.buffered())
+			return r.truncated(h.id, h.offset, "it should reach to byte "+itoa(end))
+		}
+		window := r.buf.window()
+		window = window[:min(int64(len(window)), rest)]
+		i := bytes.Index(window, magic)
+		switch {
+		case i >= 0:
+			r.buf.consume(i)
+			if r.soundDocument() {
+				return malformed(h.id, h.offset, "it should reach to byte "+itoa(end)+", but a document begins in it")
+			}
+			r.buf.consume(1)
+		case int64(len(window)) == rest:
+			r.buf.consume(len(window))
+		default: // the magic may be cut at the window's end
+			r.buf.consume(len(window) - len(magic) + 1)
+		}
 	}
 	return nil
 }
@@ -388,18 +414,20 @@ func (r *Reader) fault(err error) Event {
 	if !r.open {
 		r.fragment = Fragment{Offset: r.buf.pos()}
 	}
-	ended := err.(*Error).Kind == Truncated
-	wasOpen := r.open
-	ev := r.finish(err)
-	if !ended {
+	if err.(*Error).Kind == Malformed {
 		// The next document may already begin within the element at fault.
 		r.buf.rewind(r.stepAt)
+		whole := r.open && r.level == segment && r.fragment.Complete()
+		if whole { // what came behind its last tag is not its fault
+			r.stray, err = err, nil
+		}
+		ev := r.finish(err)
 		r.level = lost
 		return ev
 	}
 	r.fatal = err
-	if !wasOpen {
+	if !r.open {
 		return nil
 	}
-	return ev
+	return r.finish(err)
 }

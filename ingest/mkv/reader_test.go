@@ -44,14 +44,18 @@ func TestFragmentEventByEvent(t *testing.T) {
 func TestSplitsDoNotMatter(t *testing.T) {
 	sound := join(fragmentBytes(1, "a", "bb"), []byte{0, 0, 0}, fragmentBytes(2, "ccc", strings.Repeat("d", 200<<10)))
 	bodies := map[string][]byte{
-		"sound":         sound,
-		"cut":           sound[:len(sound)-300],
-		"malformed":     join(fragmentBytes(1, "a"), prologueBytes(), claim(idTags, 1<<40), fragmentBytes(2, "b")),
-		"false magic":   join(prologueBytes(), []byte{0x01}, magic, []byte("no header"), fragmentBytes(2, "b")),
-		"garbage":       bytes.Repeat([]byte("garbage "), 50_000),
-		"magic at end":  join(fragmentBytes(1, "a"), magic),
-		"nothing":       {},
-		"cut in header": join(fragmentBytes(1, "a"), []byte{0x1A}),
+		"sound":                  sound,
+		"cut":                    sound[:len(sound)-300],
+		"malformed":              join(fragmentBytes(1, "a"), prologueBytes(), claim(idTags, 1<<40), fragmentBytes(2, "b")),
+		"false magic":            join(prologueBytes(), []byte{0x01}, magic, []byte("no header"), fragmentBytes(2, "b")),
+		"garbage":                bytes.Repeat([]byte("garbage "), 50_000),
+		"magic at end":           join(fragmentBytes(1, "a"), magic),
+		"nothing":                {},
+		"cut in header":          join(fragmentBytes(1, "a"), []byte{0x1A}),
+		"cut in what is skipped": join(prologueBytes(), claim(idVoid, 300<<10), make([]byte, 200<<10)),
+		"false element":          join(fragmentBytes(1, "a"), claim(0x4C40, 25<<20), fragmentBytes(2, "b"), fragmentBytes(3, "c")),
+		"magic in what is skipped": join(prologueBytes(), el(idVoid, magic, []byte("no"), magic), el(idTracks, trackBytes(1, "V", nil)),
+			el(idCluster, el(idTimestamp, num(1)), simpleBlockBytes(0, flagKey, "x"))),
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
@@ -295,6 +299,43 @@ func TestFaultCostsOneDocument(t *testing.T) {
 			}
 			if frames[0] != "first" || frames[len(frames)-1] != "second" {
 				t.Errorf("frames %q: the sound fragments are not all there", frames)
+			}
+		})
+	}
+}
+
+// An element that claims to reach over the documents behind it does not take them along, and
+// damage behind a fragment's last tag is not the fragment's.
+func TestFaultBehindAWholeFragment(t *testing.T) {
+	for name, junk := range map[string][]byte{
+		"false element": {0x4C, 0x40, 0x11, 0x86, 0xA0, 0x00},
+		"garbage":       []byte("\x01garbage"),
+		"terabyte tags": claim(idTags, 1<<40),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var whole, faults int
+			r := NewReader(bytes.NewReader(join(fragmentBytes(1, "a"), junk, fragmentBytes(2, "b"), fragmentBytes(3, "c"))))
+			for {
+				ev, err := r.Next()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if end, ok := ev.(*End); ok {
+					switch {
+					case end.Err == nil && end.Fragment.Complete():
+						whole++
+					case end.Err != nil && end.Fragment.Number == "":
+						faults++
+					default:
+						t.Errorf("%+v", end)
+					}
+				}
+			}
+			if whole != 3 || faults != 1 {
+				t.Errorf("%d whole fragments and %d faults", whole, faults)
 			}
 		})
 	}
