@@ -67,9 +67,13 @@ type attempt struct {
 	mu      sync.Mutex
 	feeding *Input    // whose frames the child gets
 	plan    *Plan     // in use
+	format  *Format   // that plan decodes
 	showing time.Time // since when plan shows pictures; zero before
 	waiter  chan picture
 	request int64 // number of the snapshot that waiter waits for
+
+	promoted bool  // a better plan takes over at the next key frame
+	replaced *Plan // by the plan in use, which was better, and has not shown a picture yet
 }
 
 // picture is the answer to a snapshot.
@@ -141,8 +145,8 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		if err != nil {
 			return err
 		}
-		if u.Format != open {
-			if err := a.open(*u.Format, a.found); err != nil {
+		if u.Format != open || a.takesOver(u) {
+			if err := a.open(u.Format, a.found); err != nil {
 				return err
 			}
 			open = u.Format
@@ -174,13 +178,13 @@ func (a *attempt) room(ctx context.Context) error {
 }
 
 // open asks for a pipeline. Its answer is not awaited: frames may follow at once.
-func (a *attempt) open(f Format, found []string) error {
-	plan, err := a.r.choose(f, found)
+func (a *attempt) open(f *Format, found []string) error {
+	plan, err := a.r.choose(*f, found)
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
-	a.plan, a.showing = &plan, time.Time{}
+	a.plan, a.format, a.showing = &plan, f, time.Time{}
 	a.mu.Unlock()
 	a.progress.suspect(!a.r.standsStill(plan))
 	a.r.log.Info("opening a decoder", "element", plan.Element, "family", plan.Family, "display", plan.Display.String())
@@ -284,6 +288,7 @@ func (a *attempt) status(s Status) {
 		plan := *a.plan
 		a.mu.Unlock()
 		a.r.firstPicture(plan)
+		a.regained(plan)
 	}
 }
 

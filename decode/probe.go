@@ -184,6 +184,9 @@ func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
 		plan.Colorimetry = true
 		t, err = s.try(ctx, plan, clip.Units)
 	}
+	if err == nil {
+		err = t.verdict(len(clip.Units))
+	}
 	c.Result, c.Pictures, c.FPS = Passed, t.status.Decoded, t.fps()
 	c.Checksum, c.Colorimetry = together(t.status.Checksums), plan.Colorimetry && err == nil
 	if err != nil {

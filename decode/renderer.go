@@ -169,6 +169,7 @@ func (r *Renderer) once(ctx context.Context) error {
 	all.Go(func() { end(c.ending(running)) })
 	all.Go(func() { end(a.read(running)) })
 	all.Go(func() { end(a.watch(running)) })
+	all.Go(func() { a.reconsider(running) })
 	all.Go(func() { end(a.watchDisplay(running)) })
 	end(a.feed(running))
 
@@ -219,25 +220,36 @@ func (r *Renderer) note(err error, wait time.Duration) {
 	r.config.Report(f.Report)
 }
 
-// choose makes the plan for a format with what the child found.
+// choose takes the plan for a format with what the child found.
 func (r *Renderer) choose(f Format, found []string) (Plan, error) {
+	plan, _ := r.best(f, found)
+	if plan.Element == "" {
+		return Plan{}, failed(CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Decoder, r.stats.Family = plan.Element, plan.Family
+	return plan, nil
+}
+
+// best makes the best plan for a format; an empty one when there is none. When all are denied it is the one whose denial
+// ends first: a decoder that failed before is better than none.
+func (r *Renderer) best(f Format, found []string) (p Plan, denied bool) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, prefer := r.known(found, now), r.shown.prefer
 	plans := Choose(f, r.stats.Display, prefer, known)
-	if len(plans) == 0 { // a decoder that failed before is better than none
-		known.Denied = nil
+	if len(plans) == 0 {
+		denied, known.Denied = true, nil
 		plans = Choose(f, r.stats.Display, prefer, known)
 		slices.SortStableFunc(plans, func(a, b Plan) int { return r.deny.soonest(a.name(), b.name()) })
 	}
 	if len(plans) == 0 {
-		return Plan{}, failed(CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
+		return Plan{}, denied
 	}
-	plan := plans[0]
-	plan.Unpaced = r.config.Unpaced
-	r.stats.Decoder, r.stats.Family = plan.Element, plan.Family
-	return plan, nil
+	plans[0].Unpaced = r.config.Unpaced
+	return plans[0], denied
 }
 
 // SetProbe tells what came of trying out the decoders. It counts from the next pipeline on.

@@ -167,10 +167,7 @@ func (s *stage) try(ctx context.Context, p Plan, units []Unit) (t trial, err err
 		err := l.await(KindDrained, &t.status)
 		t.took = time.Since(began)
 		sending.Wait()
-		if err != nil {
-			return err
-		}
-		return t.verdict(len(units))
+		return err
 	})
 	return t, err
 }
@@ -186,24 +183,31 @@ func (l *line) send(units []Unit) {
 	_ = l.out.Raw(KindDrain, 0, 0, nil)
 }
 
-// verdict says whether the pictures can be those of so many frames.
+// enough says whether at least so many pictures came.
+func (t trial) enough(pictures int) error {
+	if t.status.Decoded < uint64(pictures) {
+		return failed(CodeSilent, "of %d frames only %d became pictures", t.status.Fed, t.status.Decoded)
+	}
+	return nil
+}
+
+// verdict says whether the pictures can be those of a clip in which every frame differs.
 func (t trial) verdict(frames int) error {
-	s := t.status
+	few := frames - frames/10
+	if err := t.enough(few); err != nil {
+		return err
+	}
 	distinct := map[string]bool{}
 	unseen := 0
-	for _, sum := range s.Checksums {
+	for _, sum := range t.status.Checksums {
 		if sum == "" {
 			unseen++
 		} else {
 			distinct[sum] = true
 		}
 	}
-	few := uint64(frames - frames/10)
-	switch {
-	case s.Decoded < few:
-		return failed(CodeSilent, "of %d frames only %d became pictures", frames, s.Decoded)
-	case uint64(len(distinct)+unseen) < few:
-		return failed(CodeStale, "of %d pictures only %d differ: the driver delivers the same again and again", s.Decoded, len(distinct)+unseen)
+	if differ := len(distinct) + unseen; differ < few {
+		return failed(CodeStale, "of %d pictures only %d differ: the driver delivers the same again and again", t.status.Decoded, differ)
 	}
 	return nil
 }
