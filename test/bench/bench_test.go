@@ -40,7 +40,7 @@ func TestQuickBench(t *testing.T) {
 	}
 	t.Log("\n" + table.String())
 	rows, _, _ := strings.Cut(table.String(), "\n\n")
-	if n := strings.Count(rows, "\n"); n != 12 {
+	if n := strings.Count(rows, "\n"); n != 13 {
 		t.Errorf("the table has %d rows", n)
 	}
 	if strings.Contains(rows, "not measured") {

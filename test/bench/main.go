@@ -7,8 +7,10 @@
 //	table.go     rows and how they are printed
 //	contest.go   runs of our side and of the peers in turn, and what becomes of their figures
 //	reading.go   contest: who reads a capture with the least CPU
+//	parsing.go   contest: how fast a capture in memory is taken apart
 //	playing.go   contest: what it costs to decode a live stream
 //	starting.go  contest: how long until the first picture
+//	watching.go  contest: how old a frame is when it is on the screen
 //	pulling.go   contest: what many streams cost that are not decoded
 //	resuming.go  contest: what is seen of a session's planned end
 //	material.go  clip and capture
@@ -16,7 +18,7 @@
 //	agent.go     edge-agent as it is measured
 //	process.go   processes: what they say, what they cost
 //
-// A row is added to the contest that measures its figure; a new contest is a function like those of the five files
+// A row is added to the contest that measures its figure; a new contest is a function like those of the six files
 // above, named in contests.
 //
 // The bench owns all processes that it starts and a temporary folder; both are gone when it ends.
@@ -41,17 +43,18 @@ type extent struct {
 	clip    time.Duration
 	capture int64         // bytes
 	window  time.Duration // for which a playing process is looked at
+	settle  time.Duration // for a picture, before its lag is looked at
 	only    string        // the contest to hold; "" for all
 	off     int           // pictures more or less than expected in that time, at most
 
-	reading, playing, starting, pulling, resuming int // rounds
+	reading, parsing, playing, starting, pulling, resuming, watching int // rounds
 }
 
 var (
 	// The agent tells of pictures five times a second: a count may be six off.
-	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, playing: 5, starting: 11, pulling: 3, resuming: 3}
+	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, parsing: 9, playing: 5, starting: 11, pulling: 3, resuming: 3, watching: 3, settle: 15 * time.Second}
 	// A busy machine must not fail a test.
-	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, playing: 1, starting: 1, pulling: 1, resuming: 1}
+	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, parsing: 1, playing: 1, starting: 1, pulling: 1, resuming: 1, watching: 1, settle: 2 * time.Second}
 )
 
 func main() {
@@ -73,7 +76,7 @@ func main() {
 	}
 	agent := flag.String("agent", "bin/edge-agent", "the edge-agent to measure")
 	smoke := flag.Bool("quick", false, "one short round of everything: shows that it works, measures nothing well")
-	only := flag.String("only", "", "hold only the contest of this name: reading, playing, starting, pulling, resuming")
+	only := flag.String("only", "", "hold only the contest of this name: reading, parsing, playing, starting, pulling, resuming")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -105,7 +108,7 @@ type bench struct {
 
 // contests are all there are, in the order of the table.
 func (b *bench) contests() []contest {
-	return []contest{b.readingContest(), b.playingContest(), b.startingContest(), b.pullingContest(), b.resumingContest()}
+	return []contest{b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.pullingContest(), b.resumingContest(), b.watchingContest()}
 }
 
 // run measures everything and prints the table. A contest that fails leaves its rows without figures and is
