@@ -177,6 +177,9 @@ func TestErrorTable(t *testing.T) {
 		"not found":     {refuse(kvstest.ResourceNotFound), "kvs.http.ResourceNotFoundException", ingest.Failed, map[string]any{"status": 404}},
 		"internal":      {refuse(kvstest.InternalFailure), "kvs.http.InternalFailure", ingest.Backoff, map[string]any{"status": 500}},
 		"unavailable":   {refuse(kvstest.ServiceUnavailable), "kvs.http.ServiceUnavailableException", ingest.Backoff, nil},
+		"no status":     {func(s *kvstest.Stream) { s.HangMedia(1, 0); s.Cut() }, ingest.CodeUnreachable, ingest.Backoff, nil},
+		"wrong place":   {func(s *kvstest.Stream) { s.Misdirect(1); refuse(kvstest.InvalidEndpoint)(s) }, "kvs.http.InvalidEndpointException", ingest.Backoff, nil},
+		"stale token":   {func(s *kvstest.Stream) { s.Forget(); s.Cut() }, "kvs.http.InvalidArgumentException", ingest.Backoff, nil},
 		"no endpoint":   {func(s *kvstest.Stream) { s.RefuseEndpoint(1, kvstest.AccessDenied); refuse(kvstest.InvalidEndpoint)(s) }, "kvs.http.AccessDeniedException", ingest.Backoff, nil},
 	}
 	for id := range maps.Keys(kvstest.ErrorCodes) {
