@@ -60,16 +60,25 @@ func (u *nalUnits) nextAnnexB() []byte {
 	}
 }
 
-// unitsOf walks a frame of a track whose CodecPrivate is private.
+// unitsOf walks a frame of a track whose CodecPrivate is private. A length of 256 to 511 begins like
+// a start code, so that only lengths that do not add up prove Annex B's form.
 func unitsOf(data, private []byte, lengthSizeAt int) nalUnits {
-	if IsAnnexB(data) {
-		return nalUnits{rest: data}
-	}
 	size := 4
 	if len(private) > lengthSizeAt && private[0] == 1 {
 		size = int(private[lengthSizeAt]&3) + 1
 	}
-	return nalUnits{rest: data, lengthSize: size}
+	units := nalUnits{rest: data, lengthSize: size}
+	if IsAnnexB(data) && !units.addUp() {
+		units.lengthSize = 0
+	}
+	return units
+}
+
+// addUp says that the lengths lead exactly from unit to unit to the end.
+func (u nalUnits) addUp() bool {
+	for u.next() != nil {
+	}
+	return len(u.rest) == 0
 }
 
 // isKey judges whether decoding can begin at a frame. The slices decide: a producer's

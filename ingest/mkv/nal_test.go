@@ -103,7 +103,7 @@ func TestKeyFrames(t *testing.T) {
 	hevc := &Track{CodecID: CodecH265}
 	lengths := func(nals ...[]byte) (out []byte) {
 		for _, n := range nals {
-			out = append(append(out, 0, 0, 0, byte(len(n))), n...)
+			out = append(append(out, 0, 0, byte(len(n)>>8), byte(len(n))), n...)
 		}
 		return out
 	}
@@ -116,6 +116,9 @@ func TestKeyFrames(t *testing.T) {
 	sei, idr := []byte{6, 1, 2}, []byte{0x65, 0x88, 0x80}
 	interSlice := []byte{0x41, 0b1_00110_00} // first_mb 0, slice_type 5 (P)
 	intra := []byte{0x41, 0b1_0001000}       // first_mb 0, slice_type 7 (I)
+	// Their lengths begin like a start code; what follows would be an IDR picture.
+	ambiguous := append([]byte{0x41, 0b1_00110_00}, make([]byte, 0x165-2)...)
+	ambiguousHEVC := append([]byte{1 << 1, 1, 0}, make([]byte, 0x126-3)...)
 	cra, trail := []byte{21 << 1, 1, 0}, []byte{1 << 1, 1, 0}
 	for name, tc := range map[string]struct {
 		track *Track
@@ -130,6 +133,8 @@ func TestKeyFrames(t *testing.T) {
 		"I slice without flag":      {avc, lengths(sei, intra), false, false},
 		"lengths that lie, flag":    {avc, []byte{9, 9, 9, 9, 1}, true, true},
 		"lengths that lie, no flag": {avc, []byte{9, 9, 9, 9, 1}, false, false},
+		"length like a start code":  {avc, lengths(ambiguous), false, false},
+		"the same, H.265":           {hevc, lengths(ambiguousHEVC), false, false},
 		"nothing":                   {avc, nil, true, true},
 		"start codes only":          {avc, []byte{0, 0, 1, 0, 0, 1, 0, 0, 1}, false, false},
 		"H.265 CRA":                 {hevc, lengths(cra), false, true},
