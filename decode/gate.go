@@ -14,6 +14,7 @@ type Unit struct {
 	Time    time.Duration // presentation time on the producer's line
 	Key     bool
 	Discont bool // units before this one are missing
+	Stored  bool // of a recording: every frame is to be seen
 	Replay  bool // was given out before, or is too old: decode it, do not show it
 }
 

@@ -68,6 +68,17 @@ func (in *Input) Shown() bool {
 // as time since 1970; discont says that frames before it are missing. Frames of tracks that are no video are
 // passed over. Push never blocks: what finds no room is dropped, counted and reported.
 func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool) {
+	in.push(f, Unit{Data: f.Data, Time: at, Key: f.Key, Discont: discont})
+}
+
+// PushStored is Push for frames of a recording, of which every one is to be seen, however fast they come: it waits until
+// there is room. It does not wait for a renderer that takes nothing, nor when the input is not shown.
+func (in *Input) PushStored(f *mkv.Frame, at time.Duration, discont bool) {
+	in.gate.Wait(maxGap)
+	in.push(f, Unit{Data: f.Data, Time: at, Key: f.Key, Discont: discont, Stored: true})
+}
+
+func (in *Input) push(f *mkv.Frame, u Unit) {
 	if f.Track.Type != mkv.Video {
 		return
 	}
@@ -80,8 +91,8 @@ func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool) {
 	if format == nil {
 		return
 	}
-	dropped := in.gate.Push(Unit{Format: format, Data: f.Data, Time: at, Key: f.Key, Discont: discont})
-	if in.state.overflowed(dropped) {
+	u.Format = format
+	if in.state.overflowed(in.gate.Push(u)) {
 		in.report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
 	}
 }
@@ -90,10 +101,6 @@ func (in *Input) report(r Report) {
 	r.Stream = in.name
 	in.r.config.Report(r)
 }
-
-// Wait waits until the next frame will find room, for frames from a recording, which would rather
-// come late than not at all. It does not wait for a renderer that takes nothing, nor when the input is not shown.
-func (in *Input) Wait() { in.gate.Wait(maxGap) }
 
 // input is what Push remembers from frame to frame.
 type input struct {

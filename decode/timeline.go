@@ -22,6 +22,15 @@ const (
 	maxExtra = 500 * time.Millisecond
 )
 
+// Joining. What the service has ready when a stream is joined, and what piled up in a long break, comes as fast as the
+// network takes it. Only the newest of these frames is of interest.
+const (
+	// joinLate is how late a frame arrives after a break that is long.
+	joinLate = 500 * time.Millisecond
+	// joinMost is the longest that frames are taken for such: a network that is slow never gets to the end of them.
+	joinMost = 2 * time.Second
+)
+
 // Catching up. Frames that came in a burst, after a break or while the decoder was being opened, leave
 // more of them waiting than the budget asks for. That is lag for nothing, so pictures
 // then come a little faster until it is gone.
@@ -34,6 +43,14 @@ const (
 	// hurry is the part of a frame's duration that is taken off: one eighth is hardly seen.
 	hurry = 8
 )
+
+// join is a burst of frames that are made up for.
+type join struct {
+	on            bool
+	since, last   time.Duration // arrival of its first frame and of its newest
+	first, newest time.Duration // presentation times, the least and the greatest
+	frames        time.Duration // how many there are, to divide by
+}
 
 // Timeline maps frame times on the producer's line to the pipeline's running
 // time. A frame is due Budget after the moment at which it would arrive if it took as long as
@@ -51,6 +68,7 @@ type Timeline struct {
 	shift    time.Duration // from the producer's line to running time
 	newest   time.Duration
 	lastDue  time.Duration
+	join     join
 	slack    slack
 	extra    time.Duration // beyond the budget, for the decoder
 	mapped   ring
@@ -92,6 +110,25 @@ func (t *Timeline) Map(at time.Duration, key bool, now time.Duration) (due time.
 	t.lastDue = max(t.lastDue, due)
 	t.mapped.add(at, due)
 	return due, anchored
+}
+
+// Joining says that a frame that arrives now belongs to a burst of old ones: it is to be decoded, and
+// shown only if no other frame is there; see Replay. A burst ends with the first frame that does not come
+// clearly faster than it was made.
+func (t *Timeline) Joining(at, now time.Duration) bool {
+	j := &t.join
+	switch begins := !t.anchored && j.frames == 0 || t.anchored && !j.on && t.due(at) < now-joinLate; {
+	case begins:
+		*j = join{on: true, since: now, last: now, first: at, newest: at, frames: 1}
+		t.replaying = false
+	case j.on:
+		j.first, j.newest = min(j.first, at), max(j.newest, at)
+		each := (j.newest - j.first) / j.frames
+		j.on = now-j.last < each*3/4 && now-j.since < joinMost
+		j.last = now
+		j.frames++
+	}
+	return j.on
 }
 
 // Replay gives the running time of a frame that only has to be decoded, because

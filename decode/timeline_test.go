@@ -135,6 +135,81 @@ func TestTimelineLeavesWholeFragmentsAlone(t *testing.T) {
 	}
 }
 
+// The burst of a stream that is joined in the middle of a fragment is passed over, also when frames come out of
+// order, and the first frame that comes in its own time begins the line.
+func TestTimelineJoins(t *testing.T) {
+	const frame = time.Second / 30
+	for name, order := range map[string][]int{"in order": {0, 0, 0}, "B-frames": {2, -1, -1}} {
+		line := Timeline{Budget: 200 * ms}
+		const burst = 24
+		for i := range 60 {
+			now := max(burst, time.Duration(i)) * frame // those of the burst all at once
+			at := time.Hour + time.Duration(i+order[i%3])*frame
+			joining := line.Joining(at, now)
+			if joining != (i <= burst) {
+				t.Fatalf("%s: frame %d: joining %v", name, i, joining)
+			}
+			if joining {
+				line.Replay(at, now)
+				continue
+			}
+			if due, anchored := line.Map(at, false, now); anchored != (i == burst+1) || order[0] == 0 && due != now+200*ms {
+				t.Fatalf("%s: frame %d arrives at %v, is due at %v, anchored %v", name, i, now, due, anchored)
+			}
+		}
+	}
+}
+
+// After a long break, too; after a short one all frames are shown.
+func TestTimelineJoinsAfterALongBreak(t *testing.T) {
+	for _, c := range []struct {
+		held   time.Duration
+		joined int
+	}{{600 * ms, 0}, {1500 * ms, 16}} { // the budget and half a second more are not too late
+		const frame = time.Second / 30
+		line := Timeline{Budget: 200 * ms}
+		joined := 0
+		for i := range 120 {
+			at := time.Duration(i) * frame
+			now := at
+			if i >= 30 {
+				now = max(at, 30*frame+c.held)
+			}
+			if line.Joining(at, now) && i > 1 {
+				joined++
+				line.Replay(at, now)
+				continue
+			}
+			line.Map(at, i%30 == 0, now)
+		}
+		if (joined == 0) != (c.joined == 0) || joined < c.joined {
+			t.Errorf("held up for %v: %d frames were passed over", c.held, joined)
+		}
+		if late := line.due(119*frame) - 119*frame; c.joined > 0 && late > 260*ms {
+			t.Errorf("held up for %v: the lag stays at %v", c.held, late)
+		}
+	}
+}
+
+// A decoder that always takes longer than the budget gets the time; one that is held up once does not.
+func TestTimelineGivesTheDecoderTime(t *testing.T) {
+	line := Timeline{Budget: 200 * ms}
+	line.Margin(-time.Second)
+	line.Map(0, true, 0)
+	line.Margin(100 * ms)
+	if due, _ := line.Map(33*ms, false, 33*ms); due != 233*ms {
+		t.Errorf("due at %v", due)
+	}
+	line.Margin(-45 * ms)
+	if due, _ := line.Map(66*ms, false, 66*ms); due != 66*ms+260*ms {
+		t.Errorf("due at %v", due)
+	}
+	line.Margin(-10 * time.Second)
+	if due, _ := line.Map(99*ms, false, 99*ms); due != 99*ms+700*ms {
+		t.Errorf("due at %v", due)
+	}
+}
+
 func TestReplayIsLongPast(t *testing.T) {
 	line := Timeline{Budget: 200 * ms}
 	now := time.Hour

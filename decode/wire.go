@@ -49,6 +49,7 @@ const (
 	FlagKey     = 1 << 0 // Frame: a decoder can begin here
 	FlagDiscont = 1 << 1 // Frame: frames before it are missing
 	FlagReplay  = 1 << 2 // Frame: decode, do not show
+	FlagStored  = 1 << 4 // Frame: of a recording, every picture is to be shown
 	FlagFailed  = 1 << 3 // Picture: the payload is a message
 )
 
@@ -238,6 +239,9 @@ func (w *Writer) Frame(u Unit) error {
 	}
 	if u.Discont {
 		flags |= FlagDiscont
+	}
+	if u.Stored {
+		flags |= FlagStored
 	}
 	if u.Replay {
 		flags |= FlagReplay

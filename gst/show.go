@@ -86,7 +86,8 @@ func (s *show) frame(m decode.Message) {
 	now := runningTime()
 	s.mu.Lock()
 	var due time.Duration
-	if m.Flags&decode.FlagReplay != 0 {
+	live := m.Flags&decode.FlagStored == 0 && !s.open.Plan.Unpaced
+	if m.Flags&decode.FlagReplay != 0 || live && s.line.Joining(at, now) {
 		due = s.line.Replay(at, now)
 	} else {
 		var anchored bool

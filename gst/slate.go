@@ -60,10 +60,10 @@ func drawSlate(s decode.Slate, size decode.Mode, now time.Time) *image.RGBA {
 		p.lines(s.Message, goregular.TTF, slateBody, slateText, 3)
 	}
 	if !s.Since.IsZero() {
-		p.line("since "+s.Since.Format(slateClock), goregular.TTF, slateSmall, slateDim)
+		p.line("since "+s.Since.Local().Format(slateClock), goregular.TTF, slateSmall, slateDim)
 	}
 	p.y = size.Height - margin - int(slateSmall*float64(size.Height))
-	p.line(strings.TrimSpace(s.Device+"    "+now.Format(slateClock)), goregular.TTF, slateSmall, slateDim)
+	p.line(strings.TrimSpace(s.Device+"    "+now.Local().Format(slateClock)), goregular.TTF, slateSmall, slateDim)
 	return img
 }
 

@@ -68,10 +68,11 @@ type window struct {
 // Frame takes a frame from the session.
 func (s *stream) Frame(f *ingest.Frame) {
 	now := time.Now()
+	push := s.input.Push
 	if f.Recorded {
-		s.input.Wait()
+		push = s.input.PushStored
 	}
-	s.input.Push(f.Frame, at(f), f.Discontinuity)
+	push(f.Frame, at(f), f.Discontinuity)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.window.counts.frames++

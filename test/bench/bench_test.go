@@ -23,7 +23,7 @@ func TestQuickBench(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
-	for _, program := range []string{"gst-launch-1.0", "ffmpeg", curl} {
+	for _, program := range []string{"gst-launch-1.0", "ffmpeg", "Xvfb", curl} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(err)
 		}

@@ -76,7 +76,7 @@ func main() {
 	}
 	agent := flag.String("agent", "bin/edge-agent", "the edge-agent to measure")
 	smoke := flag.Bool("quick", false, "one short round of everything: shows that it works, measures nothing well")
-	only := flag.String("only", "", "hold only the contest of this name: reading, parsing, playing, starting, pulling, resuming")
+	only := flag.String("only", "", "hold only the contest of this name: reading, parsing, playing, starting, pulling, resuming, watching")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
