@@ -271,6 +271,9 @@ func (a *attempt) take(m Message) error {
 
 func (a *attempt) status(s Status) {
 	before, current := a.progress.advance(s, time.Now())
+	if told := a.r.config.Pictures; told != nil && s.Number > 0 {
+		told(s.Number, s.Checksums)
+	}
 	select {
 	case a.moved <- struct{}{}:
 	default:

@@ -27,6 +27,10 @@ type Config struct {
 	Patience  Patience
 	Memory    uint64 // bytes that a child may take; default: half of the box's, at most 2 GiB
 
+	// Pictures is told the checksums of all pictures that a pipeline has decoded so far, and
+	// pays for them; nil leaves them out. It must not block.
+	Pictures func(pipeline uint32, checksums []string)
+
 	// Report is told what happens to the picture. It is called from the renderer's
 	// goroutines and from Push, and must not block.
 	Report func(Report)
@@ -248,7 +252,7 @@ func (r *Renderer) best(f Format, found []string) (p Plan, denied bool) {
 	if len(plans) == 0 {
 		return Plan{}, denied
 	}
-	plans[0].Unpaced = r.config.Unpaced
+	plans[0].Unpaced, plans[0].Checksums = r.config.Unpaced, r.config.Pictures != nil
 	return plans[0], denied
 }
 
