@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -20,6 +21,8 @@ const (
 	maxRetry = 60 * time.Second
 	// stableAfter is how long a connection has to last for the back-off to start again.
 	stableAfter = 30 * time.Second
+	// flapsAfter is how many connections in a row that do not last are too many.
+	flapsAfter = 3
 	// farewellTimeout bounds what is sent after Run was told to stop. With
 	// handoverTimeout and goodbyeTimeout at worst, Run ends within 2 s.
 	farewellTimeout = 700 * time.Millisecond
@@ -113,17 +116,24 @@ func (c *Client) Run(ctx context.Context) error {
 // connect holds a connection until ctx ends.
 func (c *Client) connect(ctx context.Context) {
 	retry := newBackOff()
+	short := 0 // connections in a row that did not last
 	for {
-		began := time.Now()
-		err := c.once(ctx)
+		lasted, err := c.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > stableAfter {
+		switch {
+		case lasted > stableAfter:
 			retry.Reset()
+			short = 0
+		case lasted > 0:
+			short++
 		}
 		wait := retry.NextBackOff()
 		c.noteFailure(err, wait)
+		if short >= flapsAfter {
+			c.noteFlapping(short)
+		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -138,13 +148,15 @@ func newBackOff() *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: 2 * minRetry, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxRetry}
 }
 
-// once is one connection from its beginning to its end.
-func (c *Client) once(ctx context.Context) error {
+// once is one connection from its beginning to its end. It lasted no time when there
+// was none.
+func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 	offline := &will{topic: c.topics.Availability(), payload: Offline}
 	l, err := openLink(ctx, c.config.Broker, c.dial, c.config.ClientID, offline)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	began := time.Now()
 	c.pending.open()
 	c.cursor = 0
 	c.noteConnected(l.addr)
@@ -156,11 +168,10 @@ func (c *Client) once(ctx context.Context) error {
 	} else {
 		l.close(c.farewell(ctx, l))
 		c.noteStopped()
-		err = nil
 	}
 	l.settle()
 	c.pending.close()
-	return err
+	return max(time.Since(began), 1), err
 }
 
 // subscribe asks for commands. A broker that does not grant them is of use
@@ -285,7 +296,7 @@ func (c *Client) SetState(stream string, state State) {
 func (c *Client) setRetained(topic string, payload any) {
 	if text, ok := c.marshal(topic, payload); ok {
 		c.pending.set(topic, text)
-		signal(c.wake)
+		nudge(c.wake)
 	}
 }
 
@@ -298,7 +309,7 @@ func (c *Client) Telemetry(stream string, telemetry Telemetry) {
 	topic := c.topics.Telemetry(stream)
 	if text, ok := c.marshal(topic, telemetry); ok {
 		c.pending.add(message{topic: topic, payload: text})
-		signal(c.wake)
+		nudge(c.wake)
 	}
 }
 
@@ -329,6 +340,14 @@ func (c *Client) noteFailure(err error, wait time.Duration) {
 	c.setDisconnected(now)
 	c.status.Attempts++
 	c.status.Err = err
+}
+
+// noteFlapping tells that connections come about and do not last.
+func (c *Client) noteFlapping(times int) {
+	message := fmt.Sprintf("the broker or another client closed %d connections in a row, each within %s; does another client use the id %s?",
+		times, stableAfter, c.config.ClientID)
+	c.log.Error(message, "code", "mqtt.flapping")
+	c.Event(Event{Code: "mqtt.flapping", Message: message, Detail: map[string]any{"client_id": c.config.ClientID}})
 }
 
 func (c *Client) noteStopped() {

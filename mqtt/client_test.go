@@ -449,3 +449,122 @@ func TestValuesThatCannotBePublishedHarmNothingElse(t *testing.T) {
 		}
 	})
 }
+
+// Each connection is closed right after it came about, as when two agents have one id.
+func TestFlappingIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(n int) behaviour {
+			if n < 2*flapsAfter {
+				return behaviour{cutAfter: 2} // "online", and then the first event
+			}
+			return behaviour{}
+		})
+		defer f.close()
+		c := newTestClient(t, f)
+		c.Event(Event{Code: "agent.started"})
+		stop := start(c)
+		time.Sleep(10 * time.Minute) // of the bubble's time
+		stop()
+		var flaps []Event
+		for _, e := range events(t, f, c) {
+			if e.Code == "mqtt.flapping" {
+				flaps = append(flaps, e)
+			}
+		}
+		if len(flaps) == 0 || !strings.Contains(flaps[0].Message, "use the id edge-agent-gate-7?") || flaps[0].Severity != SeverityError {
+			t.Errorf("events %+v", flaps)
+		}
+	})
+}
+
+func TestABrokerThatIsAwayIsNotFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(n int) behaviour {
+			if n%5 != 4 {
+				return behaviour{refuse: errors.New("connection refused")}
+			}
+			return behaviour{cutAfter: 4} // after two pings, a minute
+		})
+		defer f.close()
+		c := newTestClient(t, f)
+		stop := start(c)
+		time.Sleep(24 * time.Hour) // of the bubble's time
+		stop()
+		for _, e := range events(t, f, c) {
+			if e.Code == "mqtt.flapping" {
+				t.Fatalf("event %+v", e)
+			}
+		}
+	})
+}
+
+// A connection after the other leaves no goroutine, or the bubble would not end, and no memory.
+func TestReconnectingLeaksNothing(t *testing.T) {
+	cuts := 200
+	if *long {
+		cuts = 1000
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(int) behaviour { return behaviour{cutAfter: 3} })
+		defer f.close()
+		c := newTestClient(t, f)
+		c.SetInfo(Info{})
+		c.SetState("door", State{})
+		var early, late int64
+		connections := func() int {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.published = nil // or the broker would be what grows
+			return len(f.dials)
+		}
+		stop := start(c)
+		for late == 0 {
+			time.Sleep(time.Minute) // of the bubble's time
+			switch n := connections(); {
+			case n >= cuts:
+				late = heap()
+			case early == 0 && n >= cuts/10:
+				early = heap()
+			}
+		}
+		stop()
+		t.Logf("heap %d KiB early, %d KiB late", early>>10, late>>10)
+		if late-early > 1<<20 {
+			t.Errorf("the heap grew from %d to %d bytes", early, late)
+		}
+	})
+}
+
+// The state of a stream that is configured no more is cleared, also after a restart.
+func TestTheStateOfARemovedStreamIsCleared(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(goodBroker)
+		defer f.close()
+		run := func(names ...string) string {
+			c, err := New(Config{Broker: Broker{URL: "mqtt://localhost"}, AgentID: "gate-7", StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.dial = f.dial
+			c.SetStreams(names)
+			for _, name := range names {
+				c.SetState(name, State{State: Playing})
+			}
+			stop := start(c)
+			synctest.Wait()
+			stop()
+			return c.Topics().State("door")
+		}
+		door := run("door", "yard")
+		run("yard")
+		if got := f.received(door); len(got) != 2 || len(got[1]) != 0 {
+			t.Fatalf("states of the door: %q", got)
+		}
+		run("yard") // not again
+		run("door", "yard")
+		if got := f.received(door); len(got) != 3 || len(got[2]) == 0 {
+			t.Errorf("states of the door: %q", got)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -25,7 +26,8 @@ type Config struct {
 
 // Broker says where the broker is and how to log in. The files are read again
 // at every attempt to connect, so that passwords and certificates can be renewed
-// under a running agent.
+// under a running agent. PasswordFile and KeyFile without a slash are credentials of
+// systemd: files in $CREDENTIALS_DIRECTORY, if that is set.
 type Broker struct {
 	URL            string // mqtt://host[:1883] or mqtts://host[:8883]
 	Username       string
@@ -97,11 +99,21 @@ func (b Broker) password() (string, error) {
 	if b.PasswordFile == "" {
 		return "", nil
 	}
-	text, err := os.ReadFile(b.PasswordFile)
+	text, err := os.ReadFile(credential(b.PasswordFile))
 	if err != nil {
 		return "", configError("password_file: %w", err)
 	}
 	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
+// credential is the path of a secret. systemd hands secrets over in a folder that only
+// the service can read (LoadCredential= in the unit).
+func credential(name string) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" || strings.ContainsRune(name, filepath.Separator) {
+		return name
+	}
+	return filepath.Join(dir, name)
 }
 
 // tlsConfig reads the certificate files.
@@ -121,7 +133,7 @@ func (b Broker) tlsConfig(addr address) (*tls.Config, error) {
 		}
 	}
 	if b.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(b.CertFile, b.KeyFile)
+		pair, err := tls.LoadX509KeyPair(b.CertFile, credential(b.KeyFile))
 		if err != nil {
 			return nil, tlsError("cert_file and key_file", err)
 		}

@@ -73,3 +73,19 @@ func TestPasswordFile(t *testing.T) {
 		t.Errorf("password = %q, %v", got, err)
 	}
 }
+
+func TestACredentialOfSystemd(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	if err := os.WriteFile(filepath.Join(dir, "mqtt-password"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"mqtt-password": "secret", filepath.Join(dir, "mqtt-password"): "secret"} {
+		if got, err := (Broker{PasswordFile: file}).password(); got != want || err != nil {
+			t.Errorf("%s: %q, %v", file, got, err)
+		}
+	}
+	if _, err := (Broker{PasswordFile: "./mqtt-password"}).password(); err == nil {
+		t.Error("a path is taken for a credential")
+	}
+}

@@ -235,7 +235,7 @@ func (c *Client) respond(rec record) {
 	topic := c.topics.Response(rec.Verb)
 	if text, ok := c.marshal(topic, rec.Response); ok {
 		c.pending.respond(message{topic: topic, qos: 1, payload: text})
-		signal(c.wake)
+		nudge(c.wake)
 	}
 }
 
@@ -251,6 +251,6 @@ func (c *Client) Snapshot(stream string, jpeg []byte) error {
 	if !c.pending.addSnapshot(message{topic: c.topics.Snapshot(stream), payload: jpeg}) {
 		return &Error{Code: "mqtt.unreachable", Message: "there is no connection to send the snapshot on, or others are still waiting"}
 	}
-	signal(c.wake)
+	nudge(c.wake)
 	return nil
 }

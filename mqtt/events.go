@@ -42,7 +42,7 @@ func (c *Client) Event(e Event) {
 	if c.repeats.add(e, now) {
 		c.put(e)
 	}
-	signal(c.wake)
+	nudge(c.wake)
 }
 
 func severityOf(code string) Severity {

@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	// copyEvery is the least time between two transactions, for the sake of flash memory.
-	copyEvery = 1 * time.Second
+	// copyEvery is the least time between two transactions. What comes in it is written
+	// together; that it is rarely needed, for the sake of flash memory, repeats sees to.
+	copyEvery = 100 * time.Millisecond
 	// copyRetry is how long to wait after one that failed.
 	copyRetry = 10 * time.Second
 )

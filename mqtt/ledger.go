@@ -53,7 +53,8 @@ func (l *ledger) close() error {
 	return l.file.Close()
 }
 
-// report counts occurrences that are about to be put, now or later.
+// report counts occurrences that are about to be put, now or later; those that need not be
+// missed any more are taken back.
 func (l *ledger) report(n int64) {
 	if l == nil {
 		return

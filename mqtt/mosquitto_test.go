@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,24 +26,18 @@ import (
 const patience = 30 * time.Second
 
 // childBroker makes this test binary run a Client against that URL instead of the
-// tests, until it is killed.
+// tests; see runReporter.
 const childBroker = "MQTT_TEST_CHILD_BROKER"
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childBroker); url != "" {
-		runChild(url)
+		if err := runReporter(url, os.Getenv(childState)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	goleak.VerifyTestMain(m)
-}
-
-func runChild(url string) {
-	c, err := New(Config{Broker: Broker{URL: url}, AgentID: "gate-7"})
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	c.Run(context.Background())
 }
 
 func startBroker(t *testing.T, options brokertest.Options) *brokertest.Broker {
@@ -180,19 +173,9 @@ func TestTheBrokerSaysOfflineForAKilledAgent(t *testing.T) {
 	b := startBroker(t, brokertest.Options{})
 	broker := Broker{URL: b.URL()}
 	in := listen(t, broker)
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childBroker+"="+b.URL())
-	var said bytes.Buffer
-	child.Stderr = &said
-	defer func() { t.Logf("the child said: %s", &said) }()
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
+	child := startReporter(t, b.URL(), t.TempDir(), 0, 0)
 	in.wait(DefaultPrefix+"/v1/gate-7/availability", Online)
-	if err := child.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	child.Wait() // "signal: killed"
+	child.kill()
 	in.wait(DefaultPrefix+"/v1/gate-7/availability", Offline)
 }
 

@@ -37,7 +37,7 @@ type outbox struct {
 	queue   []entry
 	bytes   int
 	seq     uint64 // of the newest event
-	total   uint64 // occurrences ever put
+	total   uint64 // occurrences ever put, less those confirmed before they were copied
 	dropped tally  // not yet reported
 	lost    uint64 // occurrences dropped since the start, reported or not
 
@@ -50,6 +50,7 @@ type entry struct {
 	seq         uint64
 	payload     []byte // the event as JSON
 	count       int64
+	counted     bool // in outbox.total
 	first, last time.Time
 	born        time.Time // when its age began, by the monotonic clock
 }
@@ -62,12 +63,12 @@ func newOutbox(l limits) *outbox {
 func (o *outbox) put(e Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.append(e)
+	o.append(e, true)
 	o.total += uint64(e.Count)
 	o.trim(time.Now())
 }
 
-func (o *outbox) append(e Event) {
+func (o *outbox) append(e Event, counted bool) {
 	o.seq++
 	o.ledger.sequence(o.seq)
 	e.Seq = o.seq
@@ -76,9 +77,9 @@ func (o *outbox) append(e Event) {
 		panic(err)
 	}
 	o.bytes += len(payload)
-	signal(o.changed)
+	nudge(o.changed)
 	o.queue = append(o.queue, entry{
-		seq: o.seq, payload: payload, count: e.Count,
+		seq: o.seq, payload: payload, count: e.Count, counted: counted,
 		first: e.FirstTS.Time, last: e.LastTS.Time, born: time.Now(),
 	})
 }
@@ -100,7 +101,7 @@ func (o *outbox) trim(now time.Time) {
 func (o *outbox) take(i int) {
 	e := o.queue[i]
 	o.bytes -= len(e.payload)
-	signal(o.changed)
+	nudge(o.changed)
 	if e.seq <= o.copied {
 		o.removed = append(o.removed, e.seq)
 	}
@@ -141,9 +142,15 @@ func (o *outbox) find(seq uint64) (int, bool) {
 func (o *outbox) remove(seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if i, found := o.find(seq); found {
-		o.take(i)
+	i, found := o.find(seq)
+	if !found {
+		return
 	}
+	if e := o.queue[i]; e.counted && e.seq > o.copied { // nobody has to miss it
+		o.total -= uint64(e.count)
+		o.ledger.report(-e.count)
+	}
+	o.take(i)
 }
 
 // reportDropped makes an event of what was dropped, if anything was. It adds
@@ -156,7 +163,7 @@ func (o *outbox) reportDropped(report func(tally) Event) bool {
 	}
 	t := o.dropped
 	o.dropped = tally{}
-	o.append(report(t))
+	o.append(report(t), false)
 	return true
 }
 
@@ -188,7 +195,7 @@ func (o *outbox) changes() (c changes, done func(error)) {
 		o.copied = before
 		later := slices.DeleteFunc(o.removed, func(seq uint64) bool { return seq > before })
 		o.removed = append(c.removed, later...)
-		signal(o.changed)
+		nudge(o.changed)
 	}
 }
 
@@ -230,8 +237,8 @@ func (o *outbox) restore(queue []entry, t totals, l *ledger, now time.Time) {
 	o.trim(now)
 }
 
-// signal wakes whoever waits on a channel that has room for one.
-func signal(wake chan struct{}) {
+// nudge wakes whoever waits on a channel that has room for one.
+func nudge(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
 	default: // it has not yet seen the last one

@@ -62,5 +62,5 @@ func (c *Client) SetStreams(names []string) {
 	if err != nil {
 		c.noteStorage("the names of the streams cannot be written to the disk", err)
 	}
-	signal(c.wake)
+	nudge(c.wake)
 }

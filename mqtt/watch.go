@@ -128,7 +128,7 @@ func (f *Fleet) receive(_ paho.Client, m paho.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.apply(m.Topic(), m.Payload()) {
-		signal(f.changed)
+		nudge(f.changed)
 	}
 }
 

@@ -1,0 +1,424 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// hands is an Executor made of a function. It counts what it did.
+type hands struct {
+	do func(ctx context.Context, c Command) (any, error) // nil: succeeds at once
+
+	mu   sync.Mutex
+	done []Command
+}
+
+func (h *hands) Execute(ctx context.Context, c Command) (any, error) {
+	h.mu.Lock()
+	h.done = append(h.done, c)
+	h.mu.Unlock()
+	if h.do == nil {
+		return StreamData{Stream: "door", State: Stopped}, nil
+	}
+	return h.do(ctx, c)
+}
+
+func (h *hands) times() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.done)
+}
+
+// box is an agent's client in a bubble, with somebody who sends it commands.
+type box struct {
+	t      *testing.T
+	broker *fakeBroker
+	client *Client
+	hands  *hands
+	log    *bytes.Buffer
+	stop   func()
+}
+
+func newBox(t *testing.T, dir string, h *hands, change func(*Control)) *box {
+	t.Helper()
+	control := &Control{Enabled: true, Allow: Verbs(), Executor: h, Clock: func() Clock { return ClockSynced }}
+	if change != nil {
+		change(control)
+	}
+	b := &box{t: t, broker: newFakeBroker(goodBroker), hands: h, log: &bytes.Buffer{}}
+	c, err := New(Config{
+		Broker: Broker{URL: "mqtt://localhost"}, AgentID: "gate-7", StateDir: dir, Control: control,
+		Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.dial = b.broker.dial
+	b.client = c
+	b.stop = start(c)
+	synctest.Wait()
+	return b
+}
+
+// close stops the client and then its broker.
+func (b *box) close() {
+	b.stop()
+	b.broker.close()
+}
+
+// order sends a command that is valid now.
+func (b *box) order(verb, id, args string) {
+	now := time.Now().UTC()
+	payload := fmt.Sprintf(`{"id":%q,"issued_at":%q,"expires_at":%q,"args":%s}`,
+		id, now.Format(time.RFC3339Nano), now.Add(time.Minute).Format(time.RFC3339Nano), args)
+	b.broker.send(commandBase+verb, false, []byte(payload))
+	synctest.Wait()
+}
+
+// answers are the responses to a verb so far, as status:code.
+func (b *box) answers(verb string) string {
+	var all []string
+	for _, payload := range b.broker.received(commandBase + verb + "/response") {
+		var r Response
+		if err := json.Unmarshal(payload, &r); err != nil {
+			b.t.Fatal(err)
+		}
+		all = append(all, strings.TrimSuffix(r.ID+" "+string(r.Status)+" "+r.Code, " "))
+	}
+	return strings.Join(all, ", ")
+}
+
+func (b *box) events(code string) (found []Event) {
+	for _, e := range events(b.t, b.broker, b.client) {
+		if e.Code == code {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+func TestACommandIsCarriedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, "", &hands{}, nil)
+		defer b.close()
+		b.order("stop", "one", `{"stream":"door"}`)
+		if got := b.answers("stop"); got != "one in_progress, one succeeded" {
+			t.Errorf("answers: %s", got)
+		}
+		if a, ok := b.hands.done[0].Args.(*StreamArgs); !ok || a.Stream != "door" {
+			t.Errorf("done: %+v", b.hands.done)
+		}
+		last := b.broker.received(commandBase + "stop/response")[1]
+		if !bytes.Contains(last, []byte(`"data":{"stream":"door","state":"stopped"}`)) {
+			t.Errorf("response %s", last)
+		}
+		if got := b.events("control.accepted"); len(got) != 1 || got[0].Detail["verb"] != "stop" || got[0].Detail["id"] != "one" {
+			t.Errorf("events %+v", got)
+		}
+		if log := b.log.String(); !strings.Contains(log, "command accepted") || !strings.Contains(log, "id=one") || !strings.Contains(log, "door") {
+			t.Errorf("log:\n%s", log)
+		}
+	})
+}
+
+// Each rule of refusal, whole: a response, an event, a line in the log, and nothing done.
+func TestRefusalsAreToldAndNothingIsDone(t *testing.T) {
+	const door = `{"stream":"door"}`
+	tests := map[string]struct {
+		change func(*Control)
+		send   func(b *box)
+		answer string // "" means none
+	}{
+		"control.retained": {send: func(b *box) { b.broker.send(commandBase+"stop", true, []byte(orderText(door))) }, answer: " rejected control.retained"},
+		"control.expired":  {send: func(b *box) { b.sendAt(-2*time.Minute, "stop", door) }, answer: "a rejected control.expired"},
+		"control.future":   {send: func(b *box) { b.sendAt(2*time.Minute, "stop", door) }, answer: "a rejected control.future"},
+		"control.oversize": {
+			send:   func(b *box) { b.broker.send(commandBase+"stop", false, make([]byte, maxCommand+1)) },
+			answer: " rejected control.oversize",
+		},
+		"control.unknown":     {send: func(b *box) { b.sendAt(0, "shell", `{}`) }},
+		"control.malformed":   {send: func(b *box) { b.sendAt(0, "stop", `{"stream":7}`) }, answer: "a rejected control.malformed"},
+		"control.disabled":    {change: func(c *Control) { c.Enabled = false }, send: func(b *box) { b.sendAt(0, "stop", door) }, answer: "a rejected control.disabled"},
+		"control.not_allowed": {change: func(c *Control) { c.Allow = []Verb{VerbStatus} }, send: func(b *box) { b.sendAt(0, "stop", door) }, answer: "a rejected control.not_allowed"},
+		"control.clock":       {change: func(c *Control) { c.Clock = nil }, send: func(b *box) { b.sendAt(0, "stop", door) }, answer: "a rejected control.clock"},
+		"control.signature": {
+			change: func(c *Control) { key, _ := ParsePublicKey(publicLine); c.PublicKeys = append(c.PublicKeys, key) },
+			send:   func(b *box) { b.sendAt(0, "stop", door) }, answer: "a rejected control.signature",
+		},
+	}
+	for code, test := range tests {
+		t.Run(code, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox(t, "", &hands{}, test.change)
+				defer b.close()
+				test.send(b)
+				synctest.Wait()
+				if got := b.answers("stop"); got != test.answer {
+					t.Errorf("answers: %s", got)
+				}
+				if code == "control.unknown" && b.answers("shell") != "a rejected control.unknown" {
+					t.Errorf("answers: %s", b.answers("shell"))
+				}
+				if got := b.events("control.rejected"); len(got) != 1 || got[0].Detail["code"] != code {
+					t.Errorf("events: %+v", got)
+				}
+				if log := b.log.String(); !strings.Contains(log, `msg="command rejected" code=`+code) {
+					t.Errorf("log:\n%s", log)
+				}
+				if b.hands.times() != 0 {
+					t.Errorf("done: %+v", b.hands.done)
+				}
+			})
+		})
+	}
+}
+
+// sendAt sends command "a" as if issued that much from now.
+func (b *box) sendAt(from time.Duration, verb, args string) {
+	issued := time.Now().Add(from).UTC()
+	text := orderText(args)
+	text = strings.Replace(text, "2026-03-01T12:00:00.000Z", issued.Format(time.RFC3339Nano), 1)
+	text = strings.Replace(text, "2026-03-01T12:01:00.000Z", issued.Add(time.Minute).Format(time.RFC3339Nano), 1)
+	b.broker.send(commandBase+verb, false, []byte(text))
+	synctest.Wait()
+}
+
+func TestTooManyCommandsAreRejectedUntilTimeHasPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, "", &hands{}, nil)
+		defer b.close()
+		for i := range commandBurst + 1 {
+			b.order("status", fmt.Sprint("c", i), `{}`)
+		}
+		if b.hands.times() != commandBurst || !strings.HasSuffix(b.answers("status"), "c10 rejected control.rate") {
+			t.Errorf("%d done, answers: %s", b.hands.times(), b.answers("status"))
+		}
+		time.Sleep(commandInterval) // of the bubble's time
+		b.order("status", "later", `{}`)
+		if b.hands.times() != commandBurst+1 {
+			t.Errorf("%d done", b.hands.times())
+		}
+	})
+}
+
+func TestARepeatedCommandIsAnsweredAndNotDoneAgain(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		h := &hands{}
+		b := newBox(t, dir, h, nil)
+		b.order("stop", "one", `{"stream":"door"}`)
+		b.order("stop", "one", `{"stream":"door"}`)
+		if got := b.answers("stop"); got != "one in_progress, one succeeded, one succeeded" {
+			t.Errorf("answers: %s", got)
+		}
+		b.order("start", "one", `{"stream":"door"}`)
+		if got := b.answers("start"); got != "one rejected control.malformed" {
+			t.Errorf("the id for another verb: %s", got)
+		}
+		b.close()
+
+		b = newBox(t, dir, h, nil) // the agent was restarted
+		b.order("stop", "one", `{"stream":"door"}`)
+		time.Sleep(2 * time.Minute) // of the bubble's time
+		b.order("stop", "two", `{"stream":"door"}`)
+		b.sendAt(-2*time.Minute, "stop", `{"stream":"door"}`)
+		if got := b.answers("stop"); got != "one succeeded, two in_progress, two succeeded, a rejected control.expired" {
+			t.Errorf("answers after a restart: %s", got)
+		}
+		b.close()
+		if h.times() != 2 {
+			t.Errorf("done %d times", h.times())
+		}
+	})
+}
+
+// What reload and restart do may end the agent: it must not do it again when it is back.
+func TestACommandThatEndsTheAgentIsNotRepeated(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var left string
+		h := &hands{do: func(context.Context, Command) (any, error) {
+			left = copyOf(t, filepath.Join(dir, storeName)) // as SIGKILL would leave it
+			return nil, nil
+		}}
+		b := newBox(t, dir, h, nil)
+		b.order("reload", "one", `{}`)
+		b.close()
+
+		b = newBox(t, left, &hands{}, nil)
+		if got := b.answers("reload"); got != "one failed control.interrupted" {
+			t.Errorf("answers: %s", got)
+		}
+		b.order("reload", "one", `{}`)
+		if b.hands.times() != 0 || b.answers("reload") != "one failed control.interrupted, one failed control.interrupted" {
+			t.Errorf("done %d times, answers: %s", b.hands.times(), b.answers("reload"))
+		}
+		b.close()
+	})
+}
+
+// copyOf puts a copy of a store into a folder of its own.
+func copyOf(t *testing.T, path string) (dir string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, storeName), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestHowACommandCanFail(t *testing.T) {
+	tests := map[string]struct {
+		do   func(ctx context.Context, c Command) (any, error)
+		code string
+	}{
+		"with a code": {func(context.Context, Command) (any, error) {
+			return nil, &Error{Code: "display.snapshot", Message: "no picture"}
+		}, "display.snapshot"},
+		"without one":        {func(context.Context, Command) (any, error) { return nil, errors.New("no") }, "control.failed"},
+		"too slow":           {func(ctx context.Context, _ Command) (any, error) { <-ctx.Done(); return nil, ctx.Err() }, "control.timeout"},
+		"with too much data": {func(context.Context, Command) (any, error) { return strings.Repeat("x", maxData), nil }, "control.too_large"},
+		"with strange data":  {func(context.Context, Command) (any, error) { return func() {}, nil }, "internal"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox(t, "", &hands{do: test.do}, nil)
+				defer b.close()
+				b.order("snapshot", "one", `{"stream":"door"}`)
+				time.Sleep(usualDeadline) // of the bubble's time
+				synctest.Wait()
+				if got := b.answers("snapshot"); got != "one in_progress, one failed "+test.code {
+					t.Errorf("answers: %s", got)
+				}
+			})
+		})
+	}
+}
+
+func TestStoppingCutsACommandOff(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		h := &hands{do: func(ctx context.Context, _ Command) (any, error) { <-ctx.Done(); return nil, ctx.Err() }}
+		b := newBox(t, dir, h, nil)
+		b.order("probe", "one", `{}`)
+		b.close()
+		b = newBox(t, dir, h, nil)
+		b.order("probe", "one", `{}`)
+		if got := b.answers("probe"); got != "one failed control.interrupted" || h.times() != 1 {
+			t.Errorf("done %d times, answers: %s", h.times(), got)
+		}
+		b.close()
+	})
+}
+
+func TestCommandsThatComeWhileOneTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		goOn := make(chan struct{})
+		h := &hands{do: func(context.Context, Command) (any, error) { <-goOn; return nil, nil }}
+		b := newBox(t, "", h, nil)
+		defer b.close()
+		for i := range maxCommands + 5 { // one is being done, maxCommands wait
+			b.order("status", fmt.Sprint("c", i), `{}`)
+		}
+		close(goOn)
+		synctest.Wait()
+		time.Sleep(repeatWindow) // of the bubble's time; for the sums
+		if b.client.control.missed.Load() != 0 || !strings.Contains(b.log.String(), "4 commands came while 32 were waiting") {
+			t.Errorf("log:\n%s", b.log)
+		}
+	})
+}
+
+func TestExplainNeedsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, "", &hands{}, nil)
+		defer b.close()
+		b.order("explain", "one", `{"code":"kvs.media.4500"}`)
+		last := b.broker.received(commandBase + "explain/response")
+		if b.hands.times() != 0 || len(last) != 2 || !bytes.Contains(last[1], []byte("kms:Decrypt")) {
+			t.Errorf("answers %s", last)
+		}
+	})
+}
+
+// Large data is sent once and not kept; the id is.
+func TestLargeDataIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hands{do: func(context.Context, Command) (any, error) { return strings.Repeat("x", maxKept), nil }}
+		b := newBox(t, "", h, nil)
+		defer b.close()
+		b.order("status", "one", `{}`)
+		b.order("status", "one", `{}`)
+		got := b.broker.received(commandBase + "status/response")
+		if h.times() != 1 || len(got) != 3 || len(got[1]) < maxKept || !bytes.Contains(got[2], []byte("too large to keep")) {
+			t.Errorf("done %d times, %d answers", h.times(), len(got))
+		}
+	})
+}
+
+func TestOldRecordsGiveWay(t *testing.T) {
+	r := newRecords(nil, nil)
+	for i := range maxRecords + 3 {
+		r.put(record{Response: Response{ID: fmt.Sprint(i)}})
+	}
+	_, oldest := r.find("2")
+	_, next := r.find("3")
+	if oldest || !next || len(r.byID) != maxRecords {
+		t.Errorf("oldest kept %v, next kept %v, %d in all", oldest, next, len(r.byID))
+	}
+}
+
+func TestSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, "", &hands{}, nil)
+		if err := b.client.Snapshot("door", make([]byte, maxSnapshot+1)); err == nil {
+			t.Error("a picture that is too large is taken")
+		}
+		if err := b.client.Snapshot("do/or", nil); err == nil {
+			t.Error("a name that is none is taken")
+		}
+		if err := b.client.Snapshot("door", make([]byte, maxSnapshot)); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if got := b.broker.received(b.client.Topics().Snapshot("door")); len(got) != 1 || len(got[0]) != maxSnapshot {
+			t.Errorf("%d pictures", len(got))
+		}
+		b.close()
+		if err := b.client.Snapshot("door", nil); err == nil {
+			t.Error("a picture is taken without a connection")
+		}
+	})
+}
+
+func TestWithoutCommandsTheConnectionIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(int) behaviour { return behaviour{noTopic: true} })
+		defer f.close()
+		c := newTestClient(t, f)
+		c.control = newControl(Control{}, newRecords(nil, nil))
+		stop := start(c)
+		synctest.Wait()
+		s, got := c.Status(), events(t, f, c)
+		stop()
+		if !s.Connected || len(got) != 1 || got[0].Code != "mqtt.refused" || !strings.Contains(got[0].Message, "cmd/+") {
+			t.Errorf("Status %+v, events %+v", s, got)
+		}
+	})
+}
