@@ -54,8 +54,26 @@ func run(t *testing.T, c decode.Config) (*decode.Renderer, chan decode.Report) {
 
 func push(r *decode.Renderer, frames []frame) {
 	for _, f := range frames {
-		r.Push(&mkv.Frame{Track: f.track, Data: f.data, Key: f.key}, f.at, false)
+		r.Push(mkvFrame(f), f.at, false)
 	}
+}
+
+func mkvFrame(f frame) *mkv.Frame { return &mkv.Frame{Track: f.track, Data: f.data, Key: f.key} }
+
+// snapshotColour is the colour in the middle of what is on the screen.
+func snapshotColour(t *testing.T, r *decode.Renderer) color.RGBA {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	b, err := r.Snapshot(ctx, decode.Snapshot{PNG: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return color.RGBAModel.Convert(img.At(img.Bounds().Dx()/2, img.Bounds().Dy()/2)).(color.RGBA)
 }
 
 // await polls until ok says so; a report ends the test.

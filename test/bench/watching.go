@@ -46,16 +46,12 @@ func (b *bench) watchingContest() contest {
 	return contest{
 		name: "watching", rounds: b.extent.watching, check: w.check,
 		ours: side{ours, w.agentRun},
-		peers: []side{
-			{"gst-launch-1.0", w.gstreamer},
-			{budgetName, func(context.Context) (figures, error) {
-				return figures{"p50": millis(budget), "p95": millis(budget)}, nil
-			}},
-		},
+		peers: []side{{budgetName, func(context.Context) (figures, error) {
+			return figures{"p50": millis(budget), "p95": millis(budget)}, nil
+		}}},
 		rows: []row{
 			{name: "glass lag, p50", figure: "p50", unit: "ms", peer: budgetName, aim: 1, compared: compared + "against [display] latency = " + latency.String() + " and one frame."},
 			{name: "glass lag, p95", figure: "p95", unit: "ms", peer: budgetName, compared: "The same."},
-			{name: "glass lag, p50", figure: "p50", unit: "ms", peer: "gst-launch-1.0", compared: compared + "against gst-launch-1.0 fdsrc ! " + decodeElements + " ! videoconvertscale ! ximagesink sync=false, which shows pictures as they come and gets the body of GetMedia through a pipe."},
 		},
 	}
 }
@@ -142,23 +138,6 @@ func (w *watching) onX11(cmd *exec.Cmd) error {
 	}
 	shown := strings.Replace(string(text), `sink = "none"`, fmt.Sprintf("sink = \"x11\"\nlatency = %q", latency), 1)
 	return os.WriteFile(file, []byte(shown), 0o600)
-}
-
-func (w *watching) gstreamer(ctx context.Context) (f figures, err error) {
-	screen, err := startScreen(ctx, w.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, screen.close()) }()
-	scale := fmt.Sprintf(" ! videoconvertscale ! video/x-raw,width=%d,height=%d", screenWidth, screenHeight)
-	cmd := launch(ctx, decodeElements+scale, "-q", "ximagesink sync=false")
-	cmd.Env = append(os.Environ(), "DISPLAY="+screen.display)
-	live, err := (&bench{service: w.service}).feedLive(ctx, cmd)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, live.stop()) }()
-	return w.watch(ctx, screen)
 }
 
 // watch gives the lag of the frames that come to a screen, once it has settled.
