@@ -34,7 +34,6 @@ const (
 
 var (
 	fragmentNumber = regexp.MustCompile(`^[0-9]{1,128}$`)
-	tokenPattern   = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
 	namePattern    = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
 	arnPattern     = regexp.MustCompile(`^arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+$`)
 )
