@@ -32,8 +32,10 @@ func run(t *testing.T, c decode.Config) (*decode.Renderer, chan decode.Report) {
 	c.Command, c.Env = []string{os.Args[0]}, append(c.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0")
 	c.DRM = fstest.MapFS{}
 	c.Report = func(r decode.Report) { reports <- r }
-	c.Patience = decode.DefaultPatience
-	c.Patience.Status = patience // a busy machine is no fault
+	if c.Patience == (decode.Patience{}) {
+		c.Patience = decode.DefaultPatience
+		c.Patience.Status = patience // a busy machine is no fault
+	}
 	r := decode.New(c)
 	ctx, stop := context.WithCancel(context.Background())
 	end := make(chan error, 1)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"image/png"
 	"io"
@@ -32,6 +33,11 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if os.Getenv(agentEnv) != "" {
+		beAgent()
+		return
+	}
+	flag.Parse()
 	goleak.VerifyTestMain(m)
 }
 

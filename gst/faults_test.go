@@ -1,0 +1,224 @@
+package gst
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
+)
+
+var restarts = flag.Int("restarts", 50, "how often TestRestartsLeakNothing kills the renderer")
+
+// lives collects the checksums of the pictures of one renderer child after the other.
+type lives struct {
+	mu   sync.Mutex
+	sums [][]string
+}
+
+func (l *lives) add(_ uint32, sums []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := len(l.sums) - 1
+	if last < 0 || len(sums) < len(l.sums[last]) {
+		l.sums = append(l.sums, nil)
+		last++
+	}
+	l.sums[last] = sums
+}
+
+func (l *lives) last() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.sums) == 0 {
+		return nil
+	}
+	return l.sums[len(l.sums)-1]
+}
+
+// Each way to die is told apart, and the next child decodes the same pictures from the last key frame on.
+func TestPicturesAfterFaults(t *testing.T) {
+	whole := clip(t, "320x180", "90", append(slices.Clone(x264), "-sc_threshold", "0")...)
+	want := reference(t, ffmpeg, whole, size{320, 180, 90})
+	for _, c := range []struct {
+		signal syscall.Signal
+		code   string
+		detail string
+		value  any
+	}{
+		{syscall.SIGSEGV, decode.CodeCrash, "signal", "segmentation fault"},
+		{syscall.SIGBUS, decode.CodeCrash, "signal", "bus error"},
+		{syscall.SIGABRT, decode.CodeCrash, "signal", "aborted"},
+		{syscall.SIGKILL, decode.CodeCrash, "signal", "killed"},
+		{syscall.SIGSTOP, decode.CodeHang, "process_state", "stopped by a signal"},
+	} {
+		t.Run(c.signal.String(), func(t *testing.T) {
+			var pictures lives
+			p := decode.DefaultPatience
+			p.Status = 3 * time.Second // a busy machine is no fault
+			r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true, Patience: p, Pictures: pictures.add})
+			push(r, whole[:75])
+			await(t, r, reports, "the pictures", func() bool { return r.Stats().Decoded >= 70 && len(pictures.last()) >= 70 })
+			struck := time.Now()
+			if err := syscall.Kill(childOf(t, os.Getpid()), c.signal); err != nil {
+				t.Fatal(err)
+			}
+			report := <-reports
+			if report.Code != c.code || report.Detail[c.detail] != c.value || report.Detail["element"] != "avdec_h264" {
+				t.Errorf("%+v", report)
+			}
+			noticed := time.Since(struck)
+			if report := <-reports; report.Code != decode.CodeRecovered || report.Detail["element"] != "avdec_h264" {
+				t.Errorf("%+v", report)
+			}
+			t.Logf("noticed after %v, picture after %v", noticed.Round(time.Millisecond), time.Since(struck).Round(time.Millisecond))
+			push(r, whole[75:])
+			const kept = 2 // in the decoder, for B-frames
+			await(t, r, reports, "the rest", func() bool { return len(pictures.last()) >= 30-kept })
+			compare(t, pictures.last(), want[60:60+len(pictures.last())])
+		})
+	}
+}
+
+// agentEnv makes the test binary an agent that does nothing but keep a renderer.
+const agentEnv = "EDGE_AGENT_TEST_AGENT"
+
+func beAgent() {
+	os.Unsetenv(agentEnv)
+	r := decode.New(decode.Config{Command: []string{os.Args[0]}, Env: []string{childEnv + "=1"}, Sink: decode.None, DRM: fstest.MapFS{}})
+	_ = r.Run(context.Background())
+}
+
+// A child ends with its agent, however that ends, and even if the child itself hangs.
+func TestChildDoesNotOutliveItsAgent(t *testing.T) {
+	agent := exec.Command(os.Args[0])
+	agent.Env = append(os.Environ(), agentEnv+"=1")
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			_ = agent.Process.Kill()
+			_ = agent.Wait()
+		}
+	}()
+	var child int
+	until(t, "the agent has a child", func() bool {
+		children := childrenOf(agent.Process.Pid)
+		if len(children) == 1 {
+			child = children[0]
+		}
+		return child != 0
+	})
+	_ = syscall.Kill(child, syscall.SIGSTOP)
+	_ = agent.Process.Kill()
+	_ = agent.Wait()
+	ended = true
+	until(t, "the child is gone", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
+		return err != nil || strings.Contains(string(stat), ") Z ") // whoever inherited it may be slow to reap
+	})
+}
+
+// until polls until something is so.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-deadline:
+			t.Fatalf("it never was so that %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// childrenOf lists the children of a process, dead ones that nobody has reaped among them.
+func childrenOf(parent int) []int {
+	var pids []int
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
+	for _, file := range files {
+		b, _ := os.ReadFile(file)
+		for _, field := range strings.Fields(string(b)) {
+			var pid int
+			if n, _ := fmt.Sscan(field, &pid); n == 1 {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// footprint is what a process holds.
+type footprint struct {
+	descriptors, goroutines, children int
+	heap                              uint64
+}
+
+func measure(t *testing.T) footprint {
+	t.Helper()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return footprint{len(fds), runtime.NumGoroutine(), len(childrenOf(os.Getpid())), m.HeapAlloc}
+}
+
+// However often the renderer dies, nothing is left of it.
+func TestRestartsLeakNothing(t *testing.T) {
+	frames := clip(t, "64x64", "10", x264...)
+	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	go func() {
+		for {
+			select {
+			case <-reports: // how often it died is known
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	life := func() {
+		before := r.Stats()
+		until(t, "there are pictures", func() bool {
+			push(r, frames)
+			return r.Stats().Shown > before.Shown
+		})
+		if err := syscall.Kill(childOf(t, os.Getpid()), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the child is gone", func() bool { return r.Stats().Restarts > before.Restarts })
+	}
+	for range 5 { // until everything is in place that stays
+		life()
+	}
+	settled := func() footprint {
+		until(t, "there is one child", func() bool { return len(childrenOf(os.Getpid())) == 1 && r.Stats().GStreamer != "" })
+		return measure(t)
+	}
+	before := settled()
+	for range *restarts {
+		life()
+	}
+	after := settled()
+	t.Logf("after 5 restarts %+v, after %d more %+v", before, *restarts, after)
+	if after.descriptors > before.descriptors+2 || after.goroutines > before.goroutines+2 || after.children != 1 || after.heap > before.heap+1<<20 {
+		t.Errorf("after 5 restarts %+v, after %d more %+v", before, *restarts, after)
+	}
+}
