@@ -175,9 +175,17 @@ func (c *Client) carryOut(ctx context.Context, command Command, now time.Time) {
 		err = cutOff(ctx, command, err)
 	}
 	rec.Response = outcome(command.ID, data, err)
-	c.log.Info("command done", "verb", command.Verb, "id", command.ID, "status", rec.Response.Status,
-		"code", rec.Response.Code, "reason", rec.Response.Reason, "took", time.Since(now).Round(time.Millisecond))
+	c.noteOutcome(command, rec.Response, time.Since(now))
 	c.finish(rec)
+}
+
+func (c *Client) noteOutcome(command Command, r Response, took time.Duration) {
+	log := c.log.With("verb", command.Verb, "id", command.ID, "took", took.Round(time.Millisecond))
+	if r.Status == StatusSucceeded {
+		log.Info("command succeeded")
+		return
+	}
+	log.Warn("command failed", "code", r.Code, "reason", r.Reason)
 }
 
 func (c *Client) execute(ctx context.Context, command Command) (any, error) {

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
+	"syscall"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -29,6 +31,7 @@ const (
 // broke is closed and another one opened.
 type link struct {
 	addr  string
+	tls   bool
 	conn  net.Conn
 	paho  paho.Client
 	lost  chan error // gets the reason when the connection breaks; has room for it
@@ -59,7 +62,7 @@ func openLink(ctx context.Context, b Broker, dial dialFunc, clientID string, w *
 	if err != nil {
 		return nil, err
 	}
-	l := &link{addr: addr.String(), conn: deadlineConn{conn}, lost: make(chan error, 1)}
+	l := &link{addr: addr.String(), tls: addr.tls, conn: deadlineConn{conn}, lost: make(chan error, 1)}
 	options := l.options(clientID).SetUsername(b.Username).SetPassword(password)
 	if w != nil {
 		options.SetWill(w.topic, w.payload, 1, true)
@@ -127,22 +130,25 @@ func (l *link) login(ctx context.Context) error {
 	}
 	if err := token.Error(); err != nil {
 		l.close(false)
-		return loginError(l.addr, token.ReturnCode(), err)
+		return l.loginError(token.ReturnCode(), err)
 	}
 	return nil
 }
 
-// loginError finds the code for a CONNECT that failed.
-func loginError(addr string, returnCode byte, err error) error {
+// loginError finds the code for a CONNECT that failed. With TLS 1.3 the verdict on our
+// certificate comes after the handshake: as an alert or, when CONNECT crosses it, as
+// nothing but the end of the connection.
+func (l *link) loginError(returnCode byte, err error) error {
 	var remote *net.OpError
 	switch {
 	case returnCode != packets.ErrNetworkError && returnCode != packets.Accepted:
-		return &Error{Code: "mqtt.refused", Message: "the broker at " + addr + " refused the login", Err: err}
+		return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " refused the login", Err: err}
 	case errors.As(err, &remote) && remote.Op == "remote error":
-		// With TLS 1.3 the verdict on our certificate comes after the handshake.
-		return tlsError("the broker at "+addr+" refused the secure connection", remote.Err)
+		return tlsError("the broker at "+l.addr+" refused the secure connection", remote.Err)
+	case l.tls && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+		return tlsError("the broker at "+l.addr+" ended the secure connection without an answer to the login, as for a certificate it does not accept", err)
 	default:
-		return &Error{Code: "mqtt.unreachable", Message: "the broker at " + addr + " did not answer the login", Err: err}
+		return &Error{Code: "mqtt.unreachable", Message: "the broker at " + l.addr + " did not answer the login", Err: err}
 	}
 }
 

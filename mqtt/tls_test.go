@@ -2,90 +2,60 @@ package mqtt
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 )
 
-// authority is a certificate authority.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t, key: newKey(t)}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	a.cert = a.sign(template, template, &a.key.PublicKey)
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func newAuthority(t *testing.T) *brokertest.Authority {
+	t.Helper()
+	a, err := brokertest.NewAuthority()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	return a
 }
 
-func (a *authority) sign(template, parent *x509.Certificate, public *ecdsa.PublicKey) *x509.Certificate {
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, a.key)
+func writeCA(t *testing.T, a *brokertest.Authority, dir string) (caFile string) {
+	t.Helper()
+	caFile, err := a.WriteCA(dir)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	cert, err := x509.ParseCertificate(der)
+	return caFile
+}
+
+func writeCert(t *testing.T, a *brokertest.Authority, dir string) (certFile, keyFile string) {
+	t.Helper()
+	certFile, keyFile, err := a.WriteCert(dir, "client")
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return cert
+	return certFile, keyFile
 }
 
-// issue makes a certificate for a server or client of that name.
-func (a *authority) issue(name string) (*x509.Certificate, *ecdsa.PrivateKey) {
-	key := newKey(a.t)
-	cert := a.sign(&x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, a.cert, &key.PublicKey)
-	return cert, key
-}
-
-// server is the configuration of a broker; with clients it asks for certificates of this authority.
-func (a *authority) server(name string, clients bool) *tls.Config {
-	cert, key := a.issue(name)
+// serverTLS is the configuration of a broker; with clients it asks for certificates of the authority.
+func serverTLS(t *testing.T, a *brokertest.Authority, name string, clients bool) *tls.Config {
+	t.Helper()
+	cert, key, err := a.Issue(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
 	if clients {
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 		config.ClientCAs = x509.NewCertPool()
-		config.ClientCAs.AddCert(a.cert)
+		config.ClientCAs.AddCert(a.Cert())
 	}
 	return config
-}
-
-func writePEM(t *testing.T, path, kind string, der []byte) {
-	t.Helper()
-	text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestTLS(t *testing.T) {
@@ -110,12 +80,11 @@ func TestTLS(t *testing.T) {
 			if test.wrongCA {
 				trusted = newAuthority(t)
 			}
-			broker := Broker{URL: "mqtts://broker.test", CAFile: filepath.Join(dir, "ca.pem")}
-			writePEM(t, broker.CAFile, "CERTIFICATE", trusted.cert.Raw)
+			broker := Broker{URL: "mqtts://broker.test", CAFile: writeCA(t, trusted, dir)}
 			if test.clientCert {
-				broker.CertFile, broker.KeyFile = writeClientCert(t, ca, dir)
+				broker.CertFile, broker.KeyFile = writeCert(t, ca, dir)
 			}
-			dial := serveTLS(t, ca.server(test.serverName, test.clientCerts))
+			dial := serveTLS(t, serverTLS(t, ca, test.serverName, test.clientCerts))
 			link, err := openLink(t.Context(), broker, dial, "client", nil)
 			if err == nil {
 				link.close(true)
@@ -150,24 +119,12 @@ func serveTLS(t *testing.T, config *tls.Config) dialFunc {
 	}
 }
 
-func writeClientCert(t *testing.T, ca *authority, dir string) (certFile, keyFile string) {
-	cert, key := ca.issue("client")
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writePEM(t, certFile, "CERTIFICATE", cert.Raw)
-	writePEM(t, keyFile, "PRIVATE KEY", der)
-	return certFile, keyFile
-}
-
 func TestCertificatesAreReadAgainAtEveryAttempt(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		ca := newAuthority(t)
 		f := newFakeBroker(goodBroker)
-		f.tls = ca.server("broker.test", false)
+		f.tls = serverTLS(t, ca, "broker.test", false)
 		defer f.close()
 		c := newTestClient(t, f)
 		c.config.Broker = Broker{URL: "mqtts://broker.test", CAFile: filepath.Join(dir, "ca.pem")}
@@ -177,10 +134,69 @@ func TestCertificatesAreReadAgainAtEveryAttempt(t *testing.T) {
 		if c.Status().Connected {
 			t.Fatal("connected without the CA file")
 		}
-		writePEM(t, c.config.Broker.CAFile, "CERTIFICATE", ca.cert.Raw)
+		writeCA(t, ca, dir)
 		time.Sleep(time.Minute) // of the bubble's time
 		if s := c.Status(); !s.Connected {
 			t.Errorf("Status %+v", s)
 		}
 	})
+}
+
+// The certificates of broker and agent are replaced, by those of another authority even, while
+// the agent runs.
+func TestCertificatesAreRotated(t *testing.T) {
+	old, fresh, dir := newAuthority(t), newAuthority(t), t.TempDir()
+	b := startBroker(t, brokertest.Options{Authority: old, ClientCerts: true, Username: "gate", Password: "secret"})
+	broker := Broker{URL: b.URL(), CAFile: writeCA(t, old, dir), Username: "gate", PasswordFile: filepath.Join(dir, "password")}
+	broker.CertFile, broker.KeyFile = writeCert(t, old, dir)
+	if err := os.WriteFile(broker.PasswordFile, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, log := newRealClient(t, broker)
+	defer start(c)()
+	waitLine(t, log, "connected to the MQTT broker")
+
+	b.Trust(fresh)
+	restart(t, b)
+	waitLine(t, log, "code=mqtt.tls") // each takes the other for a stranger
+	writeCA(t, fresh, dir)
+	writeCert(t, fresh, dir)
+	waitLine(t, log, "connected to the MQTT broker")
+}
+
+func TestTLSWithARealBroker(t *testing.T) {
+	ca, dir := newAuthority(t), t.TempDir()
+	b := startBroker(t, brokertest.Options{Authority: ca, ClientCerts: true})
+	good := Broker{URL: b.URL(), CAFile: writeCA(t, ca, dir)}
+	good.CertFile, good.KeyFile = writeCert(t, ca, dir)
+	without := good
+	without.CertFile, without.KeyFile = "", ""
+	other := newAuthority(t)
+	strange := good
+	strange.CertFile, strange.KeyFile = writeCert(t, other, t.TempDir())
+	wrong := good
+	wrong.CAFile = writeCA(t, other, t.TempDir())
+	for name, test := range map[string]struct {
+		broker Broker
+		code   string
+	}{
+		"good":                             {good, ""},
+		"without a certificate":            {without, "mqtt.tls"},
+		"certificate of another authority": {strange, "mqtt.tls"},
+		"another authority is trusted":     {wrong, "mqtt.tls"},
+		"without TLS":                      {Broker{URL: "mqtt://" + b.Addr()}, "mqtt.unreachable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			l, err := openLink(ctx, test.broker, (&net.Dialer{}).DialContext, "client", nil)
+			if err == nil {
+				l.close(true)
+			}
+			var coded *Error
+			if test.code == "" && err != nil || test.code != "" && (!errors.As(err, &coded) || coded.Code != test.code) {
+				t.Errorf("err = %v", err)
+			}
+		})
+	}
 }

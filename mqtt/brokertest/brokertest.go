@@ -11,6 +11,8 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -42,6 +44,9 @@ const (
 type Options struct {
 	Username string
 	Password string
+
+	Authority   *Authority // has the broker speak TLS with a certificate of this authority for 127.0.0.1
+	ClientCerts bool       // with Authority: clients need a certificate of it
 }
 
 // Broker is a mosquitto.
@@ -103,8 +108,16 @@ func freePort() (int, error) {
 // Addr is the broker's host:port; it stays the same over Restart.
 func (b *Broker) Addr() string { return fmt.Sprintf("127.0.0.1:%d", b.port) }
 
-// URL is the broker's mqtt:// URL.
-func (b *Broker) URL() string { return "mqtt://" + b.Addr() }
+// URL is the broker's mqtt:// or mqtts:// URL.
+func (b *Broker) URL() string {
+	if b.options.Authority != nil {
+		return "mqtts://" + b.Addr()
+	}
+	return "mqtt://" + b.Addr()
+}
+
+// Trust has the broker use another authority from the next Restart on.
+func (b *Broker) Trust(a *Authority) { b.options.Authority = a }
 
 // Log is what mosquitto has written to its log.
 func (b *Broker) Log() string {
@@ -157,7 +170,25 @@ func (b *Broker) configure() error {
 			return err
 		}
 	}
+	if b.options.Authority != nil {
+		if err := b.configureTLS(&conf); err != nil {
+			return err
+		}
+	}
 	return os.WriteFile(b.path("conf"), []byte(conf.String()), 0o600)
+}
+
+func (b *Broker) configureTLS(conf *strings.Builder) error {
+	ca, err := b.options.Authority.WriteCA(b.dir)
+	if err != nil {
+		return err
+	}
+	cert, key, err := b.options.Authority.WriteCert(b.dir, "127.0.0.1")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(conf, "cafile %s\ncertfile %s\nkeyfile %s\nrequire_certificate %t\n", ca, cert, key, b.options.ClientCerts)
+	return nil
 }
 
 // passwordLine is a line of a mosquitto 2 password file: $7$ stands for PBKDF2 with SHA-512.
@@ -197,7 +228,7 @@ func (b *Broker) waitReady(ctx context.Context) error {
 // tryConnect sends a CONNECT and expects a CONNACK that accepts it, from our
 // broker: one that others started may have taken the port.
 func (b *Broker) tryConnect(ctx context.Context) error {
-	conn, err := (&net.Dialer{Timeout: replyTimeout}).DialContext(ctx, "tcp", b.Addr())
+	conn, err := b.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -227,6 +258,25 @@ func (b *Broker) tryConnect(ctx context.Context) error {
 		return errors.New("another broker answered")
 	}
 	return packets.NewControlPacket(packets.Disconnect).Write(conn)
+}
+
+// dial connects as a client would that has all it needs.
+func (b *Broker) dial(ctx context.Context) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: replyTimeout}
+	a := b.options.Authority
+	if a == nil {
+		return plain.DialContext(ctx, "tcp", b.Addr())
+	}
+	cert, key, err := a.Issue("ready")
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	secure := &tls.Dialer{NetDialer: plain, Config: &tls.Config{
+		RootCAs: roots, Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}},
+	}}
+	return secure.DialContext(ctx, "tcp", b.Addr())
 }
 
 // Kill ends mosquitto with SIGKILL, as a crash would. Restart brings it back.

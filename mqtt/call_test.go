@@ -1,0 +1,209 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+)
+
+// obedient runs a client that obeys on a real broker, and returns who commands it.
+func obedient(t *testing.T, h *hands, change func(*Control)) (Caller, *Client) {
+	t.Helper()
+	b := startBroker(t, brokertest.Options{})
+	broker := Broker{URL: b.URL()}
+	control := &Control{Enabled: true, Allow: Verbs(), Executor: h, Clock: func() Clock { return ClockSynced }}
+	if change != nil {
+		change(control)
+	}
+	in := listen(t, broker)
+	c, err := New(Config{Broker: broker, AgentID: "gate-7", StateDir: t.TempDir(), Control: control})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(start(c))
+	in.wait(c.Topics().Availability(), Online)
+	return Caller{Broker: broker, Agent: "gate-7"}, c
+}
+
+func callContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestCall(t *testing.T) {
+	h := &hands{}
+	caller, _ := obedient(t, h, nil)
+	var progress []Response
+	caller.Progress = func(r Response) { progress = append(progress, r) }
+	r, err := caller.Call(callContext(t), VerbSeek, SeekArgs{Stream: "door", To: "earliest"})
+	if err != nil || r.Status != StatusSucceeded {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if a := h.done[0].Args.(*SeekArgs); a.To != "earliest" {
+		t.Errorf("done %+v", a)
+	}
+	if len(progress) != 1 || progress[0].Status != StatusInProgress {
+		t.Errorf("progress %+v", progress)
+	}
+	r, err = caller.Call(callContext(t), VerbSeek, SeekArgs{Stream: "door", To: "nowhere"})
+	if err != nil || r.Status != StatusRejected || r.Code != "control.malformed" || !strings.Contains(r.Reason, "nowhere") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := caller.Call(callContext(t), VerbStatus, nil); err != nil || r.Status != StatusSucceeded {
+		t.Errorf("without args: %+v, %v", r, err)
+	}
+}
+
+func TestCallWithASignature(t *testing.T) {
+	private, err := ParsePrivateKey(privatePEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := ParsePublicKey(publicLine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller, _ := obedient(t, &hands{}, func(c *Control) { c.PublicKeys = append(c.PublicKeys, public) })
+	if r, err := caller.Call(callContext(t), VerbStatus, nil); err != nil || r.Code != "control.signature" {
+		t.Errorf("without: %+v, %v", r, err)
+	}
+	caller.Key = private
+	if r, err := caller.Call(callContext(t), VerbStatus, nil); err != nil || r.Status != StatusSucceeded {
+		t.Errorf("with: %+v, %v", r, err)
+	}
+}
+
+func TestCallForASnapshot(t *testing.T) {
+	picture := bytes.Repeat([]byte{0xff, 0xd8}, 50<<10/2)
+	var client *Client
+	h := &hands{do: func(context.Context, Command) (any, error) {
+		return SnapshotData{Stream: "door", Bytes: len(picture), SHA256: sum(picture)}, client.Snapshot("door", picture)
+	}}
+	caller, c := obedient(t, h, nil)
+	client = c
+	jpeg, r, err := caller.Snapshot(callContext(t), "door")
+	if err != nil || r.Status != StatusSucceeded || !bytes.Equal(jpeg, picture) {
+		t.Errorf("%d bytes, %+v, %v", len(jpeg), r, err)
+	}
+}
+
+func TestCallsWithoutAnAnswer(t *testing.T) {
+	caller, _ := obedient(t, &hands{}, nil)
+	short := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	nobody := caller
+	nobody.Agent = "gate-8"
+	_, err := nobody.Call(short(), VerbStatus, nil)
+	wantCode(t, err, "control.no_answer")
+
+	gone, err := New(Config{Broker: caller.Broker, AgentID: "gate-9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	fleet, err := Watch(ctx, caller.Broker, "")
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	defer func() { cancel(); <-fleet.Ended() }()
+	stop := start(gone)
+	waitFleet(t, fleet, "gate-9", func(agents []AgentView) bool { return len(agents) == 2 && agents[1].Online })
+	stop()
+	nobody.Agent = "gate-9"
+	_, err = nobody.Call(callContext(t), VerbStatus, nil)
+	wantCode(t, err, "control.offline")
+
+	nobody.Agent = "Gate 9"
+	_, err = nobody.Call(callContext(t), VerbStatus, nil)
+	wantCode(t, err, "mqtt.config")
+	_, err = caller.Call(callContext(t), "shell", nil)
+	wantCode(t, err, "control.unknown")
+}
+
+func wantCode(t *testing.T, err error, code string) {
+	t.Helper()
+	var coded *Error
+	if !errors.As(err, &coded) || coded.Code != code {
+		t.Errorf("err = %v, want code %s", err, code)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	caller, c := obedient(t, &hands{}, nil)
+	c.SetInfo(Info{Version: "1.2.3"})
+	c.SetStreams([]string{"door", "yard"})
+	c.SetState("door", State{State: Playing})
+	c.SetState("yard", State{State: Backoff, Code: "ingest.cut"})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	fleet, err := Watch(ctx, caller.Broker, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Telemetry("door", Telemetry{To: Time{t0}, Frames: 25})
+	c.Event(Event{Code: "lag.high", Stream: "yard", Detail: map[string]any{"a": 1}})
+	waitFleet(t, fleet, "all that was said", func(agents []AgentView) bool {
+		return len(agents) == 1 && agents[0].Online && agents[0].Info.Version == "1.2.3" && agents[0].LastEvent.Code == "lag.high" &&
+			len(agents[0].Streams) == 2 && agents[0].Streams[0].Telemetry.Frames == 25 && agents[0].Streams[1].State.Code == "ingest.cut"
+	})
+	c.SetStreams([]string{"door"})
+	waitFleet(t, fleet, "that the yard is gone", func(agents []AgentView) bool { return len(agents[0].Streams) == 1 })
+	cancel()
+	<-fleet.Ended()
+	if err := fleet.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+func waitFleet(t *testing.T, f *Fleet, what string, reached func([]AgentView) bool) {
+	t.Helper()
+	late := time.After(patience)
+	for !reached(f.Agents()) {
+		select {
+		case <-f.Changed():
+		case <-f.Ended():
+			t.Fatalf("the watch ended: %v", f.Err())
+		case <-late:
+			t.Fatalf("%s was not seen within %s: %+v", what, patience, f.Agents())
+		}
+	}
+}
+
+func TestAFleetTakesWhateverComes(t *testing.T) {
+	f := newFleet()
+	for topic, payload := range map[string]string{
+		"edge-agent":                            "x",
+		"edge-agent/v1/a":                       "x",
+		"edge-agent/v1/a/info":                  "{",
+		"edge-agent/v1/a/streams/door":          "{}",
+		"edge-agent/v1/a/streams/door/state":    "7",
+		"edge-agent/v1/a/events":                "",
+		"edge-agent/v1/a/elsewhere":             "x",
+		"edge-agent/v1/b/streams/x/telemetry":   "[]",
+		"edge-agent/v1/a/streams/x/y/z/strange": "{}",
+	} {
+		if f.apply(topic, []byte(payload)) {
+			t.Errorf("%s %q was of use", topic, payload)
+		}
+	}
+	f.apply("edge-agent/v1/a/events", []byte(`{"code":"x","detail":{"old":1}}`))
+	f.apply("edge-agent/v1/a/events", []byte(`{"code":"y","detail":{"new":1}}`))
+	if e := f.Agents()[0].LastEvent; len(e.Detail) != 1 || e.Code != "y" {
+		t.Errorf("event %+v", e)
+	}
+	f.apply("edge-agent/v1/a/availability", nil)
+	if slices.ContainsFunc(f.Agents(), func(a AgentView) bool { return a.ID == "a" }) {
+		t.Error("an agent that was cleared is still there")
+	}
+}
