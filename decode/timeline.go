@@ -20,6 +20,8 @@ const (
 	leastMargin = 15 * time.Millisecond
 	// maxExtra is how much longer than the budget a decoder may take and still not be called behind.
 	maxExtra = 500 * time.Millisecond
+	// extraDecay is the part of it that is taken back at a time, when it is no longer needed.
+	extraDecay = 16
 )
 
 // Joining. What the service has ready when a stream is joined, and what piled up in a long break, comes as fast as the
@@ -148,11 +150,17 @@ func (t *Timeline) FrameTime(due time.Duration) (at time.Duration, ok bool) {
 }
 
 // Margin takes in how long before their time pictures leave the decoder at the best. When that is too short,
-// it always takes longer than the budget leaves: the line moves, so that pictures are late no more.
+// it always takes longer than the budget leaves: the line moves, so that pictures are late no more. It is to
+// be called about once a second.
 func (t *Timeline) Margin(best time.Duration) {
-	if short := min(leastMargin-best, maxExtra-t.extra); short > 0 && t.anchored {
+	short := min(leastMargin-best, maxExtra-t.extra)
+	switch {
+	case !t.anchored:
+	case short > 0:
 		t.extra += short
 		t.shift += short
+	default: // what it no longer needs is caught up, slower than catching up goes
+		t.extra = max(0, t.extra+short/extraDecay)
 	}
 }
 

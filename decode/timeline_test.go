@@ -204,6 +204,11 @@ func TestTimelineGivesTheDecoderTime(t *testing.T) {
 	if due, _ := line.Map(66*ms, false, 66*ms); due != 66*ms+260*ms {
 		t.Errorf("due at %v", due)
 	}
+	line.Margin(31 * ms) // 16 ms to spare: a sixteenth is given back
+	if line.budget() != 259*ms {
+		t.Errorf("budget %v", line.budget())
+	}
+	line.extra = 60 * ms
 	line.Margin(-10 * time.Second)
 	if due, _ := line.Map(99*ms, false, 99*ms); due != 99*ms+700*ms {
 		t.Errorf("due at %v", due)

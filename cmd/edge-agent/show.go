@@ -82,7 +82,9 @@ func (a *agent) Snapshot(ctx context.Context) ([]byte, error) {
 }
 
 // updateSlate says what stands on the display while there is no picture.
-func (a *agent) updateSlate() {
+func (a *agent) updateSlate() { a.renderer.SetSlate(a.slate()) }
+
+func (a *agent) slate() decode.Slate {
 	slate := decode.Slate{Device: a.cfg.Agent.ID, After: time.Duration(a.cfg.Display.SlateAfter)}
 	if s := a.shownStream(); s == nil {
 		slate.State = "No stream is configured"
@@ -100,7 +102,7 @@ func (a *agent) updateSlate() {
 		slate.Message = code.Summary
 	}
 	slate.Since = slate.Since.Truncate(time.Second)
-	a.renderer.SetSlate(slate)
+	return slate
 }
 
 // inWords is a state for somebody who stands before the screen.
