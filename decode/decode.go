@@ -10,13 +10,18 @@
 //	          │ last key frame              ▼
 //	          └── replay ◀── supervision: deny the plan, start the next child
 //
+// A decoder that exists proves nothing. [Probe] tries out every one in a child of its own; one that fails while it
+// is in use is denied for a growing time and then tried again beside the picture (reconsider.go). Five ways
+// to fail are told apart: an error, the end of the process, a process that does not answer, frames that become
+// no pictures, and pictures that stand still (watch.go, still.go); and how much memory a child takes is watched.
+//
 // What decides is pure and stands apart from what acts: [FormatOf] (what has to
 // be decoded), [Choose] (by which elements), [ChooseDisplay] (to which
 // screen), [Timeline] (when). The wire protocol ([Reader], [Writer]) is shared by both ends.
 //
 // [Renderer.Run] owns the child, the socket and every goroutine of this package:
 // for each child one feeds, one reads what it says, one reads its log, one waits
-// for its end and one watches that it is alive. When Run has returned, all of them are gone.
+// for its end, one watches that it is alive and one tries better decoders again. When Run has returned, all of them are gone.
 package decode
 
 import "fmt"

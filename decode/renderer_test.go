@@ -47,8 +47,12 @@ func fakeChild() {
 	}
 	_ = file.Close()
 	in, out := NewReader(conn), NewWriter(conn)
+	elements := []string{"vah264dec", "avdec_h264", "kmssink"}
+	if fault == "unnegotiated" {
+		elements[0] = "v4l2h264dec"
+	}
 	version := cmp.Or(os.Getenv(fakeVersionEnv), strconv.Itoa(os.Getpid()))
-	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: []string{"vah264dec", "avdec_h264", "kmssink"}})
+	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: elements})
 	go func() {
 		for range time.Tick(20 * time.Millisecond) {
 			_ = out.JSON(KindStatus, Status{})
@@ -82,6 +86,11 @@ func fakeChild() {
 			got = append(got, letter(m))
 			s := Status{Number: open.Number, Fed: fed, Decoded: fed, Shown: fed, Fresh: fed, FrameTime: time.Duration(m.Time), Wall: time.Now()}
 			switch {
+			case open.Plan.Element == "v4l2h264dec" && !open.Plan.Colorimetry:
+				_ = out.JSON(KindFailure, Failure{
+					Code: CodeError, Element: "appsrc", Domain: "gst-stream-error-quark", GstCode: 1,
+					Message: "Internal data stream error.", Debug: "streaming stopped, reason not-negotiated (-4)",
+				})
 			case open.Plan.Element != "vah264dec" || fed < 4 || fault == "none":
 			case fault == "stale":
 				s.Fresh = 3
@@ -320,6 +329,27 @@ func TestFallback(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The Raspberry Pi 4's decoder wants a colorimetry that the stream leaves open: it is set, and remembered.
+func TestColorimetryIsSetAfterwards(t *testing.T) {
+	r := start(t, "unnegotiated")
+	r.push("Kddd")
+	r.report(CodeError)
+	back := r.report(CodeRecovered)
+	expect(t, "element", back.Detail["element"], any("v4l2h264dec"))
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC, Width: 640}
+	r.over()
+	r.push("Kddd")
+	r.shown(7)
+	expect(t, "reports", len(r.reports), 0)
+	expect(t, "decoder", r.Stats().Decoder, "v4l2h264dec")
+
+	p, _ := probe(t, "unnegotiated")
+	expect(t, "result", p.Candidates[0].Result, Passed)
+	expect(t, "colorimetry", p.Candidates[0].Colorimetry, true)
+	expect(t, "unnegotiated", p.Unnegotiated("v4l2h264dec"), true)
+	expect(t, "unnegotiated", p.Unnegotiated("avdec_h264"), false)
 }
 
 func TestLostDisplayIsNotTheDecodersFault(t *testing.T) {

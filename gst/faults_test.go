@@ -222,3 +222,34 @@ func TestRestartsLeakNothing(t *testing.T) {
 		t.Errorf("after 5 restarts %+v, after %d more %+v", before, *restarts, after)
 	}
 }
+
+// That nothing could be negotiated is in the debug text of the first error, where package decode looks for it.
+func TestNotNegotiatedIsSaid(t *testing.T) {
+	frames := clip(t, "64x64", "10", x264...)
+	a := serve(t)
+	defer a.close()
+	plan := decode.Choose(formatOf(t, frames), decode.Display{Sink: decode.None}, decode.Preference{}, decode.Known{Found: []string{"avdec_h264"}})[0]
+	plan.Element = "capsfilter caps=video/x-h264,profile=none ! avdec_h264"
+	if err := a.out.JSON(decode.KindOpen, decode.Open{Number: 1, Plan: plan}); err != nil {
+		t.Fatal(err)
+	}
+	a.send(frames)
+	var f decode.Failure
+	if err := a.until(decode.KindFailure).Decode(&f); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(f.Debug, "not-negotiated") || f.Domain != "gst-stream-error-quark" {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestDevices(t *testing.T) {
+	got := devices([]string{"avdec_h264", "v4l2src", "nosuchdec"}).Nodes
+	if node, ok := got["v4l2src"]; ok && !strings.HasPrefix(node, "/dev/video") {
+		t.Errorf("v4l2src uses %q", node)
+	}
+	delete(got, "v4l2src") // not installed everywhere
+	if len(got) > 0 {
+		t.Errorf("devices of elements that have none: %v", got)
+	}
+}

@@ -4,6 +4,8 @@
 // In come messages of package decode over a socket: a plan, then encoded frames.
 // Out go what was shown, failures and snapshots. The child does as it is told: which
 // decoder and which display was decided by the agent, and what to do about a failure will be.
+// Trials of decoders (decode.Probe) are ordinary pipelines that show nothing; what their pictures look
+// like, and in all pipelines whether they differ, is seen in probe.c.
 //
 // Threads. [Serve] runs on its caller's goroutine, which reads the socket and
 // pushes frames; one more goroutine sends the status at intervals. For each pipeline one

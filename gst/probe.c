@@ -68,6 +68,13 @@ static gboolean in_planes(const GstVideoInfo *info)
 		!GST_VIDEO_FORMAT_INFO_IS_COMPLEX(info->finfo);
 }
 
+/* in_memory says that looking costs nothing: pictures elsewhere would have to be fetched. */
+static gboolean in_memory(GstCaps *caps)
+{
+	GstCapsFeatures *f = gst_caps_get_features(caps, 0);
+	return !f || gst_caps_features_is_equal(f, GST_CAPS_FEATURES_MEMORY_SYSTEM_MEMORY);
+}
+
 /* checksum of a picture, never 0; 0 when it cannot be looked at. */
 static guint64 checksum(GstPad *pad, GstBuffer *buffer, gboolean whole)
 {
@@ -76,7 +83,7 @@ static guint64 checksum(GstPad *pad, GstBuffer *buffer, gboolean whole)
 	GstVideoFrame frame;
 	GstMapInfo map;
 	guint64 h = 1;
-	gboolean known = caps && gst_video_info_from_caps(&info, caps) && in_planes(&info);
+	gboolean known = caps && (whole || in_memory(caps)) && gst_video_info_from_caps(&info, caps) && in_planes(&info);
 	gst_clear_caps(&caps);
 	if (known && gst_video_frame_map(&frame, &info, buffer, GST_MAP_READ)) {
 		int components = whole ? GST_VIDEO_FRAME_N_COMPONENTS(&frame) : 1;
