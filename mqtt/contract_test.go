@@ -50,6 +50,58 @@ var payloads = map[string]any{
 	"event-empty":     Event{Code: "agent.started", Severity: SeverityInfo, Count: 1},
 }
 
+func init() {
+	for v, args := range goldenArgs {
+		text, _ := json.Marshal(args)
+		payloads["command-"+string(v)] = order{Schema: new(Schema), ID: "0195f3a1-0000-7000-8000-000000000003", IssuedAt: Time{t0}, ExpiresAt: Time{t0.Add(time.Minute)}, Args: text}
+	}
+	for v, data := range goldenData {
+		text, _ := json.Marshal(data)
+		payloads["response-"+string(v)] = Response{ID: "0195f3a1-0000-7000-8000-000000000003", Status: StatusSucceeded, Data: text}
+	}
+	payloads["response-stop-empty"] = Response{
+		ID: "0195f3a1-0000-7000-8000-000000000003", Status: StatusRejected, Code: "control.not_allowed", Reason: "[control] allow does not name stop",
+	}
+}
+
+// goldenArgs are the arguments of every verb, with every field filled.
+var goldenArgs = map[Verb]any{
+	VerbStatus:   StatusArgs{Stream: "door"},
+	VerbStart:    StreamArgs{Stream: "door"},
+	VerbStop:     StreamArgs{Stream: "door"},
+	VerbRestart:  StreamArgs{Stream: "door"},
+	VerbSeek:     SeekArgs{Stream: "door", To: "server:2026-03-01T11:00:00Z"},
+	VerbShow:     ShowArgs{Stream: "door", Display: "HDMI-A-1"},
+	VerbSet:      SetArgs{LogLevel: "debug", DecodeOrder: []string{"va", "software"}, MaxLag: new(Millis(5000)), Stream: "door", TelemetryInterval: new(Millis(2000))},
+	VerbSnapshot: SnapshotArgs{Stream: "door"},
+	VerbProbe:    ProbeArgs{},
+	VerbReload:   ReloadArgs{},
+	VerbExplain:  ExplainArgs{Code: "kvs.media.4500"},
+}
+
+// goldenData are the data of every verb, with every field filled.
+var goldenData = map[Verb]any{
+	VerbStatus: StatusData{
+		Version: "1.2.3", SessionID: "0195f3a1-0000-7000-8000-000000000001", StartedAt: Time{t0}, Clock: ClockSynced, Shown: "door",
+		Streams: []StreamStatus{{Name: "door", State: payloads["state"].(State), Telemetry: payloads["telemetry"].(Telemetry)}},
+		MQTT:    LinkStatus{ConnectedSince: Time{t0}, QueuedEvents: 1, DroppedEvents: 2, DroppedTelemetry: 3},
+	},
+	VerbStart:    StreamData{Stream: "door", State: Starting},
+	VerbStop:     StreamData{Stream: "door", State: Stopped},
+	VerbRestart:  StreamData{Stream: "door", State: Starting},
+	VerbSeek:     SeekData{Stream: "door", From: "91343852333181432392682062607743920146264321", To: "server:2026-03-01T11:00:00Z"},
+	VerbShow:     ShowData{Stream: "door", Before: "yard", Display: "HDMI-A-1"},
+	VerbSet:      SetData{Changed: []Change{{Name: "max_lag_ms", Stream: "door", Old: 10000, New: 5000}}},
+	VerbSnapshot: SnapshotData{Stream: "door", Bytes: 40000, SHA256: strings.Repeat("0f", 32), Width: 1280, Height: 720},
+	VerbProbe: ProbeData{
+		GStreamer: "1.22.0",
+		Decoders:  []Decoder{{Name: "avdec_h264", Codec: "h264", Kind: "software", Result: "passed", FPS: 310.5}},
+		Displays:  []Display{{Connector: "HDMI-A-1", Sink: "kms", Width: 1920, Height: 1080}},
+	},
+	VerbReload:  ReloadData{ConfigHash: "9f86d081", Added: []string{"yard"}, Changed: []string{"door"}, Restart: []string{"mqtt.broker"}},
+	VerbExplain: ExplainData(codeIndex["kvs.media.4500"]),
+}
+
 func TestPayloadsAreAsWrittenDown(t *testing.T) {
 	for name, payload := range payloads {
 		t.Run(name, func(t *testing.T) {

@@ -22,15 +22,25 @@ type Response struct {
 	Data   json.RawMessage `json:"data"`   // depends on the verb; null when there is none
 }
 
+// List is a slice that is written as [] also when it is nil.
+type List[T any] []T
+
+func (l List[T]) MarshalJSON() ([]byte, error) {
+	if l == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]T(l))
+}
+
 // StatusData is how the agent stands.
 type StatusData struct {
-	Version   string         `json:"version"`
-	SessionID string         `json:"session_id"`
-	StartedAt Time           `json:"started_at"`
-	Clock     Clock          `json:"clock"`
-	Shown     string         `json:"shown"` // the stream on the display, "" when none is
-	Streams   []StreamStatus `json:"streams"`
-	MQTT      LinkStatus     `json:"mqtt"`
+	Version   string             `json:"version"`
+	SessionID string             `json:"session_id"`
+	StartedAt Time               `json:"started_at"`
+	Clock     Clock              `json:"clock"`
+	Shown     string             `json:"shown"` // the stream on the display, "" when none is
+	Streams   List[StreamStatus] `json:"streams"`
+	MQTT      LinkStatus         `json:"mqtt"`
 }
 
 // StreamStatus is how one stream stands.
@@ -70,7 +80,7 @@ type ShowData struct {
 
 // SetData says what was changed.
 type SetData struct {
-	Changed []Change `json:"changed"`
+	Changed List[Change] `json:"changed"`
 }
 
 // Change is a setting before and after.
@@ -92,25 +102,18 @@ type SnapshotData struct {
 
 // ProbeData is what works on the box.
 type ProbeData struct {
-	GStreamer string         `json:"gstreamer"`
-	Decoders  []ProbeDecoder `json:"decoders"`
-	Displays  []Display      `json:"displays"`
-}
-
-// ProbeDecoder is a decoder that was tried out.
-type ProbeDecoder struct {
-	Decoder
-	Works  bool   `json:"works"`
-	Reason string `json:"reason"` // why not, "" when it works
+	GStreamer string        `json:"gstreamer"`
+	Decoders  List[Decoder] `json:"decoders"`
+	Displays  List[Display] `json:"displays"`
 }
 
 // ReloadData says which streams a new configuration has touched.
 type ReloadData struct {
-	ConfigHash string   `json:"config_hash"`
-	Added      []string `json:"added"`
-	Removed    []string `json:"removed"`
-	Changed    []string `json:"changed"`
-	Restart    []string `json:"restart"` // keys that take effect when the agent starts again
+	ConfigHash string       `json:"config_hash"`
+	Added      List[string] `json:"added"`
+	Removed    List[string] `json:"removed"`
+	Changed    List[string] `json:"changed"`
+	Restart    List[string] `json:"restart"` // keys that take effect when the agent starts again
 }
 
 // ExplainData is an entry of the code table.
