@@ -42,7 +42,8 @@ var allowed = map[string][]string{
 	},
 	"test": {},
 	"test/bench": {
-		"ingest/mkv", "ingest/kvstest", "mqtt", "mqtt/brokertest", "github.com/aws/aws-sdk-go-v2",
+		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "mqtt", "mqtt/brokertest",
+		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go",
 	},
 }
 

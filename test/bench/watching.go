@@ -218,7 +218,7 @@ func startScreen(ctx context.Context, dir string) (*screen, error) {
 	}
 	var number int
 	if _, err := fmt.Fscan(told, &number); err != nil {
-		return nil, errors.Join(fmt.Errorf("Xvfb does not start: %w", err), s.close())
+		return nil, errors.Join(fmt.Errorf("the X server Xvfb does not start: %w", err), s.close())
 	}
 	s.display = ":" + strconv.Itoa(number)
 	if s.pixels, err = readPixels(filepath.Join(s.dir, "Xvfb_screen0")); err != nil {
