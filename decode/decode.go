@@ -1,11 +1,11 @@
 // Package decode turns the encoded frames of one stream into a picture, by way
 // of a child process that does the decoding.
 //
-// In go frames with their place on the producer's time line ([Renderer.Push]).
+// In go frames with their place on the producer's time line ([Input.Push]).
 // Out come reports and figures: what is decoded by which element, what was shown
 // when, what was dropped. The picture itself never passes through this process:
 //
-//	Push ──▶ gate ──▶ socket pair ──▶ renderer child (package gst) ──▶ screen
+//	Push ──▶ gate ──▶ socket pair ──▶ renderer child (package gst) ──▶ display
 //	          │ kept since the              │ opened, status, failure
 //	          │ last key frame              ▼
 //	          └── replay ◀── supervision: deny the plan, start the next child
@@ -21,7 +21,8 @@
 //
 // [Renderer.Run] owns the child, the socket and every goroutine of this package:
 // for each child one feeds, one reads what it says, one reads its log, one waits
-// for its end, one watches that it is alive and one tries better decoders again. When Run has returned, all of them are gone.
+// for its end, one watches that it is alive, one looks after its display and one tries better decoders again. When
+// Run has returned, all of them are gone.
 package decode
 
 import "fmt"

@@ -7,12 +7,19 @@
 // Trials of decoders (decode.Probe) are ordinary pipelines that show nothing; what their pictures look
 // like, and in all pipelines whether they differ, is seen in probe.c.
 //
-// Threads. [Serve] runs on its caller's goroutine, which reads the socket and
-// pushes frames; one more goroutine sends the status at intervals. For each pipeline one
-// goroutine waits for the bus, in C. Each change of state runs on a goroutine of its own that is given up when it does
-// not come back, because drivers hang there; Serve then returns an error and the process is to end.
-// GStreamer's streaming threads never enter Go: what they have to say they count
-// in C, without locks.
+// Two kinds of pipeline, both on one time line: a player decodes, and is replaced whenever there is something
+// else to decode; the screen has the display at its end and stays, with the last picture or with
+// the slate, which says what is the matter:
+//
+//	frames ──▶ player: source ▸ parser ▸ decoder ──▶ screen: source ▸ scaler ▸ sink ──▶ display
+//	                                         slate ──┘
+//
+// Threads. [Serve] runs on its caller's goroutine, which reads the socket and pushes frames; one more goroutine
+// sends the status at intervals and draws the slate. For each pipeline one goroutine waits for the bus, in C.
+// Each change of state runs on a goroutine of its own that is given up when it does not come back, because
+// drivers hang there; Serve then returns an error and the process is to end. GStreamer's streaming
+// threads never enter Go: what they have to say they count in C. The lock they take there is never held
+// while a driver works.
 package gst
 
 // #cgo pkg-config: gstreamer-1.0 gstreamer-base-1.0 gstreamer-app-1.0 gstreamer-video-1.0
