@@ -12,6 +12,8 @@ const (
 	denyMost  = time.Hour
 	// denyForgive is how long a plan must have worked for its past to be forgotten.
 	denyForgive = 10 * time.Minute
+	// denyForgiveSoon is the same for what is treated leniently.
+	denyForgiveSoon = time.Minute
 )
 
 // denyList remembers what failed. It is pure: the clock is an argument.
@@ -32,10 +34,14 @@ func (l *denyList) deny(name string, worked time.Duration, lenient bool, now tim
 		l.entries = make(map[string]denial)
 	}
 	d := l.entries[name]
-	if worked >= denyForgive {
+	if worked >= denyForgive || lenient && worked >= denyForgiveSoon {
 		d.times = 0
 	}
-	span := min(denyFirst<<min(d.times, 16), denyMost)
+	doubled := d.times
+	if lenient {
+		doubled = max(0, doubled-1)
+	}
+	span := min(denyFirst<<min(doubled, 16), denyMost)
 	if lenient && d.times == 0 && worked > 0 {
 		span = 0
 	}

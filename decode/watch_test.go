@@ -85,8 +85,10 @@ func TestDenyList(t *testing.T) {
 	expect(t, "names", len(l.names(now)), 1)
 	expect(t, "lenient, never worked", l.deny("a", 0, true, now), 30*time.Second)
 	expect(t, "lenient, had worked", l.deny("b", time.Second, true, now), 0)
-	expect(t, "lenient, again", l.deny("b", time.Second, true, now), time.Minute)
+	expect(t, "lenient, again", l.deny("b", time.Second, true, now), 30*time.Second)
+	expect(t, "lenient, a third time", l.deny("b", time.Second, true, now), time.Minute)
 	expect(t, "the first to come back", l.soonest("a", "b"), -1)
+	expect(t, "lenient, after a minute", l.deny("b", time.Minute, true, now), 0)
 }
 
 func TestBackoff(t *testing.T) {
