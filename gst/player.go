@@ -120,6 +120,9 @@ func (p *player) counts(s *decode.Status) {
 	s.Queued, s.Decoded, s.Skipped = uint64(c.queued), uint64(c.decoded), uint64(c.skipped)
 }
 
+// queued is how many frames wait for the decoder.
+func (p *player) queued() int { return int(C.player_counts(p.c).queued) }
+
 // margin is how long before their time pictures leave the decoder: the longest of the last few
 // dozen. It is given once for these.
 func (p *player) margin() (time.Duration, bool) {

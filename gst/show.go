@@ -23,10 +23,15 @@ type show struct {
 	player *player
 	seen   *pictures
 
-	prefix []byte         // still to go in before the next frame
-	work   sync.WaitGroup // listen
-	quit   chan struct{}
-	ended  chan struct{} // closed at the end of the stream or the first error
+	prefix []byte // still to go in before the next frame
+
+	// Of the reader: old frames went in, and newer ones join them for as long as some of them wait.
+	catchingUp bool
+	catchUntil time.Duration // running time
+
+	work  sync.WaitGroup // listen
+	quit  chan struct{}
+	ended chan struct{} // closed at the end of the stream or the first error
 
 	mu     sync.Mutex
 	screen *screen       // nil while there is none
@@ -86,8 +91,7 @@ func (s *show) frame(m decode.Message) {
 	now := runningTime()
 	s.mu.Lock()
 	var due time.Duration
-	live := m.Flags&decode.FlagStored == 0 && !s.open.Plan.Unpaced
-	if m.Flags&decode.FlagReplay != 0 || live && s.line.Joining(at, now) {
+	if s.old(m, at, now) {
 		due = s.line.Replay(at, now)
 	} else {
 		var anchored bool
@@ -100,6 +104,26 @@ func (s *show) frame(m decode.Message) {
 	// A pipeline that takes no more has said why on the bus.
 	_ = s.player.push(s.prefix, m.Payload, due, key, m.Flags&decode.FlagDiscont != 0)
 	s.prefix = nil
+}
+
+// The bounds of catching up.
+const (
+	catchMost = 3 * time.Second
+	catchLeft = 3 // frames that wait for a decoder that keeps up
+)
+
+// old says that a frame is to be decoded at once, and shown only if it is the newest there is: it was given to another
+// decoder before, it is of a burst of old ones, or such frames still wait. s.mu is held.
+func (s *show) old(m decode.Message, at, now time.Duration) bool {
+	live := m.Flags&decode.FlagStored == 0 && !s.open.Plan.Unpaced
+	if m.Flags&decode.FlagReplay != 0 || live && s.line.Joining(at, now) {
+		if !s.catchingUp {
+			s.catchingUp, s.catchUntil = true, now+catchMost
+		}
+		return true
+	}
+	s.catchingUp = live && s.catchingUp && now < s.catchUntil && s.player.queued() > catchLeft
+	return s.catchingUp
 }
 
 // status is how far the pipeline is.
