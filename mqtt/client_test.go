@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // The tests of this file run against fakeBroker in a synctest bubble; those
@@ -251,6 +253,59 @@ func TestEventsSurviveACutAtAnyPacket(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whatever connections break when and whatever is not confirmed: every event arrives, and each for
+// the first time in order.
+func TestEventsSurviveAnyBroker(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		bad := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) behaviour {
+			return behaviour{
+				refuse:   rapid.SampledFrom([]error{nil, nil, errors.New("connection refused")}).Draw(t, "refuse"),
+				silent:   rapid.IntRange(0, 9).Draw(t, "silent") == 0,
+				cutAfter: rapid.IntRange(1, 60).Draw(t, "cut after"),
+				noAck:    rapid.SampledFrom([]func(int) bool{nil, nil, always, func(n int) bool { return n%7 == 0 }}).Draw(t, "no ack"),
+			}
+		}), 0, 6).Draw(rt, "connections")
+		sent := rapid.IntRange(1, 100).Draw(rt, "events")
+		var fault string
+		synctest.Test(t, func(t *testing.T) { fault = surviveBroker(t, bad, sent) })
+		if fault != "" {
+			rt.Fatal(fault)
+		}
+	})
+}
+
+func surviveBroker(t *testing.T, bad []behaviour, sent int) (fault string) {
+	f := newFakeBroker(func(n int) behaviour {
+		if n < len(bad) {
+			return bad[n]
+		}
+		return behaviour{}
+	})
+	defer f.close()
+	c := newTestClient(t, f)
+	stop := start(c)
+	for i := range sent {
+		c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
+		time.Sleep(time.Second) // of the bubble's time
+	}
+	time.Sleep(time.Hour)
+	stop()
+	seen, last := map[string]bool{}, uint64(0)
+	for _, e := range events(t, f, c) {
+		if e.Seq <= last && !seen[e.ID] {
+			return fmt.Sprintf("seq %d comes for the first time after %d", e.Seq, last)
+		}
+		last = max(last, e.Seq)
+		seen[e.ID], seen[e.Stream] = true, true
+	}
+	for i := range sent {
+		if !seen[fmt.Sprint("s", i)] {
+			return fmt.Sprintf("event %d of %d is lost", i, sent)
+		}
+	}
+	return ""
 }
 
 func TestAnUnconfirmedEventIsSentAgainUnderItsID(t *testing.T) {
@@ -505,7 +560,7 @@ func TestReconnectingLeaksNothing(t *testing.T) {
 		cuts = 1000
 	}
 	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBroker(func(int) behaviour { return behaviour{cutAfter: 3} })
+		f := newFakeBroker(func(int) behaviour { return behaviour{cutAfter: 8} }) // late enough for the events
 		defer f.close()
 		c := newTestClient(t, f)
 		c.SetInfo(Info{})

@@ -187,3 +187,32 @@ func TestNamesThatWouldBreakTopicsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// docs/mqtt.md is the contract for people: it names every topic, verb, field and code of a rejection.
+func TestTheContractIsWrittenDown(t *testing.T) {
+	text, err := os.ReadFile("../docs/mqtt.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{
+		"availability", "info", "streams/<name>/state", "streams/<name>/telemetry", "events",
+		"cmd/<verb>", "cmd/<verb>/response", "snapshot/<name>",
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[Info](), reflect.TypeFor[State](), reflect.TypeFor[Telemetry](), reflect.TypeFor[Event]()} {
+		names = append(names, jsonNames(typ)...)
+	}
+	for _, v := range Verbs() {
+		names = append(names, string(v))
+		names = append(names, jsonNames(reflect.TypeOf(verbs[v].args()).Elem())...)
+	}
+	for _, c := range Codes() {
+		if strings.HasPrefix(c.Code, "control.") && strings.Contains(c.Summary, "was rejected because") {
+			names = append(names, c.Code)
+		}
+	}
+	for _, name := range names {
+		if !bytes.Contains(text, []byte("`"+name+"`")) && !bytes.Contains(text, []byte("`"+name+"?`")) && !bytes.Contains(text, []byte(`"`+name+`"`)) {
+			t.Errorf("docs/mqtt.md does not name %s", name)
+		}
+	}
+}
