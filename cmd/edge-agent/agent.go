@@ -101,10 +101,17 @@ func streamPreference(cfg Config, s StreamConfig) decode.Preference {
 	return p
 }
 
+// bothV4L2 names the two V4L2 families at once in a configuration.
+const bothV4L2 = "v4l2"
+
 func families(names []string) []decode.Family {
 	var out []decode.Family
 	for _, n := range names {
-		out = append(out, decode.Family(n))
+		if n == bothV4L2 {
+			out = append(out, decode.V4L2Stateless, decode.V4L2Stateful)
+		} else {
+			out = append(out, decode.Family(n))
+		}
 	}
 	return out
 }

@@ -119,7 +119,7 @@ func Defaults() Config {
 		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
 		MQTT:    MQTTConfig{TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
-		Decode:  DecodeConfig{Order: texts(decode.DefaultOrder...), VendorElements: []string{}},
+		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}},
 		Control: ControlConfig{Allow: []string{}},
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}

@@ -20,7 +20,7 @@ type reportFault func(key, message, action string)
 // What the values of some keys may be.
 var (
 	knownSinks      = texts(decode.Auto, decode.KMS, decode.Wayland, decode.X11, decode.None)
-	knownFamilies   = texts(decode.DefaultOrder...)
+	knownFamilies   = append(texts(decode.DefaultOrder...), bothV4L2)
 	knownLogLevels  = []string{"debug", "info", "warn", "error"}
 	knownLogFormats = []string{"text", "json"}
 	knownVerbs      = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
