@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/at-wat/ebml-go"
@@ -39,43 +40,24 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// What a Tags element says is what ebml-go reads from it, where that reads it at all.
+// What a sound Tags element says is what ebml-go reads from it.
 func FuzzTagsAgainstEBMLGo(f *testing.F) {
-	f.Add(tagsBytes("AWS_KINESISVIDEO_ERROR_ID", "4500")[5:])
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		if len(payload) > 1<<12 {
-			return
+	f.Add("AWS_KINESISVIDEO_ERROR_ID", "4500", "", "\xff")
+	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string) {
+		pairs := []string{name1, value1, name2, value2}
+		if slices.ContainsFunc(pairs, func(s string) bool { return strings.Contains(s, "\x00") }) {
+			return // padding, which the two take off differently
 		}
-		body := join(prologueBytes(), el(idTags, payload))
-		r := NewReader(bytes.NewReader(body))
-		var got []Tag
-		for {
-			ev, err := r.Next()
-			if err != nil {
-				break
-			}
-			switch ev := ev.(type) {
-			case *Tags:
-				got = append(got, ev.List...)
-			case *End:
-				if ev.Err != nil {
-					return // refused, and said so
-				}
-			}
-		}
+		element := tagsBytes(pairs...)
 		var doc struct {
 			Tags struct {
 				Tag []struct {
-					SimpleTag []struct {
-						TagName   string
-						TagString string
-					}
+					SimpleTag []struct{ TagName, TagString string }
 				}
 			}
 		}
-		if ebml.Unmarshal(bytes.NewReader(el(idTags, payload)), &doc, ebml.WithIgnoreUnknown(true)) != nil {
-			return
+		if err := ebml.Unmarshal(bytes.NewReader(element), &doc); err != nil {
+			t.Skip(err)
 		}
 		var want []Tag
 		for _, tag := range doc.Tags.Tag {
@@ -83,8 +65,18 @@ func FuzzTagsAgainstEBMLGo(f *testing.F) {
 				want = append(want, Tag{s.TagName, s.TagString})
 			}
 		}
-		if len(got) < len(want) {
-			t.Errorf("got %q, ebml-go reads %q", got, want)
+		r := NewReader(bytes.NewReader(join(prologueBytes(), element)))
+		for {
+			ev, err := r.Next()
+			if err != nil {
+				t.Fatal("no tags came")
+			}
+			if tags, ok := ev.(*Tags); ok {
+				if !slices.Equal(tags.List, want) {
+					t.Errorf("got %q, ebml-go reads %q", tags.List, want)
+				}
+				return
+			}
 		}
 	})
 }

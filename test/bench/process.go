@@ -137,6 +137,9 @@ func (s stat) tree(processes map[int]stat) (u usage, err error) {
 			continue
 		}
 		below, err := child.tree(processes)
+		if errors.Is(err, syscall.ESRCH) || errors.Is(err, os.ErrNotExist) {
+			continue // it has ended since
+		}
 		if err != nil {
 			return u, err
 		}
