@@ -45,9 +45,10 @@ func newRecoding(t *mkv.Track) (*recoding, error) {
 	return r, nil
 }
 
-// frame recodes a frame. A frame that is in Annex B's form already stays as it is.
+// frame recodes a frame. A frame that is in Annex B's form already stays as it is; a length of
+// 256 to 511 looks like a start code too, so all lengths have to be looked at.
 func (r *recoding) frame(data []byte, key bool) ([]byte, error) {
-	if mkv.IsAnnexB(data) {
+	if mkv.IsAnnexB(data) && !r.addUp(data) {
 		return data, nil
 	}
 	var b bytes.Buffer
@@ -55,18 +56,36 @@ func (r *recoding) frame(data []byte, key bool) ([]byte, error) {
 		b.Write(r.sets)
 	}
 	for len(data) > 0 {
-		if len(data) < r.lengthSize {
-			return nil, fmt.Errorf("kvstest: clip: %d bytes behind the last NAL unit", len(data))
-		}
-		var length [4]byte
-		copy(length[4-r.lengthSize:], data)
-		n := int64(binary.BigEndian.Uint32(length[:]))
-		if data = data[r.lengthSize:]; n > int64(len(data)) {
-			return nil, fmt.Errorf("kvstest: clip: a NAL unit of %d bytes in %d", n, len(data))
+		unit, rest, ok := r.next(data)
+		if !ok {
+			return nil, fmt.Errorf("kvstest: clip: the lengths of NAL units do not add up in the last %d bytes of a frame", len(data))
 		}
 		b.Write(startCode)
-		b.Write(data[:n])
-		data = data[n:]
+		b.Write(unit)
+		data = rest
 	}
 	return b.Bytes(), nil
+}
+
+// next takes a NAL unit with its length from the front of data.
+func (r *recoding) next(data []byte) (unit, rest []byte, ok bool) {
+	if len(data) < r.lengthSize {
+		return nil, nil, false
+	}
+	var length [4]byte
+	copy(length[4-r.lengthSize:], data[:r.lengthSize])
+	n := int64(binary.BigEndian.Uint32(length[:]))
+	if data = data[r.lengthSize:]; n > int64(len(data)) {
+		return nil, nil, false
+	}
+	return data[:n], data[n:], true
+}
+
+// addUp says that the lengths lead from unit to unit to the end.
+func (r *recoding) addUp(data []byte) bool {
+	ok := true
+	for ok && len(data) > 0 {
+		_, data, ok = r.next(data)
+	}
+	return ok
 }
