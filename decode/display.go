@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path"
@@ -225,13 +226,16 @@ func (s Surroundings) tryKMS(want string) (Display, error) {
 	if len(connectors) == 0 {
 		return Display{}, errorf(CodeNoDisplay, "the kernel shows no output below /sys/class/drm; the box has no graphics or its driver is not loaded")
 	}
+	// Where nothing has looked at an output yet, the kernel does not know; opening it makes it look.
+	connectors = slices.Clone(connectors)
+	slices.SortStableFunc(connectors, func(a, b Connector) int { return cmp.Compare(order(a), order(b)) })
 	var seen []string
 	for _, c := range connectors {
 		if want != "" && c.Name != want {
 			seen = append(seen, c.Name)
 			continue
 		}
-		if c.Connected {
+		if c.Connected || c.Unknown {
 			return Display{Sink: KMS, Card: "/dev/dri/" + c.Card, Driver: c.Driver, Connector: c.Name, ConnectorID: c.ID, Mode: c.Preferred}, nil
 		}
 		if want != "" {
@@ -245,12 +249,21 @@ func (s Surroundings) tryKMS(want string) (Display, error) {
 	return Display{}, errorf(CodeNoDisplay, "no screen is connected to any of %s", strings.Join(seen, ", "))
 }
 
+// order puts outputs that may have a screen behind those that have.
+func order(c Connector) int {
+	if c.Unknown {
+		return 1
+	}
+	return 0
+}
+
 // Connector is an output of a graphics card.
 type Connector struct {
 	Card      string // such as card1
 	Name      string // such as HDMI-A-1
 	ID        int    // 0 when the kernel does not tell
 	Connected bool
+	Unknown   bool // whether it is: nothing has looked yet, or it cannot be told
 	Preferred Mode // zero when not known
 	Driver    string
 }
@@ -272,7 +285,7 @@ func Connectors(drm fs.FS) []Connector {
 		id, _ := strconv.Atoi(attribute(drm, entry.Name(), "connector_id"))
 		list = append(list, Connector{
 			Card: card, Name: name, ID: id,
-			Connected: status == "connected",
+			Connected: status == "connected", Unknown: status == "unknown",
 			Preferred: firstMode(attribute(drm, entry.Name(), "modes")),
 			Driver:    driver(attribute(drm, card, "device/uevent")),
 		})

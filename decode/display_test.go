@@ -48,6 +48,8 @@ func TestChooseDisplay(t *testing.T) {
 		"auto: x11 failed":       {want: Auto, env: map[string]string{"DISPLAY": ":0"}, drm: pi, found: all, denied: X11, display: hdmi2, says: "x11: failed"},
 		"auto: nothing":          {want: Auto, drm: drm(), found: all, display: Display{Sink: None}, says: "kms: the kernel shows no output"},
 		"auto: nothing plugged":  {want: Auto, drm: drm("card0-DP-1/status=disconnected"), found: all, display: Display{Sink: None}, says: "no screen is connected to any of DP-1"},
+		"auto: not known":        {want: Auto, drm: drm("card0-DP-1/status=unknown", "card0-DP-2/status=disconnected"), found: all, display: Display{Sink: KMS, Card: "/dev/dri/card0", Connector: "DP-1"}},
+		"auto: known first":      {want: Auto, drm: drm("card0-DP-1/status=unknown", "card0-DP-2/status=connected"), found: all, display: Display{Sink: KMS, Card: "/dev/dri/card0", Connector: "DP-2"}},
 		"auto: connector wanted": {want: Auto, connector: "HDMI-A-2", env: session, drm: pi, found: all, display: hdmi2},
 		"kms":                    {want: KMS, env: session, drm: pi, found: all, display: hdmi2},
 		"kms: old kernel":        {want: KMS, drm: drm("card0-DP-1/status=connected"), found: all, display: Display{Sink: KMS, Card: "/dev/dri/card0", Connector: "DP-1"}},

@@ -34,6 +34,7 @@ type display struct {
 	failed map[Sink]pass
 	seen   []Connector
 	lost   bool   // one that was in use
+	why    string // code of the newest failure
 	told   string // why there is none, as reported
 }
 
@@ -141,12 +142,10 @@ func (a *attempt) lookForDisplay() error {
 	a.r.mu.Lock()
 	now := a.r.stats.Display
 	a.r.mu.Unlock()
-	switch {
-	case now.Sink == KMS && a.r.stillThere(now):
-		return nil
-	case now.Sink == X11 || now.Sink == Wayland || a.r.config.Sink == None:
+	if now.Sink == X11 || now.Sink == Wayland || a.r.config.Sink == None {
 		return nil // what is plugged there is the desktop's business
-	case now.Sink == KMS:
+	}
+	if now.Sink == KMS && !a.r.plugged(now) {
 		a.r.lostDisplay(Report{Code: CodeDisplayLost, Message: now.Connector + " was unplugged", Detail: map[string]any{"connector": now.Connector}})
 	}
 	choice := a.r.chooseDisplay(a.found)
@@ -156,14 +155,11 @@ func (a *attempt) lookForDisplay() error {
 	return a.showOn(choice)
 }
 
-// stillThere says that a connector is as it was when it was chosen.
-func (r *Renderer) stillThere(d Display) bool {
-	for _, c := range Connectors(r.config.DRM) {
-		if c.Name == d.Connector && "/dev/dri/"+c.Card == d.Card {
-			return c.Connected && c.Preferred == d.Mode
-		}
-	}
-	return false
+// plugged says that there still is a screen, as far as is known, perhaps another one.
+func (r *Renderer) plugged(d Display) bool {
+	return slices.ContainsFunc(Connectors(r.config.DRM), func(c Connector) bool {
+		return c.Name == d.Connector && "/dev/dri/"+c.Card == d.Card && (c.Connected || c.Unknown)
+	})
 }
 
 // chooseDisplay chooses a display out of those that did not fail a short while ago. When the one that is wanted cannot be used,
@@ -206,7 +202,7 @@ func (r *Renderer) screened(s Screened) {
 		r.displayFailed(now, *s.Failure)
 	case back && now.Sink != None:
 		d.mu.Lock()
-		d.lost, d.told = false, ""
+		d.lost, d.told, d.why = false, "", ""
 		d.mu.Unlock()
 		r.config.Report(Report{Code: CodeDisplayBack, Message: "showing on " + now.String() + " again", Detail: map[string]any{"display": now.String()}})
 	}
@@ -217,6 +213,8 @@ func (r *Renderer) displayFailed(now Display, f Failure) {
 	d := &r.display
 	d.mu.Lock()
 	span := d.pass(now.Sink, time.Now())
+	again := d.lost && d.why == f.Code
+	d.why = f.Code
 	d.mu.Unlock()
 	report := Report{Code: f.Code, Message: fmt.Sprintf("%v: %s; it is tried again in %v", now, f.Message, span)}
 	var e *failure
@@ -226,6 +224,10 @@ func (r *Renderer) displayFailed(now Display, f Failure) {
 	r.mu.Lock()
 	r.stats.Display = Display{} // whatever is chosen next is another one
 	r.mu.Unlock()
+	if again {
+		r.log.Info(report.Message, "code", report.Code)
+		return
+	}
 	r.lostDisplay(report)
 }
 

@@ -29,7 +29,7 @@ func fakeScreen(fault string, m Message, out *Writer) {
 	var s Screen
 	_ = m.Decode(&s)
 	answer := Screened{Number: s.Number}
-	if fault == "busy" && s.Display.Sink == KMS && s.Number == 1 {
+	if fault == "busy" && s.Display.Sink == KMS && s.Number <= 3 { // two times: there is another display in between
 		answer.Failure = &Failure{Code: CodeBusy, Message: "another program holds the display"}
 	}
 	_ = out.JSON(KindScreened, answer)
@@ -69,6 +69,17 @@ func TestUnplugAndPlug(t *testing.T) {
 		expect(t, "restarts", r.Stats().Restarts, 0)
 		expect(t, "reports", len(r.reports), 0)
 	}
+}
+
+// A kernel that has not looked yet does so when the output is opened.
+func TestOutputThatNobodyLookedAt(t *testing.T) {
+	r, o := startWithOutputs(t, "none", Auto, "card1-HDMI-A-1/status=unknown")
+	r.on("kms HDMI-A-1")
+	o.plug(plugged...)
+	r.on("kms HDMI-A-1 1920x1080")
+	o.plug(another...)
+	r.on("kms HDMI-A-1 1280x720") // another screen, plugged in faster than anybody looks
+	expect(t, "reports", len(r.reports), 0)
 }
 
 func TestStartWithoutDisplay(t *testing.T) {
