@@ -299,7 +299,8 @@ func TestEventsSurviveAnAgentThatIsKilled(t *testing.T) {
 			in = newTap(t, broker)
 		}
 	}
-	last := startReporter(t, b.URL(), dir, 0, 0)
+	last := startReporter(t, b.URL(), dir, 1, 1)
+	last.reported(1)
 	a.follow(in, "all events", func() bool { return a.missing(reported) <= 0 })
 	last.stop()
 	t.Logf("%d reported, %d arrived, said to be dropped: %v", len(reported), len(a.arrived), a.dropped)
