@@ -156,7 +156,7 @@ func (b *Broker) configure() error {
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "listener %d 127.0.0.1\npersistence false\nlog_type all\n", b.port)
 	conf.WriteString("max_queued_messages 0\n") // or it drops what it has confirmed when a subscriber is 1000 behind
-	if me, err := user.Current(); err == nil { // as root it would become somebody who cannot read our folder
+	if me, err := user.Current(); err == nil {  // as root it would become somebody who cannot read our folder
 		fmt.Fprintf(&conf, "user %s\n", me.Username)
 	}
 	if b.options.Username == "" {
