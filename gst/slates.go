@@ -9,14 +9,16 @@ import (
 // cutGrace is how long the last picture of a stream may stay when another stream is to be shown.
 const cutGrace = 700 * time.Millisecond
 
-// slateWindow is the size of a slate where that of the display is not known.
-var slateWindow = decode.Mode{Width: 1920, Height: 1080}
-
+// slateSize is that of the display, or one that will do where it is not known. Where there is no display only
+// snapshots show the slate.
 func slateSize(d decode.Display) decode.Mode {
-	if d.Mode.Width > 0 {
+	switch {
+	case d.Mode.Width > 0:
 		return d.Mode
+	case d.Sink == decode.None:
+		return decode.Mode{Width: 640, Height: 360}
 	}
-	return slateWindow
+	return decode.Mode{Width: 1920, Height: 1080}
 }
 
 // slates decides when the slate is on the screen: at the start, and when no picture came for a while. Then it is
