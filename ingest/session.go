@@ -2,8 +2,10 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +23,11 @@ const (
 	callInterval = 250 * time.Millisecond
 )
 
-// Session pulls one stream.
+// errMoved ends an attempt because Seek was called.
+var errMoved = errors.New("the stream was told to go on elsewhere")
+
+// Session pulls one stream. Run works on it; the methods that may be called from other
+// goroutines say so.
 type Session struct {
 	stream    Stream
 	service   *Service
@@ -40,32 +46,82 @@ type Session struct {
 	attempt  int       // failures in a row
 	pause    *backoff.ExponentialBackOff
 	pauseFor string // the code that pause counts for
+
+	maxLag atomic.Int64 // Stream.MaxLag, as it is now
+
+	mu     sync.Mutex
+	wanted *Selector               // of a Seek that was not followed yet
+	cut    context.CancelCauseFunc // ends the present attempt or the pause after it
 }
 
 // NewSession makes the session of a stream. positions may be nil: then every start is
 // a first start.
 func NewSession(stream Stream, service *Service, positions Positions, sink Sink) *Session {
-	return &Session{
-		stream: stream, service: service, positions: positions, sink: sink,
-		place: place{start: stream.Start, missing: true},
-		lag:   lagWatch{most: stream.MaxLag, stay: stream.Stay, past: stream.Start.Kind != Now && stream.Start.Kind != Resume},
-	}
+	s := &Session{stream: stream, service: service, positions: positions, sink: sink}
+	s.SetMaxLag(stream.MaxLag)
+	return s
 }
 
 // Run pulls the stream until ctx ends, and returns when everything of it is closed. What ends
-// a single attempt, it reports, and tries again.
+// a single attempt, it reports, and tries again. It may be called again after it has returned, and
+// then begins anew.
 func (s *Session) Run(ctx context.Context) {
-	s.restore()
-	s.report(Report{State: Starting})
+	s.begin(s.stream.Start)
 	for ctx.Err() == nil {
-		err := s.once(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		sleep(ctx, s.judge(asError(err)))
+		s.try(ctx)
 	}
 	s.report(Report{State: Stopped})
 }
+
+// begin forgets all that is known of the stream and makes the next call ask for start.
+func (s *Session) begin(start Selector) {
+	s.place = place{start: start, missing: true}
+	s.lag = lagWatch{stay: s.stream.Stay, past: start.Kind != Now && start.Kind != Resume}
+	s.skipped, s.faulted, s.progress = nil, false, false
+	s.attempt, s.pauseFor = 0, ""
+	s.restore()
+	s.report(Report{State: Starting})
+}
+
+// try is one attempt and the pause after it. Seek cuts both short.
+func (s *Session) try(ctx context.Context) {
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	if to, ok := s.move(cut); ok {
+		s.begin(to)
+	}
+	err := s.once(ctx)
+	if ctx.Err() == nil {
+		sleep(ctx, s.judge(asError(err)))
+	}
+}
+
+// Seek makes the session go on at another place, at once. What it knew of its place
+// is forgotten, so that frames may come again. It may be called from any goroutine; before Run
+// it says where Run begins. Of several calls the last counts.
+func (s *Session) Seek(to Selector) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = &to
+	if s.cut != nil {
+		s.cut(errMoved)
+	}
+}
+
+// move gives the place that Seek asked for since the last call, and lets the next Seek call cut.
+func (s *Session) move(cut context.CancelCauseFunc) (to Selector, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = cut
+	if s.wanted == nil {
+		return Selector{}, false
+	}
+	to, s.wanted = *s.wanted, nil
+	return to, true
+}
+
+// SetMaxLag changes Stream.MaxLag from the next fragment on. It may be called from any goroutine.
+func (s *Session) SetMaxLag(most time.Duration) { s.maxLag.Store(int64(most)) }
 
 // Calls is how many sessions were asked of the service so far. It may be called from
 // any goroutine.
@@ -191,6 +247,7 @@ func (s *Session) fragment(f *mkv.Fragment) error {
 		s.positions.Save(s.stream.Name, s.place.last)
 	}
 	s.sink.Fragment(*f)
+	s.lag.most = time.Duration(s.maxLag.Load())
 	r, jump := s.lag.note(f, time.Now())
 	if r.Code != "" {
 		s.report(r)
