@@ -27,12 +27,19 @@ import (
 //	ingest.Session ──Frame──▶ stream ──Push──▶ decode.Renderer ──▶ screen
 //	     └──Report, Fragment──▶ │                    │ Report
 //	                            └───────▶ agent ◀────┘
-//	                                        └──▶ mqtt.Client, log
+//	                                      │   ▲
+//	                                      ▼   │ Execute
+//	                              log, mqtt.Client
 //
-// Every stream is pulled; one is shown, see show.go.
+// Every stream is pulled; one is shown, see show.go. Commands arrive in control.go, a new
+// configuration in reload.go.
 type agent struct {
-	cfg       Config
+	file      string         // of the configuration; "" when there is none to read again
+	level     *slog.LevelVar // of log; nil when it cannot be changed
+	started   Config         // the configuration that this run began with
+	service   *ingest.Service
 	log       *slog.Logger
+	began     time.Time
 	session   string // id of this run
 	positions *positionStore
 	renderer  *decode.Renderer
@@ -40,26 +47,27 @@ type agent struct {
 	turning   sync.Mutex // one Show at a time
 	prober    prober
 	mqtt      *mqtt.Client // nil without a broker
-	streams   []*stream
-	info      mqtt.Info // as last published
+	info      mqtt.Info    // as last published
+	inputs    inputs
+	working   context.Context // of everything that works; set by Run
+	retick    chan struct{}   // has something when the telemetry's interval has changed
+
+	mu      sync.Mutex
+	cfg     Config    // in effect: changed by apply
+	streams []*stream // replaced as a whole, never changed in place
 }
+
+// readClock asks whether this box's clock can be trusted. Tests run where nobody keeps it.
+var readClock = ingest.ReadClock
 
 // newAgent checks what can be checked before anything runs. Its caller runs it, once.
 func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, error) {
-	a := &agent{cfg: cfg, log: log, session: uuid.Must(uuid.NewV7()).String()}
-	if cfg.MQTT.Broker != "" {
-		client, err := mqtt.New(mqtt.Config{
-			Broker: mqtt.Broker{
-				URL: cfg.MQTT.Broker, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
-				CAFile: cfg.MQTT.CAFile, CertFile: cfg.MQTT.CertFile, KeyFile: cfg.MQTT.KeyFile,
-				AllowPlaintext: cfg.MQTT.AllowPlaintext,
-			},
-			Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, Logger: log,
-		})
-		if err != nil {
-			return nil, err
-		}
-		a.mqtt = client
+	a := &agent{
+		cfg: cfg, started: cfg, service: service, log: log, began: time.Now(),
+		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1),
+	}
+	if err := a.newClient(cfg); err != nil {
+		return nil, err
 	}
 	a.renderer = decode.New(decode.Config{
 		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
@@ -67,24 +75,63 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 		Report: a.pictureReport,
 	})
 	a.prober = prober{cfg: cfg, log: log, found: a.renderer.SetProbe}
+	a.inputs = inputs{renderer: a.renderer}
 	a.positions = openPositions(cfg.Agent.StateDir)
 	for _, sc := range cfg.Streams {
-		start, err := ingest.ParseSelector(sc.Start)
+		s, err := a.newStream(cfg, sc)
 		if err != nil {
 			return nil, err // checked with the configuration
 		}
-		s := &stream{name: sc.Name, agent: a, since: time.Now(), window: window{from: time.Now()}}
-		s.input = a.renderer.Input(sc.Name, streamPreference(cfg, sc))
 		if cfg.Display.Show == sc.Name || len(a.streams) == 0 {
-			a.renderer.Show(s.input)
+			a.renderer.Show(s.input.Load())
 		}
-		s.session = ingest.NewSession(ingest.Stream{
-			Name: sc.Name, StreamName: sc.StreamName, StreamARN: sc.StreamARN,
-			Start: start, MaxLag: time.Duration(sc.MaxLag), Stay: sc.OnLag == lagStay,
-		}, service, a.positions, s)
 		a.streams = append(a.streams, s)
 	}
 	return a, nil
+}
+
+// newClient makes the connection to the broker, if there is one.
+func (a *agent) newClient(cfg Config) (err error) {
+	if cfg.MQTT.Broker == "" {
+		return nil
+	}
+	control := &mqtt.Control{
+		Enabled: cfg.Control.Enabled, Executor: a,
+		Clock: func() mqtt.Clock { return mqtt.Clock(readClock()) },
+	}
+	for _, v := range cfg.Control.Allow {
+		control.Allow = append(control.Allow, mqtt.Verb(v))
+	}
+	for _, text := range cfg.Control.PublicKeys {
+		key, err := mqtt.ParsePublicKey(text)
+		if err != nil {
+			return err // checked with the configuration
+		}
+		control.PublicKeys = append(control.PublicKeys, key)
+	}
+	a.mqtt, err = mqtt.New(mqtt.Config{
+		Broker: mqtt.Broker{
+			URL: cfg.MQTT.Broker, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
+			CAFile: cfg.MQTT.CAFile, CertFile: cfg.MQTT.CertFile, KeyFile: cfg.MQTT.KeyFile,
+			AllowPlaintext: cfg.MQTT.AllowPlaintext,
+		},
+		Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, StateDir: cfg.Agent.StateDir, Control: control, Logger: a.log,
+	})
+	return err
+}
+
+// config is the configuration in effect.
+func (a *agent) config() Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cfg
+}
+
+// all are the streams, in the order of the configuration.
+func (a *agent) all() []*stream {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.streams
 }
 
 // preference is what the configuration says about decoders.
@@ -123,18 +170,17 @@ func (a *agent) Run(ctx context.Context) {
 	telling, hush := context.WithCancel(background)
 	working, stop := context.WithCancel(background)
 	var tell, work errgroup.Group
-	if a.mqtt != nil {
-		tell.Go(func() error { return a.mqtt.Run(telling) })
-	}
+	a.working = working
+	a.nameStreams()
 	a.publishInfo()
 	a.updateSlate()
-	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs %d streams", version, len(a.streams)), nil)
+	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs %d streams", version, len(a.all())), nil)
 	if err := a.positions.Err(); err != nil {
 		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
 	}
 	work.Go(func() error { return a.renderer.Run(working) })
-	for _, s := range a.streams {
-		work.Go(func() error { s.session.Run(working); return nil })
+	for _, s := range a.all() {
+		s.start(working)
 	}
 	work.Go(func() error { a.tick(working); return nil })
 	work.Go(func() error {
@@ -142,12 +188,19 @@ func (a *agent) Run(ctx context.Context) {
 		return nil
 	})
 
+	if a.mqtt != nil { // last, because commands come with it
+		tell.Go(func() error { return a.mqtt.Run(telling) })
+	}
+
 	<-ctx.Done()
 	a.event("agent.stopped", "", "the agent was told to stop", nil)
 	hush()
 	tell.Wait()
 	stop()
 	work.Wait()
+	for _, s := range a.all() {
+		s.stop()
+	}
 	if err := a.positions.Close(); err != nil {
 		a.log.Error("the places to resume at could not be stored", "code", ingest.CodePosition, "cause", err)
 	}
@@ -156,7 +209,7 @@ func (a *agent) Run(ctx context.Context) {
 // tick publishes telemetry at its interval. Every second it stores the places to resume
 // at, and looks whether there is news that has no event of its own.
 func (a *agent) tick(ctx context.Context) {
-	telemetry := time.NewTicker(time.Duration(a.cfg.MQTT.TelemetryInterval))
+	telemetry := time.NewTicker(time.Duration(a.config().MQTT.TelemetryInterval))
 	defer telemetry.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
@@ -165,17 +218,19 @@ func (a *agent) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-telemetry.C:
-			clock := mqtt.Clock(ingest.ReadClock())
-			for _, s := range a.streams {
+			clock := mqtt.Clock(readClock())
+			for _, s := range a.all() {
 				s.publishTelemetry(clock)
 			}
+		case <-a.retick:
+			telemetry.Reset(time.Duration(a.config().MQTT.TelemetryInterval))
 		case <-second.C:
 			if err := a.positions.Flush(); err != nil {
 				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})
 			}
 			a.publishInfo()
 			a.updateSlate()
-			for _, s := range a.streams {
+			for _, s := range a.all() {
 				s.publishState()
 			}
 		}
@@ -218,13 +273,33 @@ func (a *agent) publishInfo() {
 	stats := a.renderer.Stats()
 	info := mqtt.Info{
 		Version: version, Commit: buildCommit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
-		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.cfg.hash(),
-		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats.Display), Commands: []string{},
+		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.config().hash(),
+		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats.Display), Commands: a.commands(),
 	}
 	if !reflect.DeepEqual(info, a.info) {
 		a.info = info
 		a.mqtt.SetInfo(info)
 	}
+}
+
+// commands are the verbs that are obeyed.
+func (a *agent) commands() []string {
+	if !a.started.Control.Enabled {
+		return []string{}
+	}
+	return slices.Sorted(slices.Values(a.started.Control.Allow))
+}
+
+// nameStreams tells the broker which streams there are, and so which are no more.
+func (a *agent) nameStreams() {
+	if a.mqtt == nil {
+		return
+	}
+	var names []string
+	for _, s := range a.all() {
+		names = append(names, s.name)
+	}
+	a.mqtt.SetStreams(names)
 }
 
 // decoders are those that were found and, once they were, tried out.

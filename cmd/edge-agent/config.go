@@ -82,10 +82,11 @@ type DecodeConfig struct {
 	VendorElements []string `toml:"vendor_elements"`
 }
 
-// ControlConfig says which commands from MQTT are obeyed.
+// ControlConfig says which commands from MQTT are obeyed. With PublicKeys they have to be signed.
 type ControlConfig struct {
-	Enabled bool     `toml:"enabled"`
-	Allow   []string `toml:"allow"`
+	Enabled    bool     `toml:"enabled"`
+	Allow      []string `toml:"allow"`
+	PublicKeys []string `toml:"public_keys"`
 }
 
 // LogConfig is about the log on standard error.
@@ -120,7 +121,7 @@ func Defaults() Config {
 		MQTT:    MQTTConfig{TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}},
-		Control: ControlConfig{Allow: []string{}},
+		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}},
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}
 }

@@ -174,6 +174,12 @@ func checkDisplay(c *Config, fault reportFault) {
 
 func checkControl(c *Config, fault reportFault) {
 	checkList("control.allow", c.Control.Allow, knownVerbs, fault)
+	for i, text := range c.Control.PublicKeys {
+		if _, err := mqtt.ParsePublicKey(text); err != nil {
+			fault("control.public_keys", fmt.Sprintf("has an entry (number %d) that cannot be used: %v", i+1, err),
+				"Write the Ed25519 key that `openssl pkey -pubout` prints, without its first and last line.")
+		}
+	}
 	switch {
 	case c.Control.Enabled && c.MQTT.Broker == "":
 		fault("control.enabled", "is true but no broker is set", "Set broker in [mqtt], where commands come from, or enabled = false.")

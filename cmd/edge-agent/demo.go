@@ -212,7 +212,7 @@ func (d *demo) status() demoStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return demoStatus{
-		streamStatus: d.agent.streams[0].status(),
+		streamStatus: d.agent.all()[0].status(),
 		picture:      d.agent.renderer.Stats(),
 		telemetry:    d.telemetry, events: len(d.events),
 	}

@@ -35,6 +35,7 @@ type grammar struct {
 	Inspect  inspectCommand  `cmd:"" help:"List what is in a GetMedia capture."`
 	Probe    probeCommand    `cmd:"" help:"Try out every video decoder of this box and list the results."`
 	Simulate simulateCommand `cmd:"" help:"Serve files as live Kinesis video streams, for those without AWS at hand."`
+	Ctl      ctlCommand      `cmd:"" help:"Steer a running agent over MQTT, or watch all of them."`
 	Explain  explainCommand  `cmd:"" help:"Say what an error code means and what to do."`
 	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
 	Renderer rendererCommand `cmd:"" hidden:"" help:"Decode and show what comes in over file descriptor 3. The agent starts this itself."`
@@ -141,15 +142,16 @@ func execute(ctx context.Context, args []string, std stdio) int {
 // commands have nothing to put in order and die of the signal like any filter,
 // even while they wait for standard input.
 func stopsCleanly(name string) bool {
-	return slices.Contains([]string{"run", "demo", "simulate", "renderer"}, name)
+	return slices.Contains([]string{"run", "demo", "simulate", "renderer", "watch"}, name)
 }
 
 // parse returns the command that args name, with its flags filled in. It is nil
 // when args ask for help, which has been printed then.
 func parse(args []string, std stdio) (name string, cmd command, err error) {
 	helped := false
+	var g grammar
 	parser, err := kong.New(
-		&grammar{},
+		&g,
 		kong.Name("edge-agent"),
 		kong.Description("Shows Amazon Kinesis Video Streams on the display of this box, and reports over MQTT."),
 		kong.Writers(std.Out, std.Err),
@@ -167,7 +169,11 @@ func parse(args []string, std stdio) (name string, cmd command, err error) {
 		return "", nil, err
 	}
 	node := parsed.Selected()
-	return node.Name, node.Target.Addr().Interface().(command), nil
+	target := node.Target.Addr().Interface()
+	if verb, ok := target.(ctlVerb); ok {
+		return node.Name, ctlCall{g.Ctl.ctlFlags, verb}, nil
+	}
+	return node.Name, target.(command), nil
 }
 
 // failure is what ends a command: a code of the table in mqtt, which knows what

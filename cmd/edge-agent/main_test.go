@@ -23,9 +23,9 @@ func run(args ...string) (status int, out, err string) {
 
 func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
-	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "probe", "simulate", "explain", "version", "renderer"} {
+	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "probe", "simulate", "explain", "version", "renderer", "ctl", "ctl seek", "ctl set", "ctl watch"} {
 		t.Run(command, func(t *testing.T) {
-			args := []string{command, "--help"}
+			args := append(strings.Fields(command), "--help")
 			if command == "edge-agent" {
 				args = args[1:]
 			}
@@ -33,7 +33,7 @@ func TestHelpGolden(t *testing.T) {
 			if status != exitOK || errs != "" {
 				t.Errorf("status %d, standard error %q", status, errs)
 			}
-			golden(t, filepath.Join("help", command+".txt"), out)
+			golden(t, filepath.Join("help", strings.ReplaceAll(command, " ", "-")+".txt"), out)
 		})
 	}
 }
@@ -51,6 +51,10 @@ func TestBadUsage(t *testing.T) {
 		{"simulate", "--stream", "a gate=clip.mkv"},
 		{"simulate", "--stream", "=clip.mkv"},
 		{"explain", "ingest.ct"},
+		{"ctl", "status", "--id", "box"},
+		{"ctl", "--broker", "mqtt://127.0.0.1:1", "status"},
+		{"ctl", "--broker", "mqtt://127.0.0.1:1", "--id", "box", "seek", "gate"},
+		{"ctl", "--broker", "mqtt://127.0.0.1:1", "--id", "box", "--sign-key", "absent.pem", "status"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			status, out, errs := run(args...)

@@ -67,6 +67,12 @@ func (p *positionStore) Load(stream string) (ingest.Position, error) {
 	if p.err != nil {
 		return out, p.err
 	}
+	p.mu.Lock()
+	waiting, ok := p.waiting[stream]
+	p.mu.Unlock()
+	if ok {
+		return waiting, nil
+	}
 	err := p.db.View(func(tx *bolt.Tx) error {
 		v := tx.Bucket(positionBucket).Get([]byte(stream))
 		if v == nil {

@@ -14,7 +14,7 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg.Log, std.Err)
+	log, level := newLogger(cfg.Log, std.Err)
 	service, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
 	if err != nil {
 		return err
@@ -24,6 +24,7 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
+	a.file, a.level = c.Config, level
 	if len(cfg.Streams) == 0 {
 		log.Warn("no [[streams]] are configured, so there is nothing to show", "config", c.Config)
 	}
@@ -42,13 +43,13 @@ func (c IoTConfig) credentials() *ingest.IoTCredentials {
 	}
 }
 
-// newLogger writes as [log] says; the configuration was checked.
-func newLogger(c LogConfig, w io.Writer) *slog.Logger {
-	var level slog.Level
+// newLogger writes as [log] says; the configuration was checked. Its level can be changed.
+func newLogger(c LogConfig, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
 	_ = level.UnmarshalText([]byte(c.Level))
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)), level
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // maxSnapshot keeps a snapshot within what every broker takes as one message.
-const maxSnapshot = 128<<10 - 1
+const maxSnapshot = 127 << 10
 
 // trouble is what is wrong with the picture, whatever the stream does.
 type trouble struct {
@@ -40,8 +40,8 @@ func (a *agent) pictureReport(r decode.Report) {
 
 // shownStream is the stream that is on the display; nil when there are no streams.
 func (a *agent) shownStream() *stream {
-	for _, s := range a.streams {
-		if s.input.Shown() {
+	for _, s := range a.all() {
+		if s.shown() {
 			return s
 		}
 	}
@@ -59,21 +59,34 @@ func (a *agent) shown() string {
 func (a *agent) Show(name string) error {
 	a.turning.Lock()
 	defer a.turning.Unlock()
-	for _, s := range a.streams {
-		if s.name != name {
-			continue
-		}
-		stats := a.renderer.Stats()
-		for _, each := range a.streams {
-			each.mu.Lock()
-			each.settle(stats, each.input.Shown())
-			each.mu.Unlock()
-		}
-		a.renderer.Show(s.input)
-		a.updateSlate()
-		return nil
+	s, err := a.find(name)
+	if err != nil {
+		return err
 	}
-	return &failure{Code: "control.failed", Message: fmt.Sprintf("there is no stream %q", name)}
+	a.settle()
+	a.renderer.Show(s.input.Load())
+	a.updateSlate()
+	return nil
+}
+
+// settle puts down to the streams what the renderer has done up to now, before another is shown.
+func (a *agent) settle() {
+	stats := a.renderer.Stats()
+	for _, s := range a.all() {
+		s.mu.Lock()
+		s.settle(stats, s.shown())
+		s.mu.Unlock()
+	}
+}
+
+// find is the stream of this name.
+func (a *agent) find(name string) (*stream, error) {
+	for _, s := range a.all() {
+		if s.name == name {
+			return s, nil
+		}
+	}
+	return nil, &failure{Code: codeFailed, Message: fmt.Sprintf("there is no stream %q", name)}
 }
 
 // Snapshot is what is on the display, as a JPEG that fits into a message.
@@ -85,7 +98,8 @@ func (a *agent) Snapshot(ctx context.Context) ([]byte, error) {
 func (a *agent) updateSlate() { a.renderer.SetSlate(a.slate()) }
 
 func (a *agent) slate() decode.Slate {
-	slate := decode.Slate{Device: a.cfg.Agent.ID, After: time.Duration(a.cfg.Display.SlateAfter)}
+	cfg := a.config()
+	slate := decode.Slate{Device: cfg.Agent.ID, After: time.Duration(cfg.Display.SlateAfter)}
 	if s := a.shownStream(); s == nil {
 		slate.State = "No stream is configured"
 	} else {

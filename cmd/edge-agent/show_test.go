@@ -135,10 +135,11 @@ func TestSlateTellsWhatIsWrong(t *testing.T) {
 	if s := a.slate(); s.State != "No stream is configured" || s.Device != "box" || s.After != 3*time.Second {
 		t.Errorf("%+v", s)
 	}
-	s := &stream{name: "gate", agent: a, input: a.renderer.Input("gate", decode.Preference{})}
+	s := &stream{name: "gate", agent: a}
+	s.input.Store(a.renderer.Input("gate", decode.Preference{}))
 	s.session = ingest.NewSession(ingest.Stream{Name: "gate", StreamName: "gate"}, nil, nil, s)
 	a.streams = []*stream{s}
-	a.renderer.Show(s.input)
+	a.renderer.Show(s.input.Load())
 	s.Report(ingest.Report{State: ingest.Backoff, Code: "ingest.unreachable", Attempt: 3})
 	slate := a.slate()
 	if slate.Stream != "gate" || slate.State != "Not connected, trying again (attempt 3)" || slate.Code != "ingest.unreachable" ||

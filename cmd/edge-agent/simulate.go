@@ -24,7 +24,7 @@ func (c simulateCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	script.Config.Log = newLogger(LogConfig{Level: "info", Format: "text"}, std.Err)
+	script.Config.Log, _ = newLogger(LogConfig{Level: "info", Format: "text"}, std.Err)
 	server, err := script.Server()
 	if err != nil {
 		return c.unusable(err)

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
@@ -18,15 +21,22 @@ type stream struct {
 	name    string
 	agent   *agent
 	session *ingest.Session
-	input   *decode.Input
+	input   atomic.Pointer[decode.Input]
+
+	// Of start and stop, which agent.Run calls before and after all commands, and
+	// commands in between.
+	end   context.CancelFunc // of the session; nil when it is stopped
+	ended chan struct{}
 
 	mu      sync.Mutex
+	gone    bool          // no longer configured: nothing more is published
+	newest  time.Duration // presentation time of the newest frame; see at
+	whole   string        // number of the newest fragment
 	report  ingest.Report // the newest
 	why     ingest.Report // of the present state; empty when all is well
 	since   time.Time     // of the present state
 	sent    mqtt.State    // as last published
 	window  window
-	newest  time.Duration // presentation time of the newest frame; see at
 	last    mqtt.Telemetry
 	earlier int64 // fragments before the window
 	settled decode.Stats
@@ -34,6 +44,87 @@ type stream struct {
 	onScreen time.Time // when the picture of the newest local lag was shown
 	compared time.Time // when that lag was taken
 }
+
+// newStream makes a stream, which does nothing before start.
+func (a *agent) newStream(cfg Config, sc StreamConfig) (*stream, error) {
+	start, err := ingest.ParseSelector(sc.Start)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}, settled: a.renderer.Stats()}
+	s.report.State = ingest.Stopped
+	s.input.Store(a.inputs.get(sc.Name, streamPreference(cfg, sc)))
+	s.session = ingest.NewSession(ingest.Stream{
+		Name: sc.Name, StreamName: sc.StreamName, StreamARN: sc.StreamARN,
+		Start: start, MaxLag: time.Duration(sc.MaxLag), Stay: sc.OnLag == lagStay,
+	}, a.service, a.positions, s)
+	return s, nil
+}
+
+// start lets the session work until stop or the end of ctx; false when it does already.
+func (s *stream) start(ctx context.Context) bool {
+	if s.end != nil {
+		return false
+	}
+	ctx, s.end = context.WithCancel(ctx)
+	s.ended = make(chan struct{})
+	go func() {
+		defer close(s.ended)
+		s.session.Run(ctx)
+	}()
+	return true
+}
+
+// stop ends the session, if it works, and waits for it.
+func (s *stream) stop() {
+	if s.end == nil {
+		return
+	}
+	s.end()
+	<-s.ended
+	s.end = nil
+}
+
+// prefer makes the stream's pictures be decoded by another preference, from its next key frame on.
+func (s *stream) prefer(p decode.Preference) {
+	old, in := s.input.Load(), s.agent.inputs.get(s.name, p)
+	if old == in {
+		return
+	}
+	shown := old.Shown()
+	s.input.Store(in)
+	if shown {
+		s.agent.renderer.Show(in)
+	}
+}
+
+// inputs are those of the renderer, which cannot be given back: a stream that returns, or goes
+// back to what was preferred before, gets the one it had.
+type inputs struct {
+	renderer *decode.Renderer
+	made     []madeInput
+}
+
+type madeInput struct {
+	stream string
+	prefer decode.Preference
+	input  *decode.Input
+}
+
+func (n *inputs) get(stream string, p decode.Preference) *decode.Input {
+	for _, m := range n.made {
+		if m.stream == stream && slices.Equal(m.prefer.Order, p.Order) && slices.Equal(m.prefer.Vendor, p.Vendor) {
+			return m.input
+		}
+	}
+	m := madeInput{stream, p, n.renderer.Input(stream, p)}
+	n.made = append(n.made, m)
+	return m.input
+}
+
+// shown says that the stream is the one on the display.
+func (s *stream) shown() bool { return s.input.Load().Shown() }
 
 // streamStatus is how a stream stands, for people at this machine.
 type streamStatus struct {
@@ -68,9 +159,10 @@ type window struct {
 // Frame takes a frame from the session.
 func (s *stream) Frame(f *ingest.Frame) {
 	now := time.Now()
-	push := s.input.Push
+	input := s.input.Load()
+	push := input.Push
 	if f.Recorded {
-		push = s.input.PushStored
+		push = input.PushStored
 	}
 	push(f.Frame, at(f), f.Discontinuity)
 	s.mu.Lock()
@@ -84,7 +176,7 @@ func (s *stream) Frame(f *ingest.Frame) {
 	if f.Produced {
 		s.window.producer.Add(now.Sub(f.Made))
 	}
-	if s.input.Shown() {
+	if input.Shown() {
 		s.addLocalLag(now)
 	}
 }
@@ -115,6 +207,7 @@ func (s *stream) Fragment(f mkv.Fragment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.window.counts.fragments++
+	s.whole = f.Number
 	if f.HasBehind {
 		s.window.service.Add(f.Behind)
 	}
@@ -147,7 +240,7 @@ func (s *stream) publishState() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if state := s.state(); state != s.sent {
+	if state := s.state(); state != s.sent && !s.gone {
 		s.sent = state
 		s.agent.mqtt.SetState(s.name, state)
 	}
@@ -164,7 +257,7 @@ func (s *stream) state() mqtt.State {
 
 // decoder is the element that makes the stream's pictures, or "".
 func (s *stream) decoder() string {
-	if !s.input.Shown() {
+	if !s.shown() {
 		return ""
 	}
 	return s.agent.renderer.Stats().Decoder
@@ -182,7 +275,7 @@ func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) mqtt.Telemetry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &s.window
-	s.settle(s.agent.renderer.Stats(), s.input.Shown())
+	s.settle(s.agent.renderer.Stats(), s.shown())
 	calls := s.session.Calls()
 	elapsed := now.Sub(w.from).Seconds()
 	t := mqtt.Telemetry{

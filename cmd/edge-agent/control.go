@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"image"
+	_ "image/jpeg" // of snapshots
+	"slices"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// codeFailed is the code of a command that was carried out and failed, when there is none that says more.
+const codeFailed = "control.failed"
+
+// Execute carries out a command that has been admitted. mqtt.Client calls it, for one command at
+// a time, and after Run has started the streams. explain it answers itself.
+func (a *agent) Execute(ctx context.Context, c mqtt.Command) (any, error) {
+	data, err := a.execute(ctx, c)
+	if err != nil {
+		return nil, asResponse(err)
+	}
+	return data, nil
+}
+
+func (a *agent) execute(ctx context.Context, c mqtt.Command) (any, error) {
+	switch args := c.Args.(type) {
+	case *mqtt.StatusArgs:
+		return a.statusOf(args.Stream)
+	case *mqtt.StreamArgs:
+		return a.turn(c.Verb, args.Stream)
+	case *mqtt.SeekArgs:
+		return a.seek(args)
+	case *mqtt.ShowArgs:
+		return a.showOn(args)
+	case *mqtt.SetArgs:
+		return a.set(args)
+	case *mqtt.SnapshotArgs:
+		return a.sendSnapshot(ctx, args.Stream)
+	case *mqtt.ProbeArgs:
+		return a.probe(ctx)
+	case *mqtt.ReloadArgs:
+		return a.reload()
+	}
+	return nil, fmt.Errorf("nobody carries out %s", c.Verb)
+}
+
+// asResponse gives an error the code that its response is to have.
+func asResponse(err error) error {
+	if faults, ok := errors.AsType[ConfigErrors](err); ok {
+		return &mqtt.Error{Code: faults[0].Code, Message: faults.Error()}
+	}
+	f := asFailure(err)
+	return &mqtt.Error{Code: f.Code, Message: f.Message}
+}
+
+// statusOf tells how the agent stands, and one stream or, for "", all of them.
+func (a *agent) statusOf(name string) (any, error) {
+	streams := a.all()
+	if name != "" {
+		s, err := a.find(name)
+		if err != nil {
+			return nil, err
+		}
+		streams = []*stream{s}
+	}
+	link := a.mqtt.Status()
+	out := mqtt.StatusData{
+		Version: version, SessionID: a.session, StartedAt: mqtt.Time{Time: a.began},
+		Clock: mqtt.Clock(readClock()), Shown: a.shown(),
+		MQTT: mqtt.LinkStatus{
+			QueuedEvents: link.Queued, DroppedEvents: link.DroppedEvents, DroppedTelemetry: link.DroppedTelemetry,
+		},
+	}
+	if link.Connected {
+		out.MQTT.ConnectedSince.Time = link.Since
+	}
+	for _, s := range streams {
+		status := s.status()
+		if status.telem.Clock == "" { // before the first telemetry
+			status.telem.Clock = out.Clock
+		}
+		out.Streams = append(out.Streams, mqtt.StreamStatus{Name: s.name, State: status.state, Telemetry: status.telem})
+	}
+	return out, nil
+}
+
+// turn starts, stops or restarts a stream. A stream that is started begins where it is configured to.
+func (a *agent) turn(v mqtt.Verb, name string) (any, error) {
+	s, err := a.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if v != mqtt.VerbStart {
+		s.stop()
+	}
+	if v == mqtt.VerbStop {
+		return mqtt.StreamData{Stream: name, State: mqtt.Stopped}, nil
+	}
+	if s.start(a.working) {
+		return mqtt.StreamData{Stream: name, State: mqtt.Starting}, nil
+	}
+	return mqtt.StreamData{Stream: name, State: s.status().state.State}, nil
+}
+
+func (a *agent) seek(args *mqtt.SeekArgs) (any, error) {
+	s, err := a.find(args.Stream)
+	if err != nil {
+		return nil, err
+	}
+	to, err := ingest.ParseSelector(args.To)
+	if err != nil {
+		return nil, &failure{Code: codeFailed, Message: err.Error(), Err: err}
+	}
+	if s.end == nil {
+		return nil, &failure{Code: codeFailed, Message: args.Stream + " is stopped; start it first"}
+	}
+	s.mu.Lock()
+	from := s.whole
+	s.mu.Unlock()
+	s.session.Seek(to)
+	return mqtt.SeekData{Stream: args.Stream, From: from, To: to.String()}, nil
+}
+
+func (a *agent) showOn(args *mqtt.ShowArgs) (any, error) {
+	display := a.renderer.Stats().Display
+	if args.Display != "" && args.Display != display.Connector {
+		return nil, &failure{Code: codeFailed, Message: fmt.Sprintf(
+			"pictures go to %s; another connector is chosen by [display] connector and takes a restart of the agent", display)}
+	}
+	before := a.shown()
+	if err := a.Show(args.Stream); err != nil {
+		return nil, err
+	}
+	return mqtt.ShowData{Stream: args.Stream, Before: before, Display: display.Connector}, nil
+}
+
+// set changes the configuration in effect, and tells what each setting was before.
+func (a *agent) set(args *mqtt.SetArgs) (any, error) {
+	next := a.config()
+	next.Streams = slices.Clone(next.Streams)
+	var out mqtt.SetData
+	note := func(name, stream string, old, now any) {
+		out.Changed = append(out.Changed, mqtt.Change{Name: name, Stream: stream, Old: old, New: now})
+	}
+	if args.LogLevel != "" {
+		if a.level == nil {
+			return nil, &failure{Code: codeFailed, Message: "the log of this agent has no level"}
+		}
+		note("log_level", "", next.Log.Level, args.LogLevel)
+		next.Log.Level = args.LogLevel
+	}
+	if args.DecodeOrder != nil {
+		for _, family := range args.DecodeOrder {
+			if !slices.Contains(knownFamilies, family) {
+				return nil, &failure{Code: codeFailed, Message: fmt.Sprintf("decode_order: %q is no decoder family. %s", family, didYouMean(family, knownFamilies))}
+			}
+		}
+		note("decode_order", "", next.Decode.Order, args.DecodeOrder)
+		next.Decode.Order = args.DecodeOrder
+	}
+	if args.MaxLag != nil {
+		if _, err := a.find(args.Stream); args.Stream != "" && err != nil {
+			return nil, err
+		}
+		for i := range next.Streams {
+			if s := &next.Streams[i]; args.Stream == "" || s.Name == args.Stream {
+				note("max_lag_ms", s.Name, millis(s.MaxLag), *args.MaxLag)
+				s.MaxLag = duration(*args.MaxLag)
+			}
+		}
+	}
+	if args.TelemetryInterval != nil {
+		note("telemetry_interval_ms", "", millis(next.MQTT.TelemetryInterval), *args.TelemetryInterval)
+		next.MQTT.TelemetryInterval = duration(*args.TelemetryInterval)
+	}
+	_, err := a.apply(next)
+	return out, err
+}
+
+func millis(d Duration) mqtt.Millis { return mqtt.Millis(time.Duration(d).Milliseconds()) }
+
+func duration(m mqtt.Millis) Duration { return Duration(time.Duration(m) * time.Millisecond) }
+
+// sendSnapshot publishes what is on the display, if that is the stream that was asked for.
+func (a *agent) sendSnapshot(ctx context.Context, name string) (any, error) {
+	s, err := a.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if !s.shown() {
+		return nil, &failure{Code: codeFailed, Message: fmt.Sprintf("%s is not on the display, so it is not decoded; %s is. Show it first", name, orNone(a.shown()))}
+	}
+	jpeg, err := a.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	size, _, err := image.DecodeConfig(bytes.NewReader(jpeg))
+	if err != nil {
+		return nil, err
+	}
+	if err := a.mqtt.Snapshot(name, jpeg); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(jpeg)
+	return mqtt.SnapshotData{
+		Stream: name, Bytes: len(jpeg), SHA256: hex.EncodeToString(sum[:]), Width: size.Width, Height: size.Height,
+	}, nil
+}
+
+// probe tries out all decoders anew.
+func (a *agent) probe(ctx context.Context) (any, error) {
+	report, err := a.prober.probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stats := a.renderer.Stats()
+	return mqtt.ProbeData{
+		GStreamer: report.GStreamer, Decoders: decoders(stats.Decoders, report), Displays: displays(stats.Display),
+	}, nil
+}

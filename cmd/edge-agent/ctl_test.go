@@ -1,0 +1,344 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+const control = `
+[control]
+enabled = true
+allow = ["status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"]
+`
+
+const yardStream = `
+[[streams]]
+name = "yard"
+stream_name = "other"
+`
+
+// steered is a running agent, and what a person has who steers it.
+type steered struct {
+	*site
+	*watcher
+	t    *testing.T
+	file string // its configuration
+	self *process
+}
+
+// steer runs an agent with these tables and streams; there are "camera" and "other", both since five minutes ago.
+func steer(t *testing.T, more string) *steered {
+	t.Helper()
+	history := kvstest.StreamConfig{History: 5 * time.Minute}
+	s := newSiteWith(t, clip.H264(), history)
+	source, err := kvstest.ReadSource(clip.H265())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.server.Add("other", source, history); err != nil {
+		t.Fatal(err)
+	}
+	w := s.watch()
+	file := s.config("none", more)
+	p := start(t, nil, "run", "--config", file)
+	w.shown()
+	return &steered{site: s, watcher: w, t: t, file: file, self: p}
+}
+
+// ctl runs `edge-agent ctl` with the words of line.
+func (s *steered) ctl(line string) (status int, out, errs string) {
+	s.t.Helper()
+	return run(append([]string{"ctl", "--broker", s.broker.URL(), "--id", "box"}, strings.Fields(line)...)...)
+}
+
+// do is ctl of what has to work, with the data of the response.
+func (s *steered) do(line string) map[string]any {
+	s.t.Helper()
+	status, out, errs := s.ctl("--json " + line)
+	var r struct {
+		Status string
+		Data   map[string]any
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || status != exitOK || r.Status != "succeeded" {
+		s.t.Fatalf("%s: status %d, %q, %q", line, status, out, errs)
+	}
+	return r.Data
+}
+
+// fails wants a command to end with a code and a text in its reason.
+func (s *steered) fails(line, code, text string) {
+	s.t.Helper()
+	status, out, errs := s.ctl(line)
+	if status != exitFailed || out != "" || !strings.HasPrefix(errs, "edge-agent: "+code+": ") || !strings.Contains(errs, text) {
+		s.t.Errorf("%s: status %d, %q, %q, want %s and %q", line, status, out, errs, code, text)
+	}
+}
+
+// streamState waits for the state of a stream.
+func (s *steered) streamState(stream, state string) {
+	s.t.Helper()
+	s.until(stream+" "+state, func(m mqtt.Message, f map[string]any) bool {
+		return m.Topic == s.topics.State(stream) && f["state"] == state
+	})
+}
+
+func (s *steered) rewrite(change func(string) string) {
+	s.t.Helper()
+	text, err := os.ReadFile(s.file)
+	if err == nil {
+		err = os.WriteFile(s.file, []byte(change(string(text))), 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestCtlStatus(t *testing.T) {
+	s := steer(t, control+cameraStream+yardStream)
+	data := s.do("status")
+	if streams, _ := data["streams"].([]any); len(streams) != 2 || data["shown"] != "gate" || data["version"] != version {
+		t.Errorf("%v", data)
+	}
+	if streams, _ := s.do("status yard")["streams"].([]any); len(streams) != 1 {
+		t.Errorf("%v", streams)
+	}
+	_, out, _ := s.ctl("status gate")
+	if !strings.Contains(out, "STREAM") || !strings.Contains(out, "gate") || !strings.Contains(out, "playing") {
+		t.Errorf("%s", out)
+	}
+	s.fails("status garage", codeFailed, `no stream "garage"`)
+	if data := s.do("explain kvs.media.4500"); data["code"] != "kvs.media.4500" {
+		t.Errorf("%v", data)
+	}
+	if list, _ := s.do("probe")["decoders"].([]any); len(list) == 0 {
+		t.Error("no decoders")
+	}
+}
+
+func TestCtlStartStopSeek(t *testing.T) {
+	s := steer(t, control+cameraStream)
+	calls := s.stream.Sessions()
+	s.do("stop gate")
+	s.state("stopped")
+	s.fails("seek gate earliest", codeFailed, "stopped")
+	s.do("start gate")
+	s.state("playing")
+	if data := s.do("start gate"); data["state"] != "playing" {
+		t.Errorf("%v", data)
+	}
+	s.do("restart gate")
+	s.state("starting")
+	s.state("playing")
+	if now := s.stream.Sessions(); now != calls {
+		t.Errorf("%d sessions, there were %d", now, calls)
+	}
+
+	if data := s.do("seek gate earliest"); data["to"] != "earliest" || data["from"] == "" {
+		t.Errorf("%v", data)
+	}
+	s.until("a lag of minutes", func(m mqtt.Message, f map[string]any) bool {
+		lag, _ := f["lag"].(map[string]any)
+		service, _ := lag["service_ms"].(map[string]any)
+		ms, _ := service["max"].(float64)
+		return m.Topic == s.topics.Telemetry("gate") && ms > 200_000
+	})
+	s.do("seek gate now")
+	s.until("the newest", func(m mqtt.Message, f map[string]any) bool {
+		lag, _ := f["lag"].(map[string]any)
+		service, _ := lag["service_ms"].(map[string]any)
+		ms, ok := service["max"].(float64)
+		return m.Topic == s.topics.Telemetry("gate") && ok && ms < 20_000
+	})
+	s.fails("seek gate yesterday", "control.malformed", "yesterday")
+}
+
+func TestCtlShowAndSnapshot(t *testing.T) {
+	s := steer(t, control+cameraStream+yardStream)
+	file := filepath.Join(t.TempDir(), "a.jpg")
+	wide := func(stream string, want int) {
+		t.Helper()
+		s.do("snapshot " + stream + " -o " + file)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, format, err := image.Decode(bytes.NewReader(b))
+		if err != nil || format != "jpeg" || img.Bounds().Dx() != want {
+			t.Fatalf("%d bytes of %s, %v", len(b), format, err)
+		}
+		if _, err := clip.ReadFrameNumber(img); err != nil {
+			t.Error(err)
+		}
+	}
+	wide("gate", 1280)
+	s.fails("snapshot yard", codeFailed, "not on the display")
+	if data := s.do("show yard"); data["before"] != "gate" || data["stream"] != "yard" {
+		t.Errorf("%v", data)
+	}
+	s.until("pictures of the other", func(m mqtt.Message, f map[string]any) bool {
+		n, _ := f["shown_frames"].(float64)
+		return m.Topic == s.topics.Telemetry("yard") && n > 0
+	})
+	wide("yard", 640)
+	s.fails("show gate --display HDMI-A-9", codeFailed, "restart")
+	s.fails("show garage", codeFailed, "garage")
+}
+
+func TestCtlSet(t *testing.T) {
+	s := steer(t, control+cameraStream)
+	got, _ := json.Marshal(s.do("set --log-level debug --decode-order software,va --max-lag 3s --telemetry-interval 2s")["changed"])
+	order, _ := json.Marshal(Defaults().Decode.Order)
+	want := `[{"name":"log_level","new":"debug","old":"info","stream":""},` +
+		`{"name":"decode_order","new":["software","va"],"old":` + string(order) + `,"stream":""},` +
+		`{"name":"max_lag_ms","new":3000,"old":10000,"stream":"gate"},` +
+		`{"name":"telemetry_interval_ms","new":2000,"old":1000,"stream":""}]`
+	if string(got) != want {
+		t.Errorf("%s", got)
+	}
+	s.until("telemetry of two seconds", func(m mqtt.Message, f map[string]any) bool {
+		from, err1 := time.Parse(time.RFC3339, fmt.Sprint(f["from"]))
+		to, err2 := time.Parse(time.RFC3339, fmt.Sprint(f["to"]))
+		return m.Topic == s.topics.Telemetry("gate") && err1 == nil && err2 == nil && to.Sub(from) > 1500*time.Millisecond
+	})
+	s.shown()
+	_, out, _ := s.ctl("set --max-lag 0s --stream gate")
+	if out != "gate max_lag_ms: 0, was 3000\n" {
+		t.Errorf("%q", out)
+	}
+	s.fails("set --decode-order magic", codeFailed, "magic")
+	s.fails("set --max-lag 1s --stream garage", codeFailed, "garage")
+	s.fails("set", "control.malformed", "args")
+}
+
+func TestCtlReload(t *testing.T) {
+	s := steer(t, control+cameraStream)
+	calls := len(s.server.Calls())
+	s.rewrite(func(text string) string { return text + yardStream + "[display]\n" })
+	s.fails("reload", codeConfigSyntax, "config.toml:")
+	s.rewrite(func(text string) string { return strings.Replace(text, "[display]\n", "nonsense = 1\n", 2) })
+	s.fails("reload", codeConfigUnknownKey, "nonsense")
+	if n := len(s.server.Calls()); n != calls {
+		t.Errorf("%d calls after two faulty configurations, %d before", n, calls)
+	}
+	s.rewrite(func(string) string {
+		text, _ := os.ReadFile(s.config("none", control+cameraStream+yardStream))
+		return string(text)
+	})
+	data := s.do("reload")
+	if fmt.Sprint(data["added"], data["removed"], data["changed"], data["restart"]) != "[yard] [] [] [agent.state_dir]" {
+		t.Errorf("%v", data)
+	}
+	s.streamState("yard", "playing")
+	s.rewrite(func(text string) string {
+		text = strings.Replace(text, cameraStream, "", 1)
+		return strings.Replace(text, `"other"`, "\"other\"\nmax_lag = \"3s\"", 1)
+	})
+	data = s.do("reload")
+	if fmt.Sprint(data["added"], data["removed"], data["changed"]) != "[] [gate] [yard]" {
+		t.Errorf("%v", data)
+	}
+	s.until("the state of the removed stream is cleared", func(m mqtt.Message, _ map[string]any) bool {
+		return m.Topic == s.topics.State("gate") && len(m.Payload) == 0
+	})
+	s.until("pictures of the other", func(m mqtt.Message, f map[string]any) bool {
+		n, _ := f["shown_frames"].(float64)
+		return m.Topic == s.topics.Telemetry("yard") && n > 0
+	})
+	media := 0
+	for _, call := range s.server.Calls() {
+		if call.Stream == "other" {
+			media++
+		}
+	}
+	if media > 2 { // its endpoint and one session
+		t.Errorf("the stream that stayed was called for %d times", media)
+	}
+}
+
+// What is not allowed is rejected with its reason, and is not in info.
+func TestCtlNotAllowed(t *testing.T) {
+	s := steer(t, "[control]\nenabled = true\nallow = [\"status\", \"restart\"]\n"+cameraStream)
+	s.fails("stop gate", "control.not_allowed", "stop rejected")
+	s.event("control.rejected")
+	s.do("status")
+	again := s.site.watch()
+	again.until("info with the verbs that are allowed", func(m mqtt.Message, f map[string]any) bool {
+		return m.Topic == s.topics.Info() && fmt.Sprint(f["commands"]) == "[restart status]"
+	})
+}
+
+func TestCtlDisabled(t *testing.T) {
+	s := steer(t, cameraStream)
+	s.fails("status", "control.disabled", "enabled is false")
+}
+
+// A command that arrives twice is carried out once and answered twice, also when the agent was
+// started again in between.
+func TestRepeatedCommand(t *testing.T) {
+	s := steer(t, control+cameraStream)
+	o := paho.NewClientOptions().AddBroker(strings.Replace(s.broker.URL(), "mqtt://", "tcp://", 1)).SetClientID("sender")
+	sender := paho.NewClient(o)
+	if token := sender.Connect(); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	defer sender.Disconnect(100)
+	now := time.Now().UTC()
+	payload := fmt.Sprintf(`{"id":"once","issued_at":%q,"expires_at":%q,"args":{"stream":"gate"}}`,
+		now.Format(time.RFC3339), now.Add(5*time.Minute).Format(time.RFC3339))
+	order := func() {
+		t.Helper()
+		if token := sender.Publish(s.topics.Command(mqtt.VerbRestart), 1, false, payload); token.Wait() && token.Error() != nil {
+			t.Fatal(token.Error())
+		}
+		s.until("the response", func(m mqtt.Message, f map[string]any) bool {
+			return m.Topic == s.topics.Response(mqtt.VerbRestart) && f["id"] == "once" && f["status"] == "succeeded"
+		})
+	}
+	order()
+	order()
+	if n := strings.Count(s.self.output(), "command accepted"); n != 1 {
+		t.Errorf("carried out %d times", n)
+	}
+	s.self.cmd.Process.Kill()
+	<-s.self.done
+	s.self = start(t, nil, "run", "--config", s.file)
+	s.shown()
+	order()
+	if n := strings.Count(s.self.output(), "command accepted"); n != 0 {
+		t.Errorf("%d commands were carried out after the restart", n)
+	}
+}
+
+func TestCtlWatch(t *testing.T) {
+	s := steer(t, control+cameraStream)
+	p := start(t, nil, "ctl", "--broker", s.broker.URL(), "watch")
+	p.until("agent=box stream=gate", `state="playing"`, "decoder=avdec_h264")
+	s.stream.Cut()
+	p.until("gate ingest.")
+}
+
+func TestFleetTable(t *testing.T) {
+	rows := fleetRows([]mqtt.AgentView{
+		{ID: "dock-3"},
+		{ID: "gate-7", Online: true, Streams: []mqtt.StreamView{{Name: "door", State: mqtt.State{State: mqtt.Playing, Decoder: "vah264dec"}}}},
+	})
+	got := fleetTable(rows)
+	if len(got) != 3 || !slices.Equal(strings.Fields(got[1]), strings.Fields("dock-3 - offline - - - - - -")) ||
+		!slices.Equal(strings.Fields(got[2]), strings.Fields("gate-7 door playing - - - - vah264dec -")) {
+		t.Errorf("%s", strings.Join(got, "\n"))
+	}
+}

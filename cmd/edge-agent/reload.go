@@ -1,0 +1,165 @@
+package main
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// reload reads the configuration again and puts into effect what can be without a restart. What a
+// set has changed is as in the file again. A file with a fault changes nothing.
+func (a *agent) reload() (any, error) {
+	if a.file == "" {
+		return nil, &failure{Code: codeFailed, Message: "this agent has no configuration file"}
+	}
+	next, err := LoadConfig(a.file)
+	if err != nil {
+		return nil, err
+	}
+	restart := keepStarted(&next, a.started)
+	out, err := a.apply(next)
+	if err != nil {
+		return nil, err
+	}
+	out.ConfigHash, out.Restart = next.hash(), restart
+	return out, nil
+}
+
+// live are the keys, besides those of streams, that apply puts into effect.
+var live = []string{
+	"mqtt.telemetry_interval", "display.show", "display.slate_after", "decode.order", "log.level",
+}
+
+// keepStarted gives the keys that only a restart can change the value they were started with, and
+// lists those that would have another.
+func keepStarted(next *Config, started Config) (restart []string) {
+	tables, kept := reflect.ValueOf(next).Elem(), reflect.ValueOf(started)
+	for i := range tables.NumField() {
+		if table := tables.Field(i); table.Kind() == reflect.Struct {
+			restart = append(restart, keepKeys(tables.Type().Field(i).Tag.Get("toml"), table, kept.Field(i))...)
+		}
+	}
+	return restart
+}
+
+func keepKeys(name string, table, kept reflect.Value) (restart []string) {
+	for i := range table.NumField() {
+		key := joinKey(name, table.Type().Field(i).Tag.Get("toml"))
+		if slices.Contains(live, key) || reflect.DeepEqual(table.Field(i).Interface(), kept.Field(i).Interface()) {
+			continue
+		}
+		restart = append(restart, key)
+		table.Field(i).Set(kept.Field(i))
+	}
+	return restart
+}
+
+// apply puts another configuration into effect, which was checked. Streams whose configuration is the
+// same are not touched. On an error nothing has changed.
+func (a *agent) apply(next Config) (out mqtt.ReloadData, err error) {
+	now := a.config()
+	before := a.all()
+	var streams, fresh []*stream
+	for _, sc := range next.Streams {
+		s, old := a.keep(now, sc)
+		if s == nil {
+			if s, err = a.newStream(next, sc); err != nil {
+				return out, err
+			}
+			fresh = append(fresh, s)
+		}
+		switch {
+		case old == nil:
+			out.Added = append(out.Added, sc.Name)
+		case !reflect.DeepEqual(*old, sc):
+			out.Changed = append(out.Changed, sc.Name)
+		}
+		streams = append(streams, s)
+	}
+	for _, s := range before {
+		if slices.Contains(streams, s) {
+			continue
+		}
+		s.retire()
+		if !slices.ContainsFunc(streams, func(other *stream) bool { return other.name == s.name }) {
+			out.Removed = append(out.Removed, s.name)
+		}
+	}
+	shown := a.shown()
+	a.settle()
+	a.mu.Lock()
+	a.cfg, a.streams = next, streams
+	a.mu.Unlock()
+	a.nameStreams()
+	for _, s := range fresh {
+		s.start(a.working)
+	}
+	a.tune(next)
+	a.choose(now, next, shown)
+	return out, nil
+}
+
+// keep finds the stream that can go on under the configuration sc, nil if there is none, and
+// what its configuration was; old is nil when the stream is new.
+func (a *agent) keep(now Config, sc StreamConfig) (s *stream, old *StreamConfig) {
+	i := slices.IndexFunc(now.Streams, func(o StreamConfig) bool { return o.Name == sc.Name })
+	if i < 0 {
+		return nil, nil
+	}
+	old = &now.Streams[i]
+	same := *old
+	same.MaxLag, same.DecodeOrder = sc.MaxLag, sc.DecodeOrder // which change under a running session
+	if !reflect.DeepEqual(same, sc) {
+		return nil, old
+	}
+	s, _ = a.find(sc.Name)
+	return s, old
+}
+
+// retire ends a stream for good.
+func (s *stream) retire() {
+	s.stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+}
+
+// tune hands the settings on that change while everything runs.
+func (a *agent) tune(next Config) {
+	if a.level != nil {
+		_ = a.level.UnmarshalText([]byte(next.Log.Level)) // it was checked
+	}
+	select {
+	case a.retick <- struct{}{}:
+	default:
+	}
+	for i, s := range a.all() {
+		sc := next.Streams[i]
+		s.session.SetMaxLag(time.Duration(sc.MaxLag))
+		s.prefer(streamPreference(next, sc))
+	}
+}
+
+// choose shows the stream that is to be shown now. One that is shown stays, unless it is gone or
+// the configuration has changed its mind.
+func (a *agent) choose(now, next Config, shown string) {
+	name := shown
+	if now.Display.Show != next.Display.Show {
+		name = next.Display.Show
+	}
+	_, err := a.find(name)
+	switch {
+	case err == nil:
+	case next.Display.Show != "":
+		name = next.Display.Show
+	case len(next.Streams) > 0:
+		name = next.Streams[0].Name
+	default:
+		a.renderer.Show(a.inputs.get("", preference(next)))
+		a.updateSlate()
+		return
+	}
+	_ = a.Show(name) // it exists
+}
