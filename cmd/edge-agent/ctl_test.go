@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"image"
 	"os"
@@ -267,6 +271,44 @@ func TestCtlReload(t *testing.T) {
 	if media > 2 { // its endpoint and one session
 		t.Errorf("the stream that stayed was called for %d times", media)
 	}
+}
+
+// A stream that is another one now begins anew, in its place on the display; one beside it goes on.
+func TestCtlReloadOfAnotherStream(t *testing.T) {
+	s := steer(t, control+cameraStream+yardStream)
+	s.rewrite(func(text string) string { return strings.Replace(text, `"camera"`, `"other"`, 1) })
+	if data := s.do("reload"); fmt.Sprint(data["added"], data["removed"], data["changed"]) != "[] [] [gate]" {
+		t.Errorf("%v", data)
+	}
+	s.until("the decoder of the other", func(m mqtt.Message, f map[string]any) bool {
+		n, _ := f["shown_frames"].(float64)
+		return m.Topic == s.topics.Telemetry("gate") && n > 0 && f["decoder"] == "avdec_h265"
+	})
+	if data := s.do("snapshot gate -o " + filepath.Join(t.TempDir(), "a.jpg")); data["width"] != 640.0 {
+		t.Errorf("%v", data)
+	}
+	if n := s.stream.Sessions(); n != 0 {
+		t.Errorf("%d sessions of the stream that is gone", n)
+	}
+}
+
+// With public_keys, a command has to be signed.
+func TestCtlSigned(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "control.pem")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := steer(t, control+fmt.Sprintf("public_keys = [%q]\n", base64.StdEncoding.EncodeToString(public))+cameraStream)
+	s.fails("status", "control.signature", "not signed")
+	s.do("--sign-key " + key + " status")
 }
 
 // What is not allowed is rejected with its reason, and is not in info.
