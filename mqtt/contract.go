@@ -125,6 +125,7 @@ type Info struct {
 	Decoders   []Decoder `json:"decoders"`    // found on this box
 	Displays   []Display `json:"displays"`    // found on this box
 	Commands   []string  `json:"commands"`    // verbs allowed by the configuration
+	Shown      string    `json:"shown"`       // the stream on the display, "" when none is
 }
 
 // Decoder is a decoder that was found on the box.

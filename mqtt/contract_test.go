@@ -26,7 +26,7 @@ var payloads = map[string]any{
 		SessionID: "0195f3a1-0000-7000-8000-000000000001", ConfigHash: "9f86d081",
 		Decoders: []Decoder{{Name: "avdec_h264", Codec: "h264", Kind: "software", Result: "passed", FPS: 310.5}},
 		Displays: []Display{{Connector: "HDMI-A-1", Sink: "kms", Width: 1920, Height: 1080}},
-		Commands: []string{"status"},
+		Commands: []string{"status"}, Shown: "door",
 	},
 	"state": State{
 		State: Backoff, Since: Time{t1}, Code: "ingest.cut", Message: "the connection broke", Attempt: 2,

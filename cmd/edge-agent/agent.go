@@ -275,6 +275,7 @@ func (a *agent) publishInfo() {
 		Version: version, Commit: buildCommit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
 		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.config().hash(),
 		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats.Display), Commands: a.commands(),
+		Shown: a.shown(),
 	}
 	if !reflect.DeepEqual(info, a.info) {
 		a.info = info
