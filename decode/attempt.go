@@ -284,6 +284,9 @@ func (a *attempt) status(s Status) {
 	if !current {
 		in = nil
 	}
+	if len(s.Handover) > 0 {
+		a.r.log.Debug("frames reached the decoder", "after", s.Handover)
+	}
 	a.r.count(before, s, in)
 	if current && before.Shown == 0 && s.Shown > 0 {
 		a.mu.Lock()

@@ -16,6 +16,8 @@ type Unit struct {
 	Discont bool // units before this one are missing
 	Stored  bool // of a recording: every frame is to be seen
 	Replay  bool // was given out before, or is too old: decode it, do not show it
+
+	Received time.Time // when its last byte had been read; zero: not of interest
 }
 
 // Limits bounds a Gate. It holds at most what both allow.

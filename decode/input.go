@@ -65,10 +65,11 @@ func (in *Input) Shown() bool {
 }
 
 // Push hands in one frame; its data is copied. at is its presentation time on the producer's line, best
-// as time since 1970; discont says that frames before it are missing. Frames of tracks that are no video are
-// passed over. Push never blocks: what finds no room is dropped, counted and reported.
-func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool) {
-	in.push(f, Unit{Data: f.Data, Time: at, Key: f.Key, Discont: discont})
+// as time since 1970; discont says that frames before it are missing; received is when its last byte had been read, if that is
+// of interest. Frames of tracks that are no video are passed over. Push never blocks: what finds no room is dropped, counted
+// and reported.
+func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool, received time.Time) {
+	in.push(f, Unit{Data: f.Data, Time: at, Key: f.Key, Discont: discont, Received: received})
 }
 
 // PushStored is Push for frames of a recording, of which every one is to be seen, however fast they come: it waits until

@@ -12,7 +12,7 @@ import (
 func (r *rig) pushTo(in *Input, units string) {
 	for _, u := range units {
 		r.n++
-		in.Push(&mkv.Frame{Track: r.track, Data: lengths, Key: u == 'K'}, time.Duration(r.n), false)
+		in.Push(&mkv.Frame{Track: r.track, Data: lengths, Key: u == 'K'}, time.Duration(r.n), false, time.Time{})
 	}
 }
 

@@ -298,7 +298,9 @@ func (r *Renderer) firstPicture(p Plan) {
 
 // Push hands in one frame of a renderer's own input, which is shown until another one is; see
 // [Input.Push].
-func (r *Renderer) Push(f *mkv.Frame, at time.Duration, discont bool) { r.own.Push(f, at, discont) }
+func (r *Renderer) Push(f *mkv.Frame, at time.Duration, discont bool) {
+	r.own.Push(f, at, discont, time.Time{})
+}
 
 // Snapshot gives what is on the screen, as an image.
 func (r *Renderer) Snapshot(ctx context.Context, wanted Snapshot) ([]byte, error) {

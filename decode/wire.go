@@ -12,13 +12,13 @@ import (
 )
 
 // The protocol between agent and renderer. Both ends are the same executable, so
-// there is no version. Each message is a header of 16 bytes, little endian, and a payload:
+// there is no version. Each message is a header of 24 bytes, little endian, and a payload:
 //
-//	0      1      2          4               8                              16
-//	┌──────┬──────┬──────────┬───────────────┬──────────────────────────────┐
-//	│ kind │flags │    0     │ payload bytes │ time (ns) or request number  │
-//	└──────┴──────┴──────────┴───────────────┴──────────────────────────────┘
-const headerSize = 16
+//	0      1      2          4               8                              16                   24
+//	┌──────┬──────┬──────────┬───────────────┬──────────────────────────────┬────────────────────┐
+//	│ kind │flags │    0     │ payload bytes │ time (ns) or request number  │ received (ns) or 0 │
+//	└──────┴──────┴──────────┴───────────────┴──────────────────────────────┴────────────────────┘
+const headerSize = 24
 
 // Kind tells messages apart.
 type Kind uint8
@@ -55,6 +55,9 @@ const (
 
 // StatusInterval is the time between two Status messages.
 const StatusInterval = 200 * time.Millisecond
+
+// MaxHandover bounds Status.Handover: more frames than that are a burst.
+const MaxHandover = 64
 
 // maxPayload bounds what a reader takes memory for, by kind.
 func maxPayload(k Kind) int {
@@ -147,6 +150,10 @@ type Status struct {
 	FrameTime time.Duration // on the producer's line
 	Wall      time.Time     // when it was there
 
+	// Handover is how long each frame since the last Status took from its last byte's being read by the
+	// agent to its being in the decoder's queue. Replayed frames are left out, and those beyond MaxHandover.
+	Handover []time.Duration `json:",omitempty"`
+
 	Checksums []string `json:",omitempty"` // of all pictures that left the decoder, when the plan asks for them; "" when one cannot be seen
 }
 
@@ -163,10 +170,12 @@ type Failure struct {
 
 // Message is one message as read.
 type Message struct {
-	Kind    Kind
-	Flags   uint8
-	Time    int64
-	Payload []byte // valid until the next call of Next
+	Kind  Kind
+	Flags uint8
+	Time  int64
+	// Received is when the last byte of a frame was read, by Monotonic; 0: that is not of interest.
+	Received time.Duration
+	Payload  []byte // valid until the next call of Next
 }
 
 // Decode reads a JSON payload into v.
@@ -197,7 +206,10 @@ func (r *Reader) Next() (Message, error) {
 		}
 		return Message{}, err
 	}
-	m := Message{Kind: Kind(head[0]), Flags: head[1], Time: int64(binary.LittleEndian.Uint64(head[8:]))}
+	m := Message{
+		Kind: Kind(head[0]), Flags: head[1], Time: int64(binary.LittleEndian.Uint64(head[8:])),
+		Received: time.Duration(binary.LittleEndian.Uint64(head[16:])),
+	}
 	size := int64(binary.LittleEndian.Uint32(head[4:]))
 	if size > int64(maxPayload(m.Kind)) {
 		return Message{}, fmt.Errorf("message of kind %d with %d bytes is not allowed", m.Kind, size)
@@ -246,7 +258,11 @@ func (w *Writer) Frame(u Unit) error {
 	if u.Replay {
 		flags |= FlagReplay
 	}
-	return w.Raw(KindFrame, flags, int64(u.Time), u.Data)
+	var received time.Duration
+	if !u.Received.IsZero() && !u.Replay {
+		received = Monotonic() - time.Since(u.Received)
+	}
+	return w.write(KindFrame, flags, int64(u.Time), received, u.Data)
 }
 
 // JSON sends v.
@@ -258,9 +274,13 @@ func (w *Writer) JSON(k Kind, v any) error {
 	return w.Raw(k, 0, 0, payload)
 }
 
-// Raw sends a message as it is, header and payload in one system call when w is
-// a socket.
+// Raw sends a message as it is.
 func (w *Writer) Raw(k Kind, flags uint8, time int64, payload []byte) error {
+	return w.write(k, flags, time, 0, payload)
+}
+
+// write sends header and payload, in one system call when w is a socket.
+func (w *Writer) write(k Kind, flags uint8, time int64, received time.Duration, payload []byte) error {
 	if len(payload) > maxPayload(k) {
 		return fmt.Errorf("message of kind %d with %d bytes is not allowed", k, len(payload))
 	}
@@ -269,6 +289,7 @@ func (w *Writer) Raw(k Kind, flags uint8, time int64, payload []byte) error {
 	w.head = [headerSize]byte{byte(k), flags}
 	binary.LittleEndian.PutUint32(w.head[4:], uint32(len(payload)))
 	binary.LittleEndian.PutUint64(w.head[8:], uint64(time))
+	binary.LittleEndian.PutUint64(w.head[16:], uint64(received))
 	w.vec = [2][]byte{w.head[:], payload}
 	buffers := net.Buffers(w.vec[:])
 	if len(payload) == 0 {

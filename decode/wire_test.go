@@ -62,6 +62,33 @@ func TestWire(t *testing.T) {
 	}
 }
 
+// The other process is told when a frame was received, on a clock that it has too.
+func TestWireReceived(t *testing.T) {
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	before := Monotonic() - time.Minute
+	for _, u := range []Unit{
+		{Received: time.Now().Add(-time.Minute)},
+		{Received: time.Now(), Replay: true}, // long ago: its age says nothing
+		{},
+	} {
+		if err := w.Frame(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := Monotonic() - time.Minute
+	r := NewReader(&b)
+	m, err := r.Next()
+	if err != nil || m.Received < before-time.Second || m.Received > after+time.Second { // two clocks cannot be read at once
+		t.Errorf("received at %v, %v; it was between %v and %v", m.Received, err, before, after)
+	}
+	for range 2 {
+		if m, err := r.Next(); err != nil || m.Received != 0 {
+			t.Errorf("received at %v, %v", m.Received, err)
+		}
+	}
+}
+
 func TestWireCut(t *testing.T) {
 	all := messages(t)
 	boundaries := map[int]bool{0: true}
@@ -84,10 +111,10 @@ func TestWireCut(t *testing.T) {
 
 func TestWireBounds(t *testing.T) {
 	for name, head := range map[string][]byte{
-		"frame too large":    {byte(KindFrame), 0, 0, 0, 1, 0, 0, 2, 15: 0},
-		"payload not wanted": {byte(KindDrain), 0, 0, 0, 1, 0, 0, 0, 15: 0},
-		"kind not known":     {99, 15: 0},
-		"kind 0":             {15: 0},
+		"frame too large":    {byte(KindFrame), 0, 0, 0, 1, 0, 0, 2, headerSize - 1: 0},
+		"payload not wanted": {byte(KindDrain), 0, 0, 0, 1, 0, 0, 0, headerSize - 1: 0},
+		"kind not known":     {99, headerSize - 1: 0},
+		"kind 0":             {headerSize - 1: 0},
 	} {
 		_, err := NewReader(bytes.NewReader(append(head, 'x'))).Next()
 		if err == nil || !strings.Contains(err.Error(), "not allowed") {
@@ -110,7 +137,7 @@ func FuzzReader(f *testing.F) {
 			if err != nil {
 				break
 			}
-			if err := w.Raw(m.Kind, m.Flags, m.Time, m.Payload); err != nil {
+			if err := w.write(m.Kind, m.Flags, m.Time, m.Received, m.Payload); err != nil {
 				t.Fatal(err)
 			}
 		}

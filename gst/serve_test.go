@@ -201,6 +201,29 @@ var (
 	x265 = []string{"-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=2"}
 )
 
+// The agent is told how long each frame took to the decoder, unless it does not want to know.
+func TestHandover(t *testing.T) {
+	frames := clip(t, "64x64", "30", x264...)
+	a := serve(t)
+	defer a.close()
+	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+	a.send(frames[:20])
+	for _, f := range frames[20:] {
+		if err := a.out.Frame(decode.Unit{Data: f.data, Time: f.at, Key: f.key, Received: time.Now().Add(-time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var took []time.Duration
+	for a.status.Fed < 30 {
+		a.until(decode.KindStatus)
+		took = append(took, a.status.Handover...)
+		a.status = decode.Status{Fed: a.status.Fed}
+	}
+	if len(took) != 10 || slices.Min(took) < time.Hour-time.Second || slices.Max(took) > time.Hour+patience {
+		t.Errorf("10 frames of an hour ago took %v", took)
+	}
+}
+
 func TestEveryFrameBecomesAPicture(t *testing.T) {
 	for _, c := range []struct {
 		element string

@@ -37,7 +37,7 @@ type show struct {
 	screen *screen       // nil while there is none
 	before decode.Status // Shown and Late on screens before
 	line   decode.Timeline
-	counts decode.Status // Fed and Anchored
+	counts decode.Status // Fed, Anchored and Handover
 }
 
 // startError is an error of a pipeline that did not start, as the bus has it.
@@ -104,6 +104,20 @@ func (s *show) frame(m decode.Message) {
 	// A pipeline that takes no more has said why on the bus.
 	_ = s.player.push(s.prefix, m.Payload, due, key, m.Flags&decode.FlagDiscont != 0)
 	s.prefix = nil
+	s.handedOver(m)
+}
+
+// handedOver notes how long a frame has taken from the network to the decoder's queue.
+func (s *show) handedOver(m decode.Message) {
+	if m.Received == 0 {
+		return
+	}
+	took := decode.Monotonic() - m.Received
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.counts.Handover) < decode.MaxHandover {
+		s.counts.Handover = append(s.counts.Handover, took)
+	}
 }
 
 // The bounds of catching up.
@@ -126,12 +140,13 @@ func (s *show) old(m decode.Message, at, now time.Duration) bool {
 	return s.catchingUp
 }
 
-// status is how far the pipeline is.
+// status is how far the pipeline is, with what has happened since the last one.
 func (s *show) status() decode.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	status := s.before
-	status.Fed, status.Anchored = s.counts.Fed, s.counts.Anchored
+	status.Fed, status.Anchored, status.Handover = s.counts.Fed, s.counts.Anchored, s.counts.Handover
+	s.counts.Handover = nil
 	status.Number = s.open.Number
 	s.player.counts(&status)
 	if s.screen != nil {

@@ -178,7 +178,7 @@ func TestShowSwitches(t *testing.T) {
 	r, reports := run(t, decode.Config{Sink: decode.None})
 	other := r.Input("other", decode.Preference{})
 	for _, f := range blue {
-		other.Push(mkvFrame(f), f.at, false)
+		other.Push(mkvFrame(f), f.at, false, time.Time{})
 	}
 	push(r, red)
 	await(t, r, reports, "the first stream", func() bool { return r.Stats().Shown > 0 && r.Stats().Fed == 60 })

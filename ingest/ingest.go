@@ -53,6 +53,9 @@ type Frame struct {
 	Made     time.Time
 	Produced bool
 
+	// Received is when its last byte had been read.
+	Received time.Time
+
 	// Recorded says that the stream was asked to begin in the past, or to stay behind, and
 	// has not caught up: the frame comes as fast as it is taken, and may wait.
 	Recorded bool

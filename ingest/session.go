@@ -168,7 +168,7 @@ func (s *Session) once(ctx context.Context) error {
 }
 
 // read hands on what the body holds, until it ends.
-func (s *Session) read(body io.Reader) error {
+func (s *Session) read(body *watched) error {
 	defer s.place.leave()
 	r := mkv.NewReader(body)
 	for fragments, frames := 0, 0; ; {
@@ -189,7 +189,7 @@ func (s *Session) read(body io.Reader) error {
 		case *mkv.Frame:
 			frames++
 			if s.place.fresh() {
-				s.frame(ev)
+				s.frame(ev, body.last)
 			}
 		case *mkv.End:
 			if err := s.end(ev); err != nil {
@@ -211,9 +211,9 @@ func ended(err error, fragments, frames int) error {
 }
 
 // frame hands a frame on with its place in time.
-func (s *Session) frame(f *mkv.Frame) {
+func (s *Session) frame(f *mkv.Frame, received time.Time) {
 	d := &s.place.open
-	out := Frame{Frame: f, Fragment: d.number, Produced: d.produced, Discontinuity: s.place.missing, Recorded: s.lag.recorded()}
+	out := Frame{Frame: f, Fragment: d.number, Produced: d.produced, Received: received, Discontinuity: s.place.missing, Recorded: s.lag.recorded()}
 	if !d.base.IsZero() {
 		out.Made = d.base.Add(f.Time - f.ClusterTime)
 	}

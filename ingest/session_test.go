@@ -88,10 +88,11 @@ type frame struct {
 	made     time.Time
 	key      bool
 	gap      bool
+	age      time.Duration // since it was received
 }
 
 func (r *recorder) Frame(f *ingest.Frame) {
-	r.frames = append(r.frames, frame{f.Fragment, f.Made, f.Key, f.Discontinuity})
+	r.frames = append(r.frames, frame{f.Fragment, f.Made, f.Key, f.Discontinuity, time.Since(f.Received)})
 	if r.onFrame != nil {
 		r.onFrame()
 	}
@@ -146,6 +147,9 @@ func TestPlaysAndStops(t *testing.T) {
 		}
 		now := r.frames[0].made
 		for i, f := range r.frames[1:] {
+			if f.age != 0 { // the bubble's time stands still while somebody works
+				t.Fatalf("frame %d was received %v before it came", i+1, f.age)
+			}
 			if step := f.made.Sub(now); step < 32*time.Millisecond || step > 35*time.Millisecond {
 				t.Fatalf("frame %d was made %v after the one before", i+1, step)
 			}

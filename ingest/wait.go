@@ -25,11 +25,12 @@ type watched struct {
 	body    io.Reader
 	timeout time.Duration
 	timer   *time.Timer
+	last    time.Time // when the last Read returned
 }
 
 // watch ends ctx, by cancel, when a single Read of body takes longer than timeout. What the reader
 // does between two Reads does not count.
-func watch(body io.Reader, timeout time.Duration, cancel context.CancelCauseFunc) io.Reader {
+func watch(body io.Reader, timeout time.Duration, cancel context.CancelCauseFunc) *watched {
 	t := time.AfterFunc(timeout, func() {
 		cancel(&Error{Code: CodeStall, Message: fmt.Sprintf("the connection is open, but no byte came for %v", timeout)})
 	})
@@ -39,6 +40,8 @@ func watch(body io.Reader, timeout time.Duration, cancel context.CancelCauseFunc
 
 func (w *watched) Read(p []byte) (int, error) {
 	w.timer.Reset(w.timeout)
-	defer w.timer.Stop()
-	return w.body.Read(p)
+	n, err := w.body.Read(p)
+	w.timer.Stop()
+	w.last = time.Now()
+	return n, err
 }

@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "golang.org/x/time",
 	},
 	"ingest/kvstest/clip": {},
-	"decode":              {"ingest/mkv"},
+	"decode":              {"ingest/mkv", "golang.org/x/sys"},
 	"gst":                 {"decode", "github.com/go-gst", "golang.org/x/image"},
 	"mqtt": {
 		"github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
@@ -42,8 +42,8 @@ var allowed = map[string][]string{
 	},
 	"test": {},
 	"test/bench": {
-		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "mqtt", "mqtt/brokertest",
-		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go",
+		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest",
+		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "github.com/eclipse/paho.mqtt.golang",
 	},
 }
 

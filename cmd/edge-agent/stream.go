@@ -160,11 +160,11 @@ type window struct {
 func (s *stream) Frame(f *ingest.Frame) {
 	now := time.Now()
 	input := s.input.Load()
-	push := input.Push
 	if f.Recorded {
-		push = input.PushStored
+		input.PushStored(f.Frame, at(f), f.Discontinuity)
+	} else {
+		input.Push(f.Frame, at(f), f.Discontinuity, f.Received)
 	}
-	push(f.Frame, at(f), f.Discontinuity)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.window.counts.frames++
