@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
 const (
@@ -41,6 +42,7 @@ type Client struct {
 	store   *store // nil: nothing outlives the process
 	streams *streams
 	control *control      // nil: commands are not listened to
+	home    *home         // nil: Home Assistant is told nothing
 	wake    chan struct{} // has room for one: something is to be sent
 	cursor  uint64        // Run's own: the last event sent on this connection
 
@@ -90,6 +92,7 @@ func New(config Config) (*Client, error) {
 		c.control = newControl(*config.Control, newRecords(c.store, held.records))
 	}
 	c.pending.set(topics.Availability(), []byte(Online)) // set first, so it goes first
+	c.setHome(held.told)
 	return c, nil
 }
 
@@ -174,16 +177,24 @@ func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 	return max(time.Since(began), 1), err
 }
 
-// subscribe asks for commands. A broker that does not grant them is of use
-// all the same, so that is reported and the connection kept.
-func (c *Client) subscribe(ctx context.Context, l *link) error {
-	if c.control == nil {
-		return nil
+// subscribe asks for what the client listens to.
+func (c *Client) subscribe(ctx context.Context, l *link) (err error) {
+	if c.control != nil {
+		err = c.subscribeTo(ctx, l, c.topics.commands(), c.control.receive, "no commands will arrive")
 	}
-	err := l.subscribe(ctx, c.topics.commands(), c.control.receive)
+	if c.home != nil && err == nil {
+		err = c.subscribeTo(ctx, l, c.home.birth, c.receiveBirth, "starts of Home Assistant will not be noticed")
+	}
+	return err
+}
+
+// subscribeTo asks for one filter. A broker that does not grant it is of use all the same,
+// so that is reported, with what follows from it, and the connection kept.
+func (c *Client) subscribeTo(ctx context.Context, l *link, filter string, handler paho.MessageHandler, without string) error {
+	err := l.subscribe(ctx, filter, handler)
 	var coded *Error
 	if errors.As(err, &coded) && coded.Code == "mqtt.refused" {
-		c.log.Error("no commands will arrive", "code", coded.Code, "err", err)
+		c.log.Error(without, "code", coded.Code, "err", err)
 		c.Event(Event{Code: coded.Code, Message: err.Error()})
 		return nil
 	}
@@ -283,6 +294,7 @@ func (c *Client) SetInfo(info Info) {
 	info.Decoders = append([]Decoder{}, info.Decoders...) // [] rather than null
 	info.Displays = append([]Display{}, info.Displays...)
 	info.Commands = append([]string{}, info.Commands...)
+	c.tellInfo(info) // first: what it announces is then followed by its state
 	c.setRetained(c.topics.Info(), info)
 }
 

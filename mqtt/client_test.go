@@ -22,11 +22,14 @@ import (
 
 func newTestClient(t *testing.T, f *fakeBroker) *Client {
 	t.Helper()
-	c, err := New(Config{
-		Broker:  Broker{URL: "mqtt://localhost"},
-		AgentID: "gate-7",
-		Logger:  slog.New(slog.DiscardHandler),
-	})
+	return newTestClientWith(t, f, Config{})
+}
+
+// newTestClientWith makes a client of which config says what is special.
+func newTestClientWith(t *testing.T, f *fakeBroker, config Config) *Client {
+	t.Helper()
+	config.Broker, config.AgentID, config.Logger = Broker{URL: "mqtt://localhost"}, "gate-7", slog.New(slog.DiscardHandler)
+	c, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -597,11 +600,7 @@ func TestTheStateOfARemovedStreamIsCleared(t *testing.T) {
 		f := newFakeBroker(goodBroker)
 		defer f.close()
 		run := func(names ...string) string {
-			c, err := New(Config{Broker: Broker{URL: "mqtt://localhost"}, AgentID: "gate-7", StateDir: dir, Logger: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.dial = f.dial
+			c := newTestClientWith(t, f, Config{StateDir: dir})
 			c.SetStreams(names)
 			for _, name := range names {
 				c.SetState(name, State{State: Playing})

@@ -22,6 +22,8 @@ type Config struct {
 	StateDir string       // a folder for what outlives the agent, events.db and events.count; "" means nothing does
 	Control  *Control     // nil means that commands are not even listened to
 	Logger   *slog.Logger // nil means slog.Default()
+
+	HomeAssistant *HomeAssistant // nil: it is told nothing, and what an earlier run told it is taken back
 }
 
 // Broker says where the broker is and how to log in. The files are read again

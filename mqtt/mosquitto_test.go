@@ -113,8 +113,13 @@ type inbox struct {
 
 func listen(t *testing.T, b Broker) *inbox {
 	t.Helper()
+	return listenTo(t, b, DefaultPrefix+"/v1/gate-7/#")
+}
+
+func listenTo(t *testing.T, b Broker, filter string) *inbox {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	l, err := Listen(ctx, b, DefaultPrefix+"/v1/gate-7/#")
+	l, err := Listen(ctx, b, filter)
 	if err != nil {
 		cancel()
 		t.Fatal(err)

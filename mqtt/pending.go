@@ -75,6 +75,15 @@ func (p *pending) replace(topic string, payload []byte, cleared func()) {
 	l.revision++
 }
 
+// again has the retained payload of a topic sent once more.
+func (p *pending) again(topic string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.retained[topic]; l != nil {
+		l.revision++
+	}
+}
+
 // add queues telemetry.
 func (p *pending) add(m message) {
 	p.mu.Lock()

@@ -21,10 +21,15 @@ const schemaDir = "../docs/schema"
 
 func compileSchema(t *testing.T, name string) *jsonschema.Schema {
 	t.Helper()
+	return compileSchemaFile(t, filepath.Join(schemaDir, name+".json"))
+}
+
+func compileSchemaFile(t *testing.T, path string) *jsonschema.Schema {
+	t.Helper()
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
 	c.AssertContent()
-	schema, err := c.Compile(filepath.Join(schemaDir, name+".json"))
+	schema, err := c.Compile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ var (
 	aboutBucket   = []byte("about")
 	totalsKey     = []byte("totals")  // in aboutBucket -> totals
 	streamsKey    = []byte("streams") // in aboutBucket -> names whose state may be retained
+	toldKey       = []byte("told")    // in aboutBucket -> topic where Home Assistant was told of us, or ""
 )
 
 // store is what a Client keeps over a restart: events, commands and counts. Every
@@ -43,6 +44,7 @@ type stored struct {
 	totals  totals
 	records []record
 	streams []string
+	told    string
 }
 
 // openStore opens the files in dir, which is made if need be. A broken file is put
@@ -118,6 +120,7 @@ func (h *stored) read(tx *bolt.Tx, now time.Time) error {
 	err := errors.Join(
 		unmarshalKey(tx, totalsKey, &h.totals),
 		unmarshalKey(tx, streamsKey, &h.streams),
+		unmarshalKey(tx, toldKey, &h.told),
 		tx.Bucket(commandBucket).ForEach(func(_, text []byte) error {
 			var r record
 			err := json.Unmarshal(text, &r)
@@ -191,6 +194,11 @@ func marshalKey(tx *bolt.Tx, key []byte, value any) error {
 // saveStreams notes whose state the broker may retain.
 func (s *store) saveStreams(names []string) error {
 	return s.db.Update(func(tx *bolt.Tx) error { return marshalKey(tx, streamsKey, names) })
+}
+
+// saveTold notes where Home Assistant was told of us.
+func (s *store) saveTold(topic string) error {
+	return s.db.Update(func(tx *bolt.Tx) error { return marshalKey(tx, toldKey, topic) })
 }
 
 // saveRecord writes the record of a command and deletes those that are to be forgotten.

@@ -52,6 +52,7 @@ func (s *streams) save(names []string) error {
 // cleared from the broker. The names must satisfy ValidName.
 func (c *Client) SetStreams(names []string) {
 	gone, err := c.streams.replace(names)
+	c.tellStreams(names, gone)
 	for _, name := range gone {
 		c.pending.clear(c.topics.State(name), func() {
 			if err := c.streams.cleared(name); err != nil {

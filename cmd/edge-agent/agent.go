@@ -109,6 +109,10 @@ func (a *agent) newClient(cfg Config) (err error) {
 		}
 		control.PublicKeys = append(control.PublicKeys, key)
 	}
+	var home *mqtt.HomeAssistant
+	if ha := cfg.HomeAssistant; ha.Enabled {
+		home = &mqtt.HomeAssistant{DiscoveryPrefix: ha.DiscoveryPrefix, BirthTopic: ha.BirthTopic}
+	}
 	a.mqtt, err = mqtt.New(mqtt.Config{
 		Broker: mqtt.Broker{
 			URL: cfg.MQTT.Broker, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
@@ -116,6 +120,7 @@ func (a *agent) newClient(cfg Config) (err error) {
 			AllowPlaintext: cfg.MQTT.AllowPlaintext,
 		},
 		Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, StateDir: cfg.Agent.StateDir, Control: control, Logger: a.log,
+		HomeAssistant: home,
 	})
 	return err
 }

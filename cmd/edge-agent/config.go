@@ -24,6 +24,9 @@ type Config struct {
 	Decode  DecodeConfig   `toml:"decode"`
 	Control ControlConfig  `toml:"control"`
 	Log     LogConfig      `toml:"log"`
+
+	HomeAssistant HomeAssistantConfig `toml:"homeassistant"`
+
 	Streams []StreamConfig `toml:"streams"`
 }
 
@@ -89,6 +92,13 @@ type ControlConfig struct {
 	PublicKeys []string `toml:"public_keys"`
 }
 
+// HomeAssistantConfig says whether and where Home Assistant is told of the agent; see mqtt.HomeAssistant.
+type HomeAssistantConfig struct {
+	Enabled         bool   `toml:"enabled"`
+	DiscoveryPrefix string `toml:"discovery_prefix"`
+	BirthTopic      string `toml:"birth_topic"`
+}
+
 // LogConfig is about the log on standard error.
 type LogConfig struct {
 	Level  string `toml:"level"`
@@ -123,6 +133,8 @@ func Defaults() Config {
 		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}},
 		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}},
 		Log:     LogConfig{Level: "info", Format: "text"},
+
+		HomeAssistant: HomeAssistantConfig{DiscoveryPrefix: mqtt.DefaultDiscoveryPrefix, BirthTopic: mqtt.DefaultBirthTopic},
 	}
 }
 

@@ -26,6 +26,7 @@ var (
 	knownVerbs      = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
 
 	elementPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	topicPattern   = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$`)
 	regionPattern  = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
 )
 
@@ -54,6 +55,7 @@ func checkConfig(c *Config, fault reportFault) {
 	}
 	checkElements("decode.vendor_elements", c.Decode.VendorElements, fault)
 	checkControl(c, fault)
+	checkHomeAssistant(c, fault)
 	checkOneOf("log.level", c.Log.Level, knownLogLevels, fault)
 	checkOneOf("log.format", c.Log.Format, knownLogFormats, fault)
 	checkStreams(c, fault)
@@ -185,6 +187,20 @@ func checkControl(c *Config, fault reportFault) {
 		fault("control.enabled", "is true but no broker is set", "Set broker in [mqtt], where commands come from, or enabled = false.")
 	case c.Control.Enabled && len(c.Control.Allow) == 0:
 		fault("control.enabled", "is true but allow is empty", "Name the verbs to obey in allow, or set enabled = false.")
+	}
+}
+
+func checkHomeAssistant(c *Config, fault reportFault) {
+	for key, topic := range map[string]string{
+		"homeassistant.discovery_prefix": c.HomeAssistant.DiscoveryPrefix,
+		"homeassistant.birth_topic":      c.HomeAssistant.BirthTopic,
+	} {
+		if !topicPattern.MatchString(topic) || len(topic) > 128 {
+			fault(key, fmt.Sprintf("= %q cannot be used", topic), "Write words of A-Z, a-z, 0-9, _ and - with a / between them, at most 128 characters.")
+		}
+	}
+	if c.HomeAssistant.Enabled && c.MQTT.Broker == "" {
+		fault("homeassistant.enabled", "is true but no broker is set", "Set broker in [mqtt] to the one that Home Assistant uses, or enabled = false.")
 	}
 }
 

@@ -131,6 +131,9 @@ func TestConfigReadsEveryKey(t *testing.T) {
 		Decode:  DecodeConfig{Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}},
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}, PublicKeys: []string{"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}},
 		Log:     LogConfig{Level: "debug", Format: "json"},
+
+		HomeAssistant: HomeAssistantConfig{Enabled: true, DiscoveryPrefix: "home/assistant", BirthTopic: "home/status"},
+
 		Streams: []StreamConfig{
 			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second), OnLag: "stay", DecodeOrder: []string{"software"}},
 			{
