@@ -26,7 +26,7 @@ func told(t *testing.T) map[string]discovery {
 		t.Fatal(err)
 	}
 	all := texts(Verbs())
-	homes := map[string]home{
+	homes := map[string]*home{
 		"homeassistant":        {version: "1.2.3", allowed: all, streams: []string{"door", "yard"}},
 		"homeassistant-signed": {version: "1.2.3", allowed: all, signed: true, streams: []string{"door"}, removed: []string{"yard"}},
 		"homeassistant-empty":  {version: "1.2.3"},
@@ -146,7 +146,8 @@ func TestValueTemplates(t *testing.T) {
 		{isShownTemplate("door"), Info{Shown: "door"}, "online"},
 		{isShownTemplate("door"), Info{Shown: "yard"}, "offline"},
 		{
-			attributesTemplate, State{Since: Time{t0}, Code: "ingest.cut", Message: `it's "<cut>"`, Attempt: 2},
+			attributesTemplate,
+			State{Since: Time{t0}, Code: "ingest.cut", Message: `it's "<cut>"`, Attempt: 2},
 			`{"attempt": 2, "code": "ingest.cut", "decoder": "", "message": "it\u0027s \"\u003ccut\u003e\"", "since": "2026-03-01T12:00:00.000Z"}`,
 		},
 	}

@@ -17,13 +17,13 @@ import (
 // Field names follow the keys; config.toml at the root of the repository says
 // what each of them is for.
 type Config struct {
-	Agent   AgentConfig    `toml:"agent"`
-	AWS     AWSConfig      `toml:"aws"`
-	MQTT    MQTTConfig     `toml:"mqtt"`
-	Display DisplayConfig  `toml:"display"`
-	Decode  DecodeConfig   `toml:"decode"`
-	Control ControlConfig  `toml:"control"`
-	Log     LogConfig      `toml:"log"`
+	Agent   AgentConfig   `toml:"agent"`
+	AWS     AWSConfig     `toml:"aws"`
+	MQTT    MQTTConfig    `toml:"mqtt"`
+	Display DisplayConfig `toml:"display"`
+	Decode  DecodeConfig  `toml:"decode"`
+	Control ControlConfig `toml:"control"`
+	Log     LogConfig     `toml:"log"`
 
 	HomeAssistant HomeAssistantConfig `toml:"homeassistant"`
 
