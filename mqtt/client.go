@@ -36,6 +36,7 @@ type Client struct {
 	topics Topics
 	log    *slog.Logger
 	dial   dialFunc
+	bounds bounds // what the broker takes
 
 	pending pending
 	outbox  *outbox
@@ -77,9 +78,13 @@ func New(config Config) (*Client, error) {
 	if _, err := config.Broker.check(); err != nil {
 		return nil, err
 	}
+	if err := config.checkProfile(); err != nil {
+		return nil, err
+	}
 	c := &Client{
 		config: config,
 		topics: topics,
+		bounds: config.Profile.bounds(),
 		log:    cmp.Or(config.Logger, slog.Default()),
 		dial:   (&net.Dialer{}).DialContext,
 		outbox: newOutbox(defaultLimits),
@@ -91,6 +96,7 @@ func New(config Config) (*Client, error) {
 	if config.Control != nil {
 		c.control = newControl(*config.Control, newRecords(c.store, held.records))
 	}
+	c.pending.every = c.bounds.retainEvery
 	c.pending.set(topics.Availability(), []byte(Online)) // set first, so it goes first
 	c.setHome(held.told)
 	return c, nil
@@ -159,6 +165,7 @@ func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
+	l.pace = c.bounds.pace()
 	began := time.Now()
 	c.pending.open()
 	c.cursor = 0
@@ -211,6 +218,7 @@ func (c *Client) serve(ctx context.Context, l *link) error {
 		select {
 		case <-c.wake:
 		case <-repeat:
+		case <-c.pending.held():
 		case err := <-l.lost:
 			return l.breaks(err)
 		case <-ctx.Done():
@@ -235,13 +243,19 @@ func (c *Client) drain(ctx context.Context, l *link) error {
 	}
 }
 
-// fill sends until the window is full or nothing waits.
+// fill sends until the window is full or nothing waits, no faster than the broker takes it.
 func (c *Client) fill(l *link) error {
 	for len(l.inflight) < maxInflight {
 		m, sent, ok := c.next()
 		if !ok {
 			return nil
 		}
+		if err := c.bounds.admit(m); err != nil {
+			c.noteUnfit(err)
+			sent() // so that it does not come again
+			continue
+		}
+		time.Sleep(l.pace.Reserve().Delay()) // a few milliseconds at most
 		if _, err := l.send(m, func() { sent(); c.notePublished() }); err != nil {
 			return err
 		}
@@ -255,16 +269,21 @@ func (c *Client) next() (m message, sent func(), ok bool) {
 	if m, sent, ok = c.pending.next(); ok {
 		return m, sent, true
 	}
-	e, ok := c.outbox.after(c.cursor)
-	if !ok && c.outbox.reportDropped(droppedEvent) {
-		e, ok = c.outbox.after(c.cursor)
+	for {
+		e, ok := c.outbox.after(c.cursor)
+		if !ok && c.outbox.reportDropped(droppedEvent) {
+			e, ok = c.outbox.after(c.cursor)
+		}
+		if !ok {
+			return message{}, nil, false
+		}
+		c.cursor = e.seq
+		m = message{topic: c.topics.Events(), qos: 1, payload: e.payload}
+		if err := c.bounds.admit(m); err == nil {
+			return m, func() { c.outbox.remove(e.seq) }, true
+		}
+		c.outbox.drop(e.seq)
 	}
-	if !ok {
-		return message{}, nil, false
-	}
-	c.cursor = e.seq
-	sent = func() { c.outbox.remove(e.seq) }
-	return message{topic: c.topics.Events(), qos: 1, payload: e.payload}, sent, true
 }
 
 // farewell publishes "offline", then what is left, and tells whether the broker
@@ -358,8 +377,17 @@ func (c *Client) noteFailure(err error, wait time.Duration) {
 func (c *Client) noteFlapping(times int) {
 	message := fmt.Sprintf("the broker or another client closed %d connections in a row, each within %s; does another client use the id %s?",
 		times, stableAfter, c.config.ClientID)
+	if c.config.Profile == AWSIoT {
+		message += " Or does the policy of the certificate not allow what the agent sends? AWS IoT Core closes the connection then"
+	}
 	c.log.Error(message, "code", "mqtt.flapping")
 	c.Event(Event{Code: "mqtt.flapping", Message: message, Detail: map[string]any{"client_id": c.config.ClientID}})
+}
+
+// noteUnfit tells of a message that the broker would not take.
+func (c *Client) noteUnfit(err error) {
+	c.log.Warn("a message was not sent", "code", "mqtt.limit", "err", err)
+	c.Event(Event{Code: "mqtt.limit", Message: err.Error()})
 }
 
 func (c *Client) noteStopped() {

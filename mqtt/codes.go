@@ -194,4 +194,5 @@ var codeTable = []Code{
 	{"control.too_large", SeverityWarning, "What a command asked for is too large to be sent.", "Ask for less, such as the status of one stream."},
 	{"control.offline", SeverityError, "The agent is not connected to the broker.", "Check the box and its network. The state it left is still on the broker."},
 	{"control.no_answer", SeverityError, "No response to the command came in time.", "Check the agent's id and topic prefix, and that you may publish and subscribe below them. The command may still be carried out until it expires."},
+	{"mqtt.limit", SeverityWarning, "A message was not sent because it is beyond what the MQTT broker takes.", "The message says which and why. The agent goes on without it. Please report it: messages are meant to fit."},
 }

@@ -16,8 +16,9 @@ import (
 // Config is what a Client needs to know.
 type Config struct {
 	Broker   Broker
-	ClientID string // "" means <prefix>-<agent id>; must be unique on the broker
-	Prefix   string // "" means DefaultPrefix
+	Profile  Profile // what the broker is; "" means Standard
+	ClientID string  // "" means <prefix>-<agent id>; must be unique on the broker; with AWSIoT the thing's name
+	Prefix   string  // "" means DefaultPrefix
 	AgentID  string
 	StateDir string       // a folder for what outlives the agent, events.db and events.count; "" means nothing does
 	Control  *Control     // nil means that commands are not even listened to

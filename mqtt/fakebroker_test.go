@@ -142,3 +142,10 @@ func (f *fakeBroker) received(topic string) (payloads [][]byte) {
 	}
 	return payloads
 }
+
+// count is the number of messages published.
+func (f *fakeBroker) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.published)
+}

@@ -13,6 +13,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+	"golang.org/x/time/rate"
 )
 
 // The waits of a connection. Every one ends in an error that breaks the connection.
@@ -36,6 +37,7 @@ type link struct {
 	paho  paho.Client
 	lost  chan error // gets the reason when the connection breaks; has room for it
 	cause error      // the reason, once taken from lost
+	pace  *rate.Limiter
 
 	inflight []delivery // oldest first; at most maxInflight
 }
@@ -146,7 +148,7 @@ func (l *link) loginError(returnCode byte, err error) error {
 	case errors.As(err, &remote) && remote.Op == "remote error":
 		return tlsError("the broker at "+l.addr+" refused the secure connection", remote.Err)
 	case l.tls && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
-		return tlsError("the broker at "+l.addr+" ended the secure connection without an answer to the login, as for a certificate it does not accept", err)
+		return tlsError("the broker at "+l.addr+" ended the secure connection without an answer to the login, as for a certificate it does not accept or a policy that does not allow the login", err)
 	default:
 		return &Error{Code: "mqtt.unreachable", Message: "the broker at " + l.addr + " did not answer the login", Err: err}
 	}

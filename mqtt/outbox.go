@@ -91,10 +91,25 @@ func (o *outbox) trim(now time.Time) {
 		if len(o.queue) <= o.limits.events && o.bytes <= o.limits.bytes && now.Sub(e.born) <= o.limits.age {
 			return
 		}
-		o.dropped.add(e.first, e.last, e.count)
-		o.lost += uint64(e.count)
-		o.take(0)
+		o.lose(0)
 	}
+}
+
+// drop gives up the event with that seq, if it is still there: it cannot be sent.
+func (o *outbox) drop(seq uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i, found := o.find(seq); found {
+		o.lose(i)
+	}
+}
+
+// lose counts the event at an index as dropped.
+func (o *outbox) lose(i int) {
+	e := o.queue[i]
+	o.dropped.add(e.first, e.last, e.count)
+	o.lost += uint64(e.count)
+	o.take(i)
 }
 
 // take removes the event at an index.

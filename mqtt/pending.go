@@ -3,6 +3,7 @@ package mqtt
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // message is one publication.
@@ -29,6 +30,8 @@ const (
 // waiting, they are dropped; telemetry is counted. Responses to commands wait for
 // the next connection.
 type pending struct {
+	every time.Duration // the least time between two payloads of a retained topic
+
 	mu        sync.Mutex
 	connected bool
 	retained  map[string]*latest
@@ -44,7 +47,8 @@ type pending struct {
 type latest struct {
 	payload         []byte
 	revision, taken uint64
-	cleared         func() // called once an empty payload is sent; may be nil
+	at              time.Time // when it was last taken
+	cleared         func()    // called once an empty payload is sent; may be nil
 }
 
 // response waits until it is confirmed.
@@ -145,8 +149,8 @@ func (p *pending) next() (m message, sent func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, topic := range p.order {
-		if l := p.retained[topic]; l.taken != l.revision {
-			l.taken = l.revision
+		if l := p.retained[topic]; l.taken != l.revision && p.wait(l) <= 0 {
+			l.taken, l.at = l.revision, time.Now()
 			revision := l.revision
 			sent = func() { p.sent(topic, revision) }
 			return message{topic: topic, qos: 1, retained: true, payload: l.payload}, sent, true
@@ -163,6 +167,30 @@ func (p *pending) next() (m message, sent func(), ok bool) {
 	}
 	m, ok = takeFirst(&p.telemetry)
 	return m, func() {}, ok
+}
+
+// wait is for how long a topic is held back. The caller holds p.mu.
+func (p *pending) wait(l *latest) time.Duration {
+	if l.at.IsZero() {
+		return 0
+	}
+	return p.every - time.Since(l.at)
+}
+
+// held returns a channel that fires when a topic that is held back may be sent.
+func (p *pending) held() <-chan time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	soonest := time.Duration(0)
+	for _, l := range p.retained {
+		if wait := p.wait(l); l.taken != l.revision && wait > 0 && (soonest == 0 || wait < soonest) {
+			soonest = wait
+		}
+	}
+	if soonest == 0 {
+		return nil
+	}
+	return time.After(soonest)
 }
 
 func takeFirst(queue *[]message) (message, bool) {

@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"gst":                 {"decode", "github.com/go-gst", "golang.org/x/image"},
 	"mqtt": {
 		"github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
+		"golang.org/x/time",
 	},
 	"mqtt/brokertest": {"github.com/eclipse/paho.mqtt.golang"},
 	"cmd/edge-agent": {

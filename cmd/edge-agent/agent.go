@@ -113,12 +113,17 @@ func (a *agent) newClient(cfg Config) (err error) {
 	if ha := cfg.HomeAssistant; ha.Enabled {
 		home = &mqtt.HomeAssistant{DiscoveryPrefix: ha.DiscoveryPrefix, BirthTopic: ha.BirthTopic}
 	}
+	broker := mqtt.Broker{
+		URL: cfg.MQTT.Broker, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
+		AllowPlaintext: cfg.MQTT.AllowPlaintext,
+	}
+	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.tlsFiles()
+	clientID := ""
+	if cfg.isAWSIoT() { // where policies know it as the thing's
+		clientID = cfg.thing()
+	}
 	a.mqtt, err = mqtt.New(mqtt.Config{
-		Broker: mqtt.Broker{
-			URL: cfg.MQTT.Broker, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
-			CAFile: cfg.MQTT.CAFile, CertFile: cfg.MQTT.CertFile, KeyFile: cfg.MQTT.KeyFile,
-			AllowPlaintext: cfg.MQTT.AllowPlaintext,
-		},
+		Broker: broker, Profile: mqtt.Profile(cfg.MQTT.Profile), ClientID: clientID,
 		Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, StateDir: cfg.Agent.StateDir, Control: control, Logger: a.log,
 		HomeAssistant: home,
 	})

@@ -45,7 +45,8 @@ type AWSConfig struct {
 }
 
 // IoTConfig says how to get credentials with the device's certificate; see
-// ingest.IoTCredentials. An empty Endpoint leaves them to the SDK's default chain.
+// ingest.IoTCredentials. An empty Endpoint leaves them to the SDK's default chain. The MQTT profile
+// aws-iot uses thing and certificate too.
 type IoTConfig struct {
 	Endpoint  string `toml:"endpoint"`
 	RoleAlias string `toml:"role_alias"`
@@ -55,9 +56,10 @@ type IoTConfig struct {
 	CAFile    string `toml:"ca_file"`
 }
 
-// MQTTConfig says how to reach the broker. An empty Broker turns MQTT off.
+// MQTTConfig says how to reach the broker, and what kind it is. An empty Broker turns MQTT off.
 type MQTTConfig struct {
 	Broker            string   `toml:"broker"`
+	Profile           string   `toml:"profile"`
 	Username          string   `toml:"username"`
 	PasswordFile      string   `toml:"password_file"`
 	TopicPrefix       string   `toml:"topic_prefix"`
@@ -128,7 +130,7 @@ const (
 func Defaults() Config {
 	return Config{
 		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
-		MQTT:    MQTTConfig{TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
+		MQTT:    MQTTConfig{Profile: string(mqtt.Standard), TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}},
 		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}},

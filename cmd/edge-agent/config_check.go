@@ -45,8 +45,9 @@ const (
 // It is a pure function: no file is opened and no name is looked up.
 func checkConfig(c *Config, fault reportFault) {
 	checkAgent(&c.Agent, fault)
-	checkAWS(&c.AWS, fault)
+	checkAWS(&c.AWS, c.isAWSIoT(), fault)
 	checkMQTT(&c.MQTT, fault)
+	checkProfile(c, fault)
 	checkOneOf("display.sink", c.Display.Sink, knownSinks, fault)
 	checkDisplay(c, fault)
 	checkList("decode.order", c.Decode.Order, knownFamilies, fault)
@@ -77,11 +78,12 @@ func checkID(key, id string, fault reportFault) {
 	}
 }
 
-func checkAWS(a *AWSConfig, fault reportFault) {
+// checkAWS is told whether the certificate of [aws.iot] is for MQTT too.
+func checkAWS(a *AWSConfig, shared bool, fault reportFault) {
 	if a.Region != "" && !regionPattern.MatchString(a.Region) {
 		fault("aws.region", fmt.Sprintf("= %q is no region", a.Region), `Write it as AWS does, such as "eu-west-1".`)
 	}
-	checkIoT(&a.IoT, fault)
+	checkIoT(&a.IoT, shared, fault)
 	if a.Endpoint == "" {
 		return
 	}
@@ -93,10 +95,11 @@ func checkAWS(a *AWSConfig, fault reportFault) {
 }
 
 // checkIoT wants all that the credential provider needs, once it is to be used.
-func checkIoT(c *IoTConfig, fault reportFault) {
+func checkIoT(c *IoTConfig, shared bool, fault reportFault) {
 	const key = "aws.iot.endpoint"
 	switch {
 	case *c == IoTConfig{}:
+	case c.Endpoint == "" && shared && c.RoleAlias == "" && (c.CertFile == "") == (c.KeyFile == ""):
 	case c.Endpoint == "":
 		fault(key, "is empty, but other keys of [aws.iot] are set", "Set it to the host that `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints.")
 	case strings.ContainsAny(c.Endpoint, "/:@ "):
