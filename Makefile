@@ -1,7 +1,7 @@
-# The targets a person needs: demo build test bench lint. Each sets up what it needs.
+# The targets a person needs: demo build test test-hardware bench lint. Each sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test bench lint fuzz clean setup-%
+.PHONY: help demo build test test-hardware hardware-shell bench lint fuzz clean setup-%
 
 # First the Go that set-up fetched because the machine's is too old, last the one that is installed but not in PATH.
 export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
@@ -12,7 +12,7 @@ FUZZTIME ?= 10s
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 demo: setup-demo build ## See it work: a simulated camera, a broker, the agent, the picture. ARGS="--for 20s"
 	bin/edge-agent demo $(ARGS)
@@ -23,11 +23,22 @@ build: setup-build ## Build bin/edge-agent
 test: setup-test lint ## Check the code and run every test
 	go test -race ./...
 
+# In there one test at a time: they measure. And no -race, which the virtual machine cannot.
+test-hardware: setup-hardware build ## Test decoders and display on virtual hardware. ARGS="-run Unplug -v"
+	@test/virtual-hardware/run true; case $$? in \
+	0) go test -count=1 -p 1 -tags hardware -exec '$(CURDIR)/test/virtual-hardware/run' $(ARGS) ./test/virtual-hardware/... ;; \
+	77) echo "test-hardware: skipped" ;; \
+	*) exit 1 ;; \
+	esac
+
+hardware-shell: setup-hardware build ## A shell on the virtual hardware
+	@test/virtual-hardware/run bash
+
 # With -race also here, the slow part, compiling the binding to GStreamer, is done once for lint and test.
 lint: setup-build ## Format, vet and staticcheck
 	@echo gofumpt; unformatted=$$(go tool gofumpt -l .); [ -z "$$unformatted" ] || { echo "not formatted, run go tool gofumpt -w .:"; echo "$$unformatted"; exit 1; }
-	go vet -race ./...
-	GOFLAGS="$$GOFLAGS -race" $$(go tool -n staticcheck) ./...
+	go vet -race -tags hardware ./...
+	GOFLAGS="$$GOFLAGS -race" $$(go tool -n staticcheck) -tags hardware ./...
 
 bench: setup-bench build ## Measure against GStreamer and ffmpeg; prints a table. 5 minutes; ARGS=-quick only tries it
 	go run ./test/bench $(ARGS)
@@ -41,5 +52,5 @@ fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
 clean: ## Remove what was built
 	rm -rf bin dist
 
-setup-build setup-demo setup-test setup-bench: setup-%:
+setup-build setup-demo setup-test setup-bench setup-hardware: setup-%:
 	@packaging/setup.sh build $*

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes sure that this machine has what a make target needs.
 #
-#   packaging/setup.sh GROUP...     groups: build demo test bench
+#   packaging/setup.sh GROUP...     groups: build demo test bench hardware
 #
 # Installs the Debian packages of the groups that are missing, with sudo when the
 # user is not root, and fetches the right Go when there is none or one too old.
@@ -30,18 +30,25 @@ packages() {
 		test   curl                            pulls streams, to compare with
 		test   python3-jinja2                  evaluates the templates for Home Assistant as it does
 		test   gstreamer1.0-tools              gst-launch-1.0, to take screenshots and to compare with
+		hardware  linux-source-6.12            the kernel of the virtual hardware, built from source
+		hardware  xz-utils                     unpacks it
+		hardware  patch                        patches it
+		hardware  flex                         for the language of its options
+		hardware  bison                        for the same
+		hardware  bc                           computes its constants of time
+		hardware  busybox-static               switches the virtual machine off and its loopback on
 	LIST
 }
 
-# Tests run what the demo runs, and benchmarks what the tests run.
+# Tests run what the demo runs; benchmarks and virtual hardware what the tests run.
 groups() {
 	for group; do
 		case $group in
 		build | demo) echo "$group" ;;
 		test) echo demo test ;;
-		bench) echo demo test bench ;;
+		bench | hardware) echo demo test "$group" ;;
 		*)
-			echo "setup: no group $group; there are build, demo, test and bench" >&2
+			echo "setup: no group $group; there are build, demo, test, bench and hardware" >&2
 			exit 2
 			;;
 		esac
