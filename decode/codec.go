@@ -39,23 +39,26 @@ type Format struct {
 	CodecData []byte
 
 	Width, Height int // as the container says; 0 when it does not
+
+	// What follows from CodecData.
+	LengthSize int // bytes of the length in front of each NAL unit; 0 for ByteStream
+	Layers     int // temporal sub-layers of H.265, at the most; 0 when not known
 }
 
 // FormatOf finds the format of a track. The service does not check
 // CodecPrivate, so the track's first frame has the last word on how NAL units are told apart.
 func FormatOf(t *mkv.Track, first []byte) (Format, error) {
 	f := Format{CodecData: t.CodecPrivate, Width: t.Width, Height: t.Height}
-	lengthSize := 0 // of the NAL unit lengths, when CodecPrivate is a decoder configuration
 	switch t.CodecID {
 	case mkv.CodecH264:
 		f.Codec, f.Stream = H264, AVC
 		if c, err := mkv.ParseAVCC(t.CodecPrivate); err == nil {
-			lengthSize = c.LengthSize
+			f.LengthSize = c.LengthSize
 		}
 	case mkv.CodecH265:
 		f.Codec, f.Stream = H265, HVC1
 		if c, err := mkv.ParseHVCC(t.CodecPrivate); err == nil {
-			lengthSize = c.LengthSize
+			f.LengthSize, f.Layers = c.LengthSize, layers(c.SPS[0])
 		}
 	default:
 		return Format{}, errorf(CodeCodec, "track %d has codec %q; only %s and %s can be decoded",
@@ -64,20 +67,28 @@ func FormatOf(t *mkv.Track, first []byte) (Format, error) {
 	switch {
 	case t.Encoded:
 		return Format{}, errorf(CodeCodec, "track %d is compressed or encrypted in the container; the producer must send it plain", t.Number)
-	case lengthSize > 0 && lengthPrefixed(first, lengthSize):
+	case f.LengthSize > 0 && lengthPrefixed(first, f.LengthSize):
 		return f, nil
 	case mkv.IsAnnexB(first):
-		f.Stream = ByteStream
+		f.Stream, f.LengthSize = ByteStream, 0
 		if !mkv.IsAnnexB(t.CodecPrivate) {
 			f.CodecData = nil
 		}
 		return f, nil
-	case lengthSize > 0:
+	case f.LengthSize > 0:
 		return Format{}, errorf(CodeCodec, "track %d: the frames are neither NAL units with %d-byte lengths, as CodecPrivate says, nor Annex B; the producer's muxer is at fault",
-			t.Number, lengthSize)
+			t.Number, f.LengthSize)
 	}
 	return Format{}, errorf(CodeCodec, "track %d: CodecPrivate (%d bytes) is no decoder configuration and the frames are not Annex B; the producer must send one of the two",
 		t.Number, len(t.CodecPrivate))
+}
+
+// layers reads sps_max_sub_layers_minus1 of an H.265 SPS (7.3.2.2.1), behind the two bytes of its NAL unit's header.
+func layers(sps []byte) int {
+	if len(sps) < 3 {
+		return 0
+	}
+	return int(sps[2]>>1&7) + 1
 }
 
 // Equal says that a decoder set up for f can go on with g.

@@ -65,11 +65,11 @@ func TestFormatOf(t *testing.T) {
 func TestFormatEqual(t *testing.T) {
 	f := Format{Codec: H264, Stream: AVC, CodecData: avcC, Width: 640, Height: 360}
 	for name, g := range map[string]Format{
-		"codec":  {H265, AVC, avcC, 640, 360},
-		"stream": {H264, ByteStream, avcC, 640, 360},
-		"data":   {H264, AVC, avcC[1:], 640, 360},
-		"width":  {H264, AVC, avcC, 641, 360},
-		"height": {H264, AVC, avcC, 640, 361},
+		"codec":  {Codec: H265, Stream: AVC, CodecData: avcC, Width: 640, Height: 360},
+		"stream": {Codec: H264, Stream: ByteStream, CodecData: avcC, Width: 640, Height: 360},
+		"data":   {Codec: H264, Stream: AVC, CodecData: avcC[1:], Width: 640, Height: 360},
+		"width":  {Codec: H264, Stream: AVC, CodecData: avcC, Width: 641, Height: 360},
+		"height": {Codec: H264, Stream: AVC, CodecData: avcC, Width: 640, Height: 361},
 	} {
 		if f.Equal(g) {
 			t.Errorf("another %s is equal", name)

@@ -17,7 +17,8 @@ type Unit struct {
 	Stored  bool // of a recording: every frame is to be seen
 	Replay  bool // was given out before, or is too old: decode it, do not show it
 
-	Received time.Time // when its last byte had been read; zero: not of interest
+	Received   time.Time // when its last byte had been read; zero: not of interest
+	Disposable bool      // no other unit refers to it, so it is left out of a replay
 }
 
 // Limits bounds a Gate. It holds at most what both allow.
@@ -122,7 +123,7 @@ func (g *Gate) Park() {
 	}
 }
 
-// Unpark makes Take begin with the last key frame. All units but the newest are marked for replay.
+// Unpark makes Take begin with the last key frame. All units but the newest are marked for replay, or left out.
 func (g *Gate) Unpark() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -227,7 +228,7 @@ func (g *Gate) take() (Unit, bool) {
 }
 
 // Rewind makes Take begin again with the last key frame that was given out, for
-// a new renderer. All units but the newest are marked for replay. It returns how many.
+// a new renderer. All units but the newest are marked for replay, or left out. It returns how many are marked.
 func (g *Gate) Rewind() (replay int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -249,15 +250,26 @@ func (g *Gate) Rewind() (replay int) {
 	return len(g.units) - 1
 }
 
-// markReplay marks all units but the newest.
+// markReplay marks all units but the newest, and leaves out those that the newest can be decoded without.
 func (g *Gate) markReplay() {
 	if len(g.units) == 0 {
 		return
 	}
-	for i := range g.units[:len(g.units)-1] {
-		g.units[i].Replay = true
+	newest, discont := len(g.units)-1, true
+	kept := g.units[:0]
+	for i, u := range g.units {
+		u.Replay = i < newest
+		u.Discont = u.Discont || discont
+		if u.Replay && u.Disposable {
+			g.bytes -= len(u.Data)
+			discont = u.Discont
+			continue
+		}
+		discont = false
+		kept = append(kept, u)
 	}
-	g.units[0].Discont = true
+	clear(g.units[len(kept):])
+	g.units = kept
 	select {
 	case g.ready <- struct{}{}:
 	default:

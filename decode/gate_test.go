@@ -3,6 +3,7 @@ package decode
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,10 +12,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// push pushes units written as letters: K a key frame, d another.
+// push pushes units written as letters: K a key frame, b one that no other refers to, d another.
 func push(g *Gate, units string) (dropped int) {
 	for _, u := range units {
-		dropped += g.Push(Unit{Key: u == 'K', Data: []byte{byte(u)}})
+		dropped += g.Push(Unit{Key: u == 'K', Disposable: u == 'b', Data: []byte{byte(u)}})
 	}
 	return dropped
 }
@@ -33,7 +34,7 @@ func drain(g *Gate, n int) string {
 		}
 		text := string(u.Data)
 		if u.Replay {
-			text = map[string]string{"K": "k", "d": "r"}[text]
+			text = map[string]string{"K": "k", "d": "r", "b": "?"}[text]
 		}
 		b.WriteString(text)
 	}
@@ -72,6 +73,31 @@ func TestGate(t *testing.T) {
 			push(g, "d")
 			expect(t, "replayed", g.Rewind(), 4)
 			expect(t, "units", drain(g, -1), "!krrrd")
+		},
+		"replay leaves out what nobody refers to": func(t *testing.T, g *Gate) {
+			push(g, "Kbbdbb")
+			expect(t, "units", drain(g, 5), "!Kbbdb")
+			expect(t, "replayed", g.Rewind(), 2)
+			expect(t, "units", drain(g, -1), "!krb")
+			push(g, "bd")
+			expect(t, "replayed", g.Rewind(), 2)
+			expect(t, "units", drain(g, -1), "!krd")
+			push(g, "dd")
+			expect(t, "dropped", g.Stats().Dropped, uint64(0))
+		},
+		"a gap in front of what is left out stays": func(t *testing.T, g *Gate) {
+			push(g, "Kd")
+			g.Push(Unit{Disposable: true, Discont: true, Data: []byte("b")})
+			push(g, "dd")
+			drain(g, -1)
+			g.Rewind()
+			expect(t, "units", drain(g, -1), "!kr!rd")
+		},
+		"parked: what is kept is replayed": func(t *testing.T, g *Gate) {
+			g.Park()
+			push(g, "KddKbbdb")
+			g.Unpark()
+			expect(t, "units", drain(g, -1), "!krb")
 		},
 		"replay before anything": func(t *testing.T, g *Gate) {
 			push(g, "Kdd")
@@ -113,34 +139,45 @@ func expect[T comparable](t *testing.T, what string, got, want T) {
 	}
 }
 
-// Whatever happens, the gate stays within its limits, and every unit that is no key
-// frame follows the one that was pushed before it.
+// Whatever happens, the gate stays within its limits, and between a unit that is no key frame and the one before
+// it nothing is missing that others refer to.
 func TestGateProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limits := Limits{Units: 5, Bytes: 40}
 		g := NewGate(limits)
-		pushed, last := 0, -2
+		var disposable []bool      // of all that were pushed
+		last, replays := -2, false // the unit before
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
-			switch step := rapid.SampledFrom([]string{"key", "delta", "delta", "take", "take", "rewind"}).Draw(t, "step"); step {
-			case "key", "delta":
+			switch step := rapid.SampledFrom([]string{"key", "delta", "delta", "disposable", "take", "take", "rewind"}).Draw(t, "step"); step {
+			case "key", "delta", "disposable":
 				data := make([]byte, rapid.IntRange(0, 45).Draw(t, "size"))
-				g.Push(Unit{Key: step == "key", Time: time.Duration(pushed), Data: data})
-				pushed++
+				g.Push(Unit{Key: step == "key", Disposable: step == "disposable", Time: time.Duration(len(disposable)), Data: data})
+				disposable = append(disposable, step == "disposable")
 			case "take":
 				u, ok := g.take()
 				if !ok {
 					continue
 				}
-				if !u.Key && (u.Discont || int(u.Time) != last+1) {
+				if u.Replay && u.Disposable {
+					t.Fatalf("unit %d is replayed for nobody", u.Time)
+				}
+				if !u.Key && (u.Discont || last < 0 || slices.Contains(disposable[last+1:u.Time], false)) {
 					t.Fatalf("unit %d, discontinuity %v, follows %d", u.Time, u.Discont, last)
 				}
-				last = int(u.Time)
+				if !u.Key && !replays && int(u.Time) != last+1 {
+					t.Fatalf("unit %d follows %d", u.Time, last)
+				}
+				last, replays = int(u.Time), u.Replay
 			case "rewind":
 				g.Rewind()
 				last = -2
 			}
-			if len(g.units) > limits.Units || g.bytes > limits.Bytes {
-				t.Fatalf("%d units, %d bytes", len(g.units), g.bytes)
+			bytes := 0
+			for _, u := range g.units {
+				bytes += len(u.Data)
+			}
+			if len(g.units) > limits.Units || g.bytes > limits.Bytes || bytes != g.bytes {
+				t.Fatalf("%d units, %d bytes, counted as %d", len(g.units), bytes, g.bytes)
 			}
 		}
 	})

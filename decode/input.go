@@ -92,7 +92,7 @@ func (in *Input) push(f *mkv.Frame, u Unit) {
 	if format == nil {
 		return
 	}
-	u.Format = format
+	u.Format, u.Disposable = format, format.disposable(u.Data)
 	if in.state.overflowed(in.gate.Push(u)) {
 		in.report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
 	}

@@ -3,6 +3,7 @@ package gst
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -218,6 +219,19 @@ func compare(t *testing.T, got, want []string) {
 	t.Fatalf("%d pictures came, the plain file has %d", len(got), len(want))
 }
 
+// inOrder wants the pictures of the agent to be some of the plain file: in order, none twice.
+func inOrder(t *testing.T, got, want []string) {
+	t.Helper()
+	last := -1
+	for i, sum := range got {
+		at := slices.Index(want, sum)
+		if at <= last {
+			t.Fatalf("picture %d is picture %d of the plain file, the one before is %d", i, at, last)
+		}
+		last = at
+	}
+}
+
 func TestPicturesAreThoseOfThePlainFile(t *testing.T) {
 	h264 := func(options ...string) []string {
 		return append([]string{"-c:v", "libx264", "-preset", "fast"}, options...)
@@ -252,6 +266,62 @@ func TestPicturesAreThoseOfThePlainFile(t *testing.T) {
 				t.Fatalf("the plain file has %d pictures, or some of them are the same", len(want))
 			}
 			compare(t, through(t, frames)[0], want)
+		})
+	}
+}
+
+// kept keeps frames in an input that is not shown, shows it, and gives the checksums of the pictures that are decoded.
+func kept(t *testing.T, frames []frame) []string {
+	t.Helper()
+	behind := clip(t, "64x64", "1", other(frames)...) // makes the decoder give out all it has
+	var mu sync.Mutex
+	pipelines := map[uint32][]string{}
+	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true, Pictures: func(n uint32, sums []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		pipelines[n] = sums
+	}})
+	in := r.Input("kept", decode.Preference{})
+	for _, f := range frames {
+		in.Push(mkvFrame(f), f.at, false)
+	}
+	r.Show(in)
+	in.Push(mkvFrame(behind[0]), behind[0].at, false)
+	await(t, r, reports, "another pipeline", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(pipelines) == 2
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return pipelines[slices.Min(slices.Collect(maps.Keys(pipelines)))]
+}
+
+// A stream that is put on the screen is decoded from its last key frame on, without the frames that no other refers
+// to. That must not be seen in those that are decoded.
+func TestPicturesOfAKeptGroup(t *testing.T) {
+	for name, c := range map[string]struct {
+		encoder []string
+		most    int // of 45 frames, so many are decoded at the most
+	}{
+		"H.264, B-frames":    {[]string{"-c:v", "libx264", "-bf", "2", "-x264-params", "b-adapt=0:b-pyramid=none"}, 20},
+		"H.264, B-pyramid":   {[]string{"-c:v", "libx264", "-bf", "7", "-x264-params", "b-adapt=0:b-pyramid=normal"}, 30},
+		"H.264, slices":      {[]string{"-c:v", "libx264", "-bf", "2", "-x264-params", "b-adapt=0:b-pyramid=none:slices=4"}, 20},
+		"H.264, interlaced":  {[]string{"-c:v", "libx264", "-bf", "2", "-flags", "+ildct+ilme", "-x264-params", "tff=1:b-adapt=0:b-pyramid=none"}, 20},
+		"H.264, no B-frames": {[]string{"-c:v", "libx264", "-bf", "0"}, 45},
+		"H.265, B-frames":    {[]string{"-c:v", "libx265", "-x265-params", "log-level=error:b-adapt=0:bframes=3"}, 30},
+		"H.265, layers":      {[]string{"-c:v", "libx265", "-x265-params", "log-level=error:b-adapt=0:bframes=3:temporal-layers=3"}, 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			frames := clip(t, "320x180", "45", append(c.encoder, "-preset", "fast", "-g", "100")...)
+			want, got := reference(t, ffmpeg, frames, size{320, 180, 45}), kept(t, frames)
+			if len(got) > c.most || len(got) < 45/8 {
+				t.Errorf("of 45 frames %d were decoded", len(got))
+			}
+			inOrder(t, got, want)
+			if !slices.Contains(got, want[44]) {
+				t.Error("the last picture is missing")
+			}
 		})
 	}
 }

@@ -9,6 +9,11 @@
 /* BEHIND is how late a frame may come to the decoder. Beyond it, the sink would drop its picture anyway. */
 #define BEHIND (200 * GST_MSECOND)
 
+/* Catching up is not seen if it takes no longer than UNSEEN. Then it is: a picture every STRIDE, as much as
+ * is seen as motion and does not keep the decoder from its work. */
+#define UNSEEN (150 * GST_MSECOND)
+#define STRIDE (40 * GST_MSECOND)
+
 struct Player {
 	GstElement *pipeline, *source, *decoder, *sink;
 	GstPad *fed_pad, *decoded_pad, *sink_pad;
@@ -22,6 +27,7 @@ struct Player {
 	gint keys;         /* key frames that wait in the source */
 	gboolean skipping; /* of the source's thread */
 	gboolean begun;    /* of the decoder's thread: a picture went to the screen */
+	guint64 stride;    /* of the same: from when on another picture of catching up is shown */
 	guint64 decoded, skipped;
 
 	GMutex margin_lock;
@@ -101,14 +107,15 @@ gboolean player_margin(Player *p, guint n, gint64 *margin)
 }
 
 /* when says when a picture is to be shown, FALSE: never. The first one is shown at once, whatever its time. Of those that
- * are replayed, only the newest matters: one with no frame behind it. */
+ * are replayed, only the newest matters, one with no frame behind it, unless that takes too long. */
 static gboolean when(Player *p, guint64 pts, guint64 *due)
 {
 	guint64 now = running_time();
 	gboolean replayed = pts < LEAD, first = !p->begun;
-	if (replayed && queued(p) > 0)
+	if (replayed && queued(p) > 0 && (p->unpaced || now < p->stride))
 		return FALSE;
 	p->begun = TRUE;
+	p->stride = now + STRIDE;
 	*due = replayed || first ? now : pts;
 	if (!replayed && !first)
 		note_margin(p, (gint64)(pts - now));
@@ -148,6 +155,7 @@ Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
 	g_mutex_init(&p->margin_lock);
 	p->number = number;
 	p->unpaced = unpaced;
+	p->stride = running_time() + UNSEEN;
 	p->pipeline = gst_object_ref(pipeline);
 	p->source = gst_bin_get_by_name(GST_BIN(pipeline), "source");
 	p->decoder = gst_bin_get_by_name(GST_BIN(pipeline), "decoder");

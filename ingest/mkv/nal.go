@@ -3,6 +3,7 @@ package mkv
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 )
 
 // H.264 and H.265 pictures come as NAL units, either each with its length in front (the
@@ -13,6 +14,19 @@ import (
 // the same, but no NAL unit that is worth sending is one byte long.
 func IsAnnexB(data []byte) bool {
 	return bytes.HasPrefix(data, []byte{0, 0, 1}) || bytes.HasPrefix(data, []byte{0, 0, 0, 1})
+}
+
+// Units gives the NAL units of an access unit, which have lengths of so many bytes in front; 0 means Annex B's
+// form. It ends where the lengths do not add up.
+func Units(data []byte, lengthSize int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		units := nalUnits{rest: data, lengthSize: lengthSize}
+		for nal := units.next(); nal != nil; nal = units.next() {
+			if !yield(nal) {
+				return
+			}
+		}
+	}
 }
 
 // nalUnits walks the NAL units of an access unit.

@@ -1,0 +1,48 @@
+package decode
+
+import "github.com/edge-agent/edge-agent/ingest/mkv"
+
+// NAL unit types of H.264 (table 7-1) and H.265 (table 7-1) that say nothing about other pictures.
+const (
+	avcSEI, avcDelimiter, avcFiller                         = 6, 9, 12
+	hevcDelimiter, hevcFiller, hevcPrefixSEI, hevcSuffixSEI = 35, 38, 39, 40
+)
+
+// disposable says that no other picture refers to this one, so that a decoder that has to get to a later one can do
+// without. It is cautious: a frame that cannot be read, or that has anything else in it, is not.
+func (f *Format) disposable(frame []byte) bool {
+	slices := 0
+	for nal := range mkv.Units(frame, f.LengthSize) {
+		slice, free := f.unreferenced(nal)
+		if !free {
+			return false
+		}
+		if slice {
+			slices++
+		}
+	}
+	return slices > 0
+}
+
+// unreferenced says whether a NAL unit is a slice, and whether others can be decoded without it.
+func (f *Format) unreferenced(nal []byte) (slice, free bool) {
+	if f.Codec == H264 {
+		switch kind := nal[0] & 0x1F; {
+		case kind >= 1 && kind <= 4: // slices and their partitions, but for those of IDR pictures
+			return true, nal[0]>>5&3 == 0 // nal_ref_idc
+		default:
+			return false, kind == avcSEI || kind == avcDelimiter || kind == avcFiller
+		}
+	}
+	if len(nal) < 2 {
+		return false, false
+	}
+	switch kind := nal[0] >> 1 & 0x3F; {
+	case kind < 32:
+		// The even ones below 16 are not referred to by pictures of their own sub-layer: by none if it is the highest.
+		layer := int(nal[1] & 7) // nuh_temporal_id_plus1
+		return true, kind < 16 && kind%2 == 0 && f.Layers > 0 && layer >= f.Layers
+	default:
+		return false, kind == hevcDelimiter || kind == hevcFiller || kind == hevcPrefixSEI || kind == hevcSuffixSEI
+	}
+}
