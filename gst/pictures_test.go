@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -283,10 +284,10 @@ func kept(t *testing.T, frames []frame) []string {
 	}})
 	in := r.Input("kept", decode.Preference{})
 	for _, f := range frames {
-		in.Push(mkvFrame(f), f.at, false)
+		in.Push(mkvFrame(f), f.at, false, time.Time{})
 	}
 	r.Show(in)
-	in.Push(mkvFrame(behind[0]), behind[0].at, false)
+	in.Push(mkvFrame(behind[0]), behind[0].at, false, time.Time{})
 	await(t, r, reports, "another pipeline", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

@@ -208,7 +208,7 @@ func TestCatchingUpIsSeen(t *testing.T) {
 	r, reports := run(t, decode.Config{Sink: decode.None})
 	in := r.Input("kept", decode.Preference{})
 	for _, f := range frames {
-		in.Push(mkvFrame(f), f.at, false)
+		in.Push(mkvFrame(f), f.at, false, time.Time{})
 	}
 	r.Show(in)
 	var seen []time.Duration
