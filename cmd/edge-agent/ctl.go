@@ -88,7 +88,7 @@ type ctlRestart struct {
 
 type ctlSeek struct {
 	Stream string `arg:"" help:"Stream, by its name in topics."`
-	To     string `arg:"" help:"now, earliest, fragment:<number>, server:<RFC 3339> or producer:<RFC 3339>."`
+	To     string `arg:"" complete:"places" help:"now, earliest, fragment:<number>, server:<RFC 3339> or producer:<RFC 3339>."`
 }
 
 type ctlShow struct {
@@ -97,8 +97,8 @@ type ctlShow struct {
 }
 
 type ctlSet struct {
-	LogLevel          string         `placeholder:"LEVEL" help:"debug, info, warn or error."`
-	DecodeOrder       []string       `placeholder:"FAMILY,…" help:"Decoder families, most wanted first."`
+	LogLevel          string         `placeholder:"LEVEL" complete:"levels" help:"debug, info, warn or error."`
+	DecodeOrder       []string       `placeholder:"FAMILY,…" complete:"families" help:"Decoder families, most wanted first."`
 	MaxLag            *time.Duration `placeholder:"10s" help:"How far streams may fall behind; 0s: any distance."`
 	Stream            string         `placeholder:"NAME" help:"Whose --max-lag; by default that of all."`
 	TelemetryInterval *time.Duration `placeholder:"10s" help:"How often telemetry is published."`
@@ -114,7 +114,7 @@ type ctlProbe struct{}
 type ctlReload struct{}
 
 type ctlExplain struct {
-	Code string `arg:"" help:"Code as in a log line or an MQTT event."`
+	Code string `arg:"" complete:"codes" help:"Code as in a log line or an MQTT event."`
 }
 
 func (c ctlStatus) run(ctx context.Context, std stdio, f ctlFlags) error {

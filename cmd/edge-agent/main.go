@@ -38,6 +38,10 @@ type grammar struct {
 	Ctl      ctlCommand      `cmd:"" help:"Steer a running agent over MQTT, or watch all of them."`
 	Explain  explainCommand  `cmd:"" help:"Say what an error code means and what to do."`
 	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
+
+	Completion completionCommand `cmd:"" help:"Print the script with which a shell completes this program's command lines."`
+	Complete   completeCommand   `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line. The scripts of completion ask this."`
+
 	Renderer rendererCommand `cmd:"" hidden:"" help:"Decode and show what comes in over file descriptor 3. The agent starts this itself."`
 }
 
@@ -70,7 +74,7 @@ type probeCommand struct {
 }
 
 type explainCommand struct {
-	Code string `arg:"" optional:"" help:"Code as in a log line or an MQTT event, such as kvs.media.4500. Without one, all are listed."`
+	Code string `arg:"" optional:"" complete:"codes" help:"Code as in a log line or an MQTT event, such as kvs.media.4500. Without one, all are listed."`
 }
 
 type versionCommand struct{}
@@ -150,14 +154,7 @@ func stopsCleanly(name string) bool {
 func parse(args []string, std stdio) (name string, cmd command, err error) {
 	helped := false
 	var g grammar
-	parser, err := kong.New(
-		&g,
-		kong.Name("edge-agent"),
-		kong.Description("Shows Amazon Kinesis Video Streams on the display of this box, and reports over MQTT."),
-		kong.Writers(std.Out, std.Err),
-		kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-	)
+	parser, err := newParser(&g, std, func(int) { helped = true })
 	if err != nil {
 		return "", nil, err
 	}
@@ -174,6 +171,18 @@ func parse(args []string, std stdio) (name string, cmd command, err error) {
 		return node.Name, ctlCall{g.Ctl.ctlFlags, verb}, nil
 	}
 	return node.Name, target.(command), nil
+}
+
+// newParser reads the grammar. It calls exit after it has printed help.
+func newParser(g *grammar, std stdio, exit func(int)) (*kong.Kong, error) {
+	return kong.New(
+		g,
+		kong.Name("edge-agent"),
+		kong.Description("Shows Amazon Kinesis Video Streams on the display of this box, and reports over MQTT."),
+		kong.Writers(std.Out, std.Err),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
+	)
 }
 
 // failure is what ends a command: a code of the table in mqtt, which knows what

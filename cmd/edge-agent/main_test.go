@@ -23,7 +23,7 @@ func run(args ...string) (status int, out, err string) {
 
 func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
-	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "probe", "simulate", "explain", "version", "renderer", "ctl", "ctl seek", "ctl set", "ctl watch"} {
+	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "probe", "simulate", "explain", "version", "completion", "renderer", "ctl", "ctl seek", "ctl set", "ctl watch"} {
 		t.Run(command, func(t *testing.T) {
 			args := append(strings.Fields(command), "--help")
 			if command == "edge-agent" {
