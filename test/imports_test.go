@@ -41,7 +41,8 @@ var allowed = map[string][]string{
 		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2",
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys",
 	},
-	"test": {},
+	"test":                      {},
+	"test/virtual-hardware/box": {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
 	"test/bench": {
 		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest",
 		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "github.com/eclipse/paho.mqtt.golang",
