@@ -61,10 +61,13 @@ type attempt struct {
 	moved    chan struct{} // holds a token after a status
 	progress progress
 
-	greeted chan struct{} // closed once found is set
-	found   []string      // elements that exist
+	greeted chan struct{} // closed once own and found are set
+	own     []string      // elements that existed when the child started
+	nodes   []deviceNode  // that own or found depends on
+	seen    []deviceNode  // a moment ago; of reconsider
 
 	mu      sync.Mutex
+	found   []string  // elements that exist
 	feeding *Input    // whose frames the child gets
 	plan    *Plan     // in use
 	format  *Format   // that plan decodes
@@ -72,8 +75,7 @@ type attempt struct {
 	waiter  chan picture
 	request int64 // number of the snapshot that waiter waits for
 
-	promoted bool  // a better plan takes over at the next key frame
-	replaced *Plan // by the plan in use, which was better, and has not shown a picture yet
+	promoted *Plan // a better one, which takes over at the next key frame
 }
 
 // picture is the answer to a snapshot.
@@ -82,9 +84,9 @@ type picture struct {
 	err   error
 }
 
-func newAttempt(r *Renderer, c *child) *attempt {
+func newAttempt(r *Renderer, c *child, nodes []deviceNode) *attempt {
 	return &attempt{
-		r: r, child: c, out: NewWriter(c.conn),
+		r: r, nodes: nodes, seen: nodes, child: c, out: NewWriter(c.conn),
 		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
 		progress: progress{patience: r.config.Patience, latency: r.config.Latency, started: time.Now()},
 	}
@@ -98,7 +100,10 @@ func (a *attempt) feed(ctx context.Context) error {
 		return context.Cause(ctx)
 	case hello = <-a.hello:
 	}
+	a.own = hello.Elements
+	a.mu.Lock()
 	a.found = hello.Elements
+	a.mu.Unlock()
 	if err := a.setTheStage(); err != nil {
 		return err
 	}
@@ -145,8 +150,12 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		if err != nil {
 			return err
 		}
-		if u.Format != open || a.takesOver(u) {
-			if err := a.open(u.Format, a.found); err != nil {
+		better, err := a.takesOver(u)
+		if err != nil {
+			return err
+		}
+		if u.Format != open || better {
+			if err := a.open(u.Format, a.own); err != nil {
 				return err
 			}
 			open = u.Format

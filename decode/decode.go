@@ -37,7 +37,9 @@ const (
 	CodeHang      = "decode.hang"      // the renderer process does not answer
 	CodeSilent    = "decode.silent"    // frames go in and no picture comes out
 	CodeStale     = "decode.stale"     // the decoder delivers the same picture again and again
+	CodeDiffers   = "decode.differs"   // a decoder makes other pictures than the processor
 	CodeMemory    = "decode.memory"    // the renderer process took too much memory
+	CodeAccess    = "decode.access"    // the user may not open the device nodes of decoders
 	CodeFallback  = "decode.fallback"  // another decoder took over
 	CodeRecovered = "decode.recovered" // the picture is back after a failure
 	CodeDropped   = "decode.dropped"   // frames were given up, because the queue was full

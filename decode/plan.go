@@ -74,6 +74,14 @@ func (p Plan) name() string {
 type Preference struct {
 	Order  []Family // most wanted first; nil means DefaultOrder
 	Vendor []string // further elements of the vendor family, before those known here
+
+	// Trusted are elements whose pictures may differ from those of the processor.
+	Trusted []string
+}
+
+// softwareOnly says that the configuration wants no hardware.
+func (p Preference) softwareOnly() bool {
+	return len(p.Order) > 0 && !slices.ContainsFunc(p.Order, func(f Family) bool { return f != Software })
 }
 
 // Known is what is known of the decoders on this box. Its functions may be nil.
@@ -83,6 +91,9 @@ type Known struct {
 	// Broken says that an element failed its last trial with a codec (see Probe). It is used
 	// only when nothing else is left.
 	Broken func(element string, c Codec) bool
+	// Differs says that an element passed its last trial with other pictures than those of the
+	// processor. It is treated like a broken one, unless the configuration trusts it.
+	Differs func(element string, c Codec) bool
 	// Denied says that a plan failed a short while ago, by the plan's name.
 	Denied func(name string) bool
 	// Unnegotiated says that an element found no format for its pictures. The stateful
@@ -91,7 +102,8 @@ type Known struct {
 }
 
 // Choose lists the plans for a format, best first: families in the given order,
-// within a family the better element first, and at the end those that the probe saw failing.
+// within a family the better element first, and at the end those that the probe saw failing or making
+// wrong pictures.
 // Software is always the last family, also when the order leaves it out.
 func Choose(f Format, d Display, p Preference, k Known) []Plan {
 	var plans, broken []Plan
@@ -103,7 +115,8 @@ func Choose(f Format, d Display, p Preference, k Known) []Plan {
 		}
 		switch {
 		case k.Denied != nil && k.Denied(plan.name()):
-		case k.Broken != nil && k.Broken(c.Element, f.Codec):
+		case k.Broken != nil && k.Broken(c.Element, f.Codec),
+			k.Differs != nil && k.Differs(c.Element, f.Codec) && !slices.Contains(p.Trusted, c.Element):
 			broken = append(broken, plan)
 		default:
 			plans = append(plans, plan)

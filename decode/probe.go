@@ -41,7 +41,7 @@ type Candidate struct {
 	Code     string  `json:"code"`     // why it failed
 	Error    string  `json:"error"`
 
-	// Checksum is that of all pictures together; "" when they cannot be seen. Decoding is
+	// Checksum is that of all pictures together; "" when they cannot be seen or compared. Decoding is
 	// exact, so decoders that agree have the same.
 	Checksum string `json:"checksum"`
 	// Colorimetry says that the decoder worked only once a colorimetry was set.
@@ -52,7 +52,8 @@ type Candidate struct {
 type ProbeReport struct {
 	GStreamer  string      `json:"gstreamer"`
 	Kernel     string      `json:"kernel"`
-	Time       time.Time   `json:"time"` // of the newest trial
+	Time       time.Time   `json:"time"`           // of the newest trial
+	Closed     []string    `json:"closed_devices"` // nodes that this user may not open: decoders behind them are missing
 	Candidates []Candidate `json:"candidates"`
 }
 
@@ -69,6 +70,34 @@ func (r *ProbeReport) candidate(element string, c Codec) *Candidate {
 func (r *ProbeReport) Broken(element string, c Codec) bool {
 	have := r.candidate(element, c)
 	return have != nil && have.Result == Failed
+}
+
+// Differs says that an element passed and yet its pictures are not those of the processor: decoding
+// is exact, so something is wrong with it. Where as many pictures cannot be compared it says no.
+func (r *ProbeReport) Differs(element string, c Codec) bool {
+	have := r.candidate(element, c)
+	if have == nil || have.Checksum == "" {
+		return false
+	}
+	i := slices.IndexFunc(r.Candidates, func(other Candidate) bool {
+		return other.Family == Software && other.Codec == c && other.Checksum != "" && other.Pictures == have.Pictures
+	})
+	return i >= 0 && r.Candidates[i].Checksum != have.Checksum
+}
+
+// First gives the decoder that is taken first for a codec by what is known here; nil when there is none.
+func (r *ProbeReport) First(c Codec, p Preference) *Candidate {
+	known := Known{Broken: r.Broken, Differs: r.Differs, Unnegotiated: r.Unnegotiated}
+	for _, have := range r.Candidates {
+		if have.Codec == c {
+			known.Found = append(known.Found, have.Element)
+		}
+	}
+	plans := Choose(Format{Codec: c}, Display{Sink: None}, p, known)
+	if len(plans) == 0 {
+		return nil
+	}
+	return r.candidate(plans[0].Element, c)
 }
 
 // Unnegotiated says that an element needs a colorimetry to be set.
@@ -132,7 +161,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	if err != nil {
 		return ProbeReport{}, asError(err)
 	}
-	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel()}
+	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel(), Closed: ClosedDevices()}
 	old := c.readCache()
 	if old.GStreamer != report.GStreamer || old.Kernel != report.Kernel {
 		old = ProbeReport{}
@@ -157,17 +186,6 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	return report, nil
 }
 
-// Differs says that a decoder passed and yet its pictures are not those of the software
-// decoders: decoding is exact, so something is wrong with it.
-func (r *ProbeReport) Differs(c Candidate) bool {
-	if c.Checksum == "" {
-		return false
-	}
-	return slices.ContainsFunc(r.Candidates, func(other Candidate) bool {
-		return other.Family == Software && other.Codec == c.Codec && other.Checksum != "" && other.Checksum != c.Checksum
-	})
-}
-
 // sameHardware says that the results of a trial are still true.
 func (c *Candidate) sameHardware(now Candidate) bool {
 	return c.Result != Untried && c.Family == now.Family && c.Device == now.Device && c.Driver == now.Driver
@@ -188,7 +206,10 @@ func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
 		err = t.verdict(len(clip.Units))
 	}
 	c.Result, c.Pictures, c.FPS = Passed, t.status.Decoded, t.fps()
-	c.Checksum, c.Colorimetry = together(t.status.Checksums), plan.Colorimetry && err == nil
+	if !t.status.Opaque {
+		c.Checksum = together(t.status.Checksums)
+	}
+	c.Colorimetry = plan.Colorimetry && err == nil
 	if err != nil {
 		c.Result, c.Code, c.Error = Failed, CodeError, err.Error()
 		if errors.As(err, &f) {
@@ -259,12 +280,13 @@ func driverOf(sys fs.FS, node string) string {
 	return ""
 }
 
+// kernel is the release of the kernel that runs.
 func kernel() string {
-	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return ""
+	b, err := os.ReadFile("/proc/version") // Linux version 6.1.0-13-arm64 (...
+	if words := strings.Fields(string(b)); err == nil && len(words) > 2 {
+		return words[2]
 	}
-	return strings.TrimSpace(string(b))
+	return ""
 }
 
 // together is one checksum of many, "" when one of them is not known.

@@ -134,3 +134,37 @@ func TestTogether(t *testing.T) {
 	expect(t, "one unseen", together([]string{"a", ""}), "")
 	expect(t, "none", together(nil), "")
 }
+
+func TestDiffers(t *testing.T) {
+	software := func(element, checksum string) Candidate {
+		return Candidate{Codec: H264, Family: Software, Element: element, Pictures: 90, Checksum: checksum}
+	}
+	for _, c := range []struct {
+		what   string
+		change func(*Candidate)
+		others []Candidate
+		want   bool
+	}{
+		{"other pictures", func(*Candidate) {}, []Candidate{software("avdec_h264", "b")}, true},
+		{"the same", func(c *Candidate) { c.Checksum = "b" }, []Candidate{software("avdec_h264", "b")}, false},
+		{"the same as the first of two", func(c *Candidate) { c.Checksum = "b" }, []Candidate{software("avdec_h264", "b"), software("openh264dec", "c")}, false},
+		{"nothing to compare with", func(*Candidate) {}, nil, false},
+		{"pictures that cannot be compared", func(c *Candidate) { c.Checksum = "" }, []Candidate{software("avdec_h264", "b")}, false},
+		{"fewer pictures", func(c *Candidate) { c.Pictures = 89 }, []Candidate{software("avdec_h264", "b")}, false},
+		{"another codec", func(c *Candidate) { c.Codec = H265 }, []Candidate{software("avdec_h264", "b")}, false},
+	} {
+		have := Candidate{Codec: H264, Family: V4L2Stateless, Element: "v4l2slh264dec", Pictures: 90, Checksum: "a", Result: Passed}
+		c.change(&have)
+		r := ProbeReport{Candidates: append([]Candidate{have}, c.others...)}
+		expect(t, c.what, r.Differs(have.Element, have.Codec), c.want)
+	}
+}
+
+func TestFirst(t *testing.T) {
+	r, _ := probe(t, "none")
+	expect(t, "both are good", r.First(H264, Preference{}).Element, "vah264dec")
+	r.Candidates[0].Checksum = "another"
+	expect(t, "wrong pictures", r.First(H264, Preference{}).Element, "avdec_h264")
+	expect(t, "wrong pictures, trusted", r.First(H264, Preference{Trusted: []string{"vah264dec"}}).Element, "vah264dec")
+	expect(t, "none", r.First(H265, Preference{}), nil)
+}

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,6 +28,7 @@ func (a *attempt) reconsider(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		a.rescan(ctx, stage)
 		plan, units := a.better()
 		if len(units) == 0 {
 			continue
@@ -46,9 +48,9 @@ func (a *attempt) reconsider(ctx context.Context) {
 // no such plan or no picture to lose.
 func (a *attempt) better() (Plan, []Unit) {
 	a.mu.Lock()
-	current, format, shows, promoted := a.plan, a.format, !a.showing.IsZero(), a.promoted
+	current, format, found, busy := a.plan, a.format, a.found, a.showing.IsZero() || a.promoted != nil
 	a.mu.Unlock()
-	if !shows || promoted {
+	if busy {
 		return Plan{}, nil
 	}
 	in, _ := a.r.showing()
@@ -56,7 +58,7 @@ func (a *attempt) better() (Plan, []Unit) {
 	if len(units) == 0 || units[0].Format != format {
 		return Plan{}, nil
 	}
-	best, denied := a.r.best(*format, a.found)
+	best, denied := a.r.best(*format, found)
 	if denied || best.name() == current.name() {
 		return Plan{}, nil
 	}
@@ -72,38 +74,98 @@ func (a *attempt) promote(p Plan, err error) {
 		a.r.log.Info("a decoder was tried again and still fails", "element", p.Element, "cause", err, "passed_over_for", span)
 		return
 	}
-	a.r.log.Info("a decoder that had failed works again; it takes over at the next key frame", "element", p.Element)
+	a.r.log.Info("a better decoder passed a trial with this stream; it takes over at the next key frame", "element", p.Element)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.promoted = true
+	a.promoted = &p
 }
 
-// takesOver says, once, that a better plan is to be opened with this frame.
-func (a *attempt) takesOver(u Unit) bool {
+// errRenewed ends a child in which the better decoder does not exist.
+var errRenewed = errors.New("a decoder takes over that was not there when the renderer process started")
+
+// takesOver says, once, that a better plan is to be opened with this frame. The error is errRenewed when
+// it takes another child: an element whose device came later is none in a process that runs already.
+func (a *attempt) takesOver(u Unit) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !u.Key || !a.promoted {
-		return false
+	if !u.Key || a.promoted == nil {
+		return false, nil
 	}
-	a.promoted = false
-	a.replaced = a.plan
-	return true
+	promoted := a.promoted
+	a.promoted = nil
+	a.r.replace(a.plan)
+	if !slices.Contains(a.own, promoted.Element) {
+		return false, errRenewed
+	}
+	return true, nil
 }
 
 // regained reports that a better decoder has taken over.
 func (a *attempt) regained(p Plan) {
-	a.mu.Lock()
-	before := a.replaced
-	a.replaced = nil
-	a.mu.Unlock()
+	before := a.r.replace(nil)
 	if before == nil || before.name() == p.name() {
 		return
 	}
-	message := fmt.Sprintf("%s (%s) works again and decodes in place of %s", p.Element, p.Family, before.Element)
-	a.r.log.Info(message, "code", CodeRecovered)
-	a.r.config.Report(Report{Code: CodeRecovered, Message: message, Detail: map[string]any{
-		"element": p.Element, "family": string(p.Family), "replaced_element": before.Element,
-	}})
+	r := Report{
+		Code:    CodeRecovered,
+		Message: fmt.Sprintf("%s (%s) works again and decodes in place of %s", p.Element, p.Family, before.Element),
+		Detail:  map[string]any{"element": p.Element, "family": string(p.Family), "replaced_element": before.Element},
+	}
+	a.mu.Lock()
+	codec := a.format.Codec
+	a.mu.Unlock()
+	if cause := a.r.doubt(before.Element, codec); cause != "" {
+		r.Code = CodeFallback
+		r.Message = fmt.Sprintf("%s (%s) decodes now in place of %s, which did not pass its trial (%s)", p.Element, p.Family, before.Element, cause)
+		r.Detail["cause"] = cause
+	}
+	a.r.log.Info(r.Message, "code", r.Code)
+	a.r.config.Report(r)
+}
+
+// doubt gives the code of what the probe found wrong with a decoder; "" when nothing, or when the configuration
+// trusts it.
+func (r *Renderer) doubt(element string, c Codec) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.probe.Broken(element, c):
+		return r.probe.candidate(element, c).Code
+	case r.probe.Differs(element, c) && !slices.Contains(r.config.Prefer.Trusted, element):
+		return CodeDiffers
+	}
+	return ""
+}
+
+// replace notes which plan a better one replaces, and gives the one that was noted before.
+func (r *Renderer) replace(p *Plan) (before *Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, r.replaced = r.replaced, p
+	return before
+}
+
+// rescan asks which decoders there are when device nodes have come or gone, as they do when a driver is loaded. It waits until
+// they are the same twice: what creates them sets their permissions a moment later.
+func (a *attempt) rescan(ctx context.Context, s *stage) {
+	nodes := deviceNodes(a.r.config.Dev)
+	settled := slices.Equal(nodes, a.seen)
+	a.seen = nodes
+	if !settled || slices.Equal(nodes, a.nodes) {
+		return
+	}
+	a.nodes = nodes
+	a.r.tellClosed(nodes)
+	hello, _, err := s.describe(ctx, func([]string) []string { return nil })
+	if err != nil {
+		a.r.log.Warn("devices have come or gone, and which decoders there are now cannot be found out", "cause", err)
+		return
+	}
+	a.r.log.Info("devices have come or gone")
+	a.r.greet(hello)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.found = hello.Elements
 }
 
 // kept copies what was given out since the last key frame.

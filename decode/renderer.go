@@ -36,7 +36,8 @@ type Config struct {
 	Report func(Report)
 	Log    *slog.Logger
 
-	DRM fs.FS // default: /sys/class/drm
+	DRM fs.FS  // default: /sys/class/drm
+	Dev string // default: /dev
 }
 
 // Bounds of the renderer's life.
@@ -81,6 +82,8 @@ type Renderer struct {
 	probe        ProbeReport // empty before SetProbe
 	still        stillFormats
 	after        *failure // since which no picture was shown
+	replaced     *Plan    // by a better one, which has not shown a picture yet
+	closed       []deviceNode
 	stats        Stats
 }
 
@@ -113,6 +116,9 @@ func New(c Config) *Renderer {
 	if c.DRM == nil {
 		c.DRM = os.DirFS("/sys/class/drm")
 	}
+	if c.Dev == "" {
+		c.Dev = "/dev"
+	}
 	r := &Renderer{config: c, log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{})}
 	r.own = r.Input("", c.Prefer)
 	r.own.gate.Unpark()
@@ -129,6 +135,10 @@ func (r *Renderer) Run(ctx context.Context) error {
 		err := r.once(ctx)
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, errRenewed) {
+			r.log.Info(err.Error())
+			continue
 		}
 		if r.Stats().Shown > shown {
 			inARow = 0
@@ -157,11 +167,13 @@ func backoff(inARow int) time.Duration {
 
 // once is the life of one child. The error is why it ended.
 func (r *Renderer) once(ctx context.Context) error {
+	nodes := deviceNodes(r.config.Dev)
+	r.tellClosed(nodes)
 	c, err := startChild(r.config.Command, r.config.Env)
 	if err != nil {
 		return failed(CodeStart, "the renderer process cannot be started: %v", err)
 	}
-	a := newAttempt(r, c)
+	a := newAttempt(r, c, nodes)
 	r.setCurrent(a)
 	defer r.setCurrent(nil)
 
@@ -184,6 +196,18 @@ func (r *Renderer) once(ctx context.Context) error {
 	c.stop(grace)
 	all.Wait()
 	return a.blame(context.Cause(running))
+}
+
+// tellClosed reports device nodes that the user may not open, once.
+func (r *Renderer) tellClosed(nodes []deviceNode) {
+	closed := closedNodes(nodes)
+	r.mu.Lock()
+	news := !slices.Equal(closed, r.closed)
+	r.closed = closed
+	r.mu.Unlock()
+	if news && len(closed) > 0 && !r.config.Prefer.softwareOnly() {
+		r.config.Report(access(closed))
+	}
 }
 
 func (r *Renderer) setCurrent(a *attempt) {
@@ -270,6 +294,7 @@ func (r *Renderer) known(found []string, now time.Time) Known {
 		Found:        found,
 		Denied:       func(name string) bool { return r.deny.denied(name, now) },
 		Broken:       r.probe.Broken,
+		Differs:      r.probe.Differs,
 		Unnegotiated: func(element string) bool { return r.unnegotiated[element] || r.probe.Unnegotiated(element) },
 	}
 }

@@ -26,6 +26,9 @@ const fakeEnv = "EDGE_AGENT_FAKE_RENDERER"
 // fakeHealedEnv names a file; children that start when it exists have no fault.
 const fakeHealedEnv = "EDGE_AGENT_FAKE_HEALED"
 
+// fakeNodeEnv names the device node of the hardware decoder: children that start without it do not know the decoder.
+const fakeNodeEnv = "EDGE_AGENT_FAKE_NODE"
+
 // fakeVersionEnv is the version of GStreamer that a fake child says it has, instead of its process id.
 const fakeVersionEnv = "EDGE_AGENT_FAKE_VERSION"
 
@@ -50,6 +53,11 @@ func fakeChild() {
 	elements := []string{"vah264dec", "avdec_h264", "kmssink"}
 	if fault == "unnegotiated" {
 		elements[0] = "v4l2h264dec"
+	}
+	if node := os.Getenv(fakeNodeEnv); node != "" {
+		if _, err := os.Stat(node); err != nil {
+			elements = elements[1:]
+		}
 	}
 	version := cmp.Or(os.Getenv(fakeVersionEnv), strconv.Itoa(os.Getpid()))
 	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: elements})
@@ -165,7 +173,7 @@ func start(t *testing.T, fault string, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, reports: make(chan Report, 100), end: make(chan error, 1)}
 	c := Config{
-		Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{},
+		Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
 		Report:   func(report Report) { r.reports <- report },
 		Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
 	}

@@ -155,6 +155,7 @@ type Status struct {
 	Handover []time.Duration `json:",omitempty"`
 
 	Checksums []string `json:",omitempty"` // of all pictures that left the decoder, when the plan asks for them; "" when one cannot be seen
+	Opaque    bool     `json:",omitempty"` // pictures lie in memory in a way of their own: checksums of other decoders do not compare
 }
 
 // Failure is an error of a pipeline, which is taken down by it.

@@ -27,13 +27,42 @@ package gst
 import "C"
 
 import (
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
 	"sync"
 	"unsafe"
 
 	"github.com/go-gst/go-gst/gst"
+
+	"github.com/edge-agent/edge-agent/decode"
 )
 
-var initOnce = sync.OnceFunc(func() { gst.Init(nil) })
+var initOnce = sync.OnceFunc(func() {
+	setRegistry(decode.ClosedDevices())
+	gst.Init(nil)
+})
+
+// setRegistry gives GStreamer another registry while the user may not open some devices. It keeps there which elements exist, and
+// asks drivers again when their nodes have changed. That the user came into a group changes no node: with one
+// registry the decoders would stay away until somebody removes it.
+func setRegistry(closed []string) {
+	if len(closed) == 0 {
+		return
+	}
+	registry := os.Getenv("GST_REGISTRY")
+	if registry == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return // then GStreamer keeps nothing
+		}
+		registry = filepath.Join(cache, "gstreamer-1.0", "registry")
+	}
+	h := fnv.New32a()
+	fmt.Fprintln(h, closed)
+	_ = os.Setenv("GST_REGISTRY", fmt.Sprintf("%s.without-%08x", registry, h.Sum32()))
+}
 
 // Version is the version of the GStreamer that is loaded, such as "1.22.0".
 func Version() string {

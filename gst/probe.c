@@ -7,6 +7,7 @@ struct Pictures {
 	GstPad *pad;
 	gulong probe;
 	gboolean keep;
+	gint opaque;
 	guint64 last, fresh;
 
 	GMutex lock; /* of sums */
@@ -76,8 +77,10 @@ static gboolean in_memory(GstCaps *caps)
 }
 
 /* checksum of a picture, never 0; 0 when it cannot be looked at. */
-static guint64 checksum(GstPad *pad, GstBuffer *buffer, gboolean whole)
+static guint64 checksum(Pictures *p, GstBuffer *buffer)
 {
+	GstPad *pad = p->pad;
+	gboolean whole = p->keep;
 	GstCaps *caps = gst_pad_get_current_caps(pad);
 	GstVideoInfo info;
 	GstVideoFrame frame;
@@ -91,6 +94,7 @@ static guint64 checksum(GstPad *pad, GstBuffer *buffer, gboolean whole)
 			h = component(h, &frame, c, whole ? 1 : ROW_STEP);
 		gst_video_frame_unmap(&frame);
 	} else if (whole && gst_buffer_map(buffer, &map, GST_MAP_READ)) {
+		g_atomic_int_set(&p->opaque, TRUE);
 		h = mix_bytes(h, map.data, map.size);
 		gst_buffer_unmap(buffer, &map);
 	} else {
@@ -101,7 +105,7 @@ static guint64 checksum(GstPad *pad, GstBuffer *buffer, gboolean whole)
 
 static void look(Pictures *p, GstBuffer *buffer)
 {
-	guint64 sum = checksum(p->pad, buffer, p->keep);
+	guint64 sum = checksum(p, buffer);
 	if (sum == 0 || sum != p->last)
 		__atomic_add_fetch(&p->fresh, 1, __ATOMIC_RELEASE);
 	p->last = sum;
@@ -161,6 +165,11 @@ gsize pictures_checksums(Pictures *p, guint64 *sums, gsize n)
 	memcpy(sums, p->sums->data, MIN(n, have) * sizeof *sums);
 	g_mutex_unlock(&p->lock);
 	return have;
+}
+
+gboolean pictures_opaque(Pictures *p)
+{
+	return g_atomic_int_get(&p->opaque);
 }
 
 char *element_text(const char *factory, const char *property)

@@ -63,6 +63,7 @@ func (p *pictures) counts(s *decode.Status) {
 		return
 	}
 	s.Fresh = uint64(C.pictures_fresh(p.c))
+	s.Opaque = C.pictures_opaque(p.c) != 0
 	n := C.pictures_checksums(p.c, nil, 0)
 	if n == 0 {
 		return

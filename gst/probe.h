@@ -22,6 +22,10 @@ guint64 pictures_fresh(Pictures *p);
  * returns how many there are. 0 stands for a picture that cannot be looked at. */
 gsize pictures_checksums(Pictures *p, guint64 *sums, gsize n);
 
+/* pictures_opaque says that there were pictures in tiles or the like, whose checksums only tell them apart: the
+ * same picture from another decoder has another. */
+gboolean pictures_opaque(Pictures *p);
+
 /* element_text is a property of a new element as text, to g_free; NULL when it has none. */
 char *element_text(const char *factory, const char *property);
 

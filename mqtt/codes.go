@@ -195,4 +195,6 @@ var codeTable = []Code{
 	{"control.offline", SeverityError, "The agent is not connected to the broker.", "Check the box and its network. The state it left is still on the broker."},
 	{"control.no_answer", SeverityError, "No response to the command came in time.", "Check the agent's id and topic prefix, and that you may publish and subscribe below them. The command may still be carried out until it expires."},
 	{"mqtt.limit", SeverityWarning, "A message was not sent because it is beyond what the MQTT broker takes.", "The message says which and why. The agent goes on without it. Please report it: messages are meant to fit."},
+	{"decode.differs", SeverityWarning, "A decoder works, but its pictures are not those of the software decoder.", "It is used after the software decoders. Update the graphics driver, or look at its picture and name it in [decode] trusted_elements if it is good."},
+	{"decode.access", SeverityWarning, "The agent's user may not open device nodes that decoders may be behind.", "Add the user to the groups that the message names (video, render) and start the agent anew. If the nodes are cameras only, leave it as it is."},
 }

@@ -146,7 +146,7 @@ func (a *agent) all() []*stream {
 
 // preference is what the configuration says about decoders.
 func preference(cfg Config) decode.Preference {
-	return decode.Preference{Order: families(cfg.Decode.Order), Vendor: cfg.Decode.VendorElements}
+	return decode.Preference{Order: families(cfg.Decode.Order), Vendor: cfg.Decode.VendorElements, Trusted: cfg.Decode.TrustedElements}
 }
 
 // streamPreference is preference for one stream.
@@ -324,10 +324,18 @@ func decoders(found []decode.Decoder, probed decode.ProbeReport) []mqtt.Decoder 
 	for _, c := range probed.Candidates {
 		out = append(out, mqtt.Decoder{
 			Name: c.Element, Codec: string(c.Codec), Kind: string(c.Family), Device: c.Device, Driver: c.Driver,
-			Result: string(c.Result), FPS: c.FPS, Code: c.Code,
+			Result: string(c.Result), FPS: c.FPS, Code: resultCode(probed, c),
 		})
 	}
 	return out
+}
+
+// resultCode says what is wrong with a decoder, also with one that passed.
+func resultCode(r decode.ProbeReport, c decode.Candidate) string {
+	if r.Differs(c.Element, c.Codec) {
+		return decode.CodeDiffers
+	}
+	return c.Code
 }
 
 func displays(d decode.Display) []mqtt.Display {

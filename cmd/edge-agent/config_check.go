@@ -55,6 +55,7 @@ func checkConfig(c *Config, fault reportFault) {
 		fault("decode.order", "is empty", "Name at least one of "+quoted(knownFamilies)+".")
 	}
 	checkElements("decode.vendor_elements", c.Decode.VendorElements, fault)
+	checkElements("decode.trusted_elements", c.Decode.TrustedElements, fault)
 	checkControl(c, fault)
 	checkHomeAssistant(c, fault)
 	checkOneOf("log.level", c.Log.Level, knownLogLevels, fault)

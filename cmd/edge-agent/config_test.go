@@ -128,7 +128,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			Sink: "kms", Connector: "HDMI-A-1", Show: "gate",
 			Latency: Duration(120 * time.Millisecond), SlateAfter: Duration(5 * time.Second),
 		},
-		Decode:  DecodeConfig{Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}},
+		Decode:  DecodeConfig{Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}, TrustedElements: []string{"v4l2slh264dec"}},
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}, PublicKeys: []string{"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}},
 		Log:     LogConfig{Level: "debug", Format: "json"},
 

@@ -42,7 +42,7 @@ func (c probeCommand) Run(ctx context.Context, std stdio) error {
 	if c.JSON {
 		return listProbeJSON(std.Out, report)
 	}
-	return listProbe(std.Out, report)
+	return listProbe(std.Out, report, probe.Prefer)
 }
 
 // config reads the configuration; a box that has none yet gets the defaults.
@@ -149,7 +149,7 @@ func (p *prober) last() decode.ProbeReport {
 }
 
 // listProbe writes the report for people.
-func listProbe(w io.Writer, r decode.ProbeReport) error {
+func listProbe(w io.Writer, r decode.ProbeReport, p decode.Preference) error {
 	tried := "nothing was tried"
 	if !r.Time.IsZero() {
 		tried = "last tried " + r.Time.UTC().Format("2006-01-02 15:04:05 UTC")
@@ -164,8 +164,11 @@ func listProbe(w io.Writer, r decode.ProbeReport) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if len(r.Closed) > 0 {
+		fmt.Fprintf(w, "\n%s: this user may not open %s; decoders behind them are missing\n", decode.CodeAccess, strings.Join(r.Closed, ", "))
+	}
 	for _, codec := range []decode.Codec{decode.H264, decode.H265} {
-		if _, err := fmt.Fprintf(w, "\n%s: %s", codec, verdict(r, codec)); err != nil {
+		if _, err := fmt.Fprintf(w, "\n%s: %s", codec, verdict(r, codec, p)); err != nil {
 			return err
 		}
 	}
@@ -192,8 +195,8 @@ func why(r decode.ProbeReport, c decode.Candidate) string {
 	switch {
 	case c.Result == decode.Failed:
 		return c.Code + ": " + strings.ReplaceAll(c.Error, "\n", " ")
-	case r.Differs(c):
-		return "but its pictures differ from those of the software decoder"
+	case r.Differs(c.Element, c.Codec):
+		return decode.CodeDiffers + ": its pictures differ from those of the software decoder"
 	case c.Colorimetry:
 		return "with a colorimetry set"
 	}
@@ -201,21 +204,15 @@ func why(r decode.ProbeReport, c decode.Candidate) string {
 }
 
 // verdict is what will decode a codec.
-func verdict(r decode.ProbeReport, codec decode.Codec) string {
-	existing := false
-	for _, c := range r.Candidates {
-		if c.Codec != codec {
-			continue
-		}
-		existing = true
-		if c.Result == decode.Passed {
-			return fmt.Sprintf("%s (%s) is taken first", c.Element, c.Family)
-		}
-	}
-	if existing {
+func verdict(r decode.ProbeReport, codec decode.Codec, p decode.Preference) string {
+	first := r.First(codec, p)
+	switch {
+	case first == nil:
+		return "no decoder is installed; gstreamer1.0-libav decodes in software"
+	case first.Result == decode.Failed:
 		return "no decoder passed; all are tried all the same, the first one first"
 	}
-	return "no decoder is installed; gstreamer1.0-libav decodes in software"
+	return fmt.Sprintf("%s (%s) is taken first", first.Element, first.Family)
 }
 
 // listProbeJSON writes the report for programs: a line for the box and one for each candidate.
@@ -231,7 +228,9 @@ func listProbeJSON(w io.Writer, r decode.ProbeReport) error {
 		GStreamer string  `json:"gstreamer"`
 		Kernel    string  `json:"kernel"`
 		Time      *string `json:"time"` // of the newest trial, RFC 3339
-	}{"box", r.GStreamer, r.Kernel, at})
+
+		Closed []string `json:"closed_devices"` // that this user may not open
+	}{"box", r.GStreamer, r.Kernel, at, r.Closed})
 	for _, c := range r.Candidates {
 		if err == nil {
 			err = out.Encode(struct {

@@ -17,6 +17,7 @@ import (
 // probed is a box with something of everything.
 var probed = decode.ProbeReport{
 	GStreamer: "1.22.0", Kernel: "6.1.0-13-arm64", Time: time.Date(2026, 3, 1, 12, 0, 10, 0, time.UTC),
+	Closed: []string{"/dev/media0", "/dev/video19"},
 	Candidates: []decode.Candidate{
 		{
 			Codec: decode.H264, Family: decode.VA, Element: "vah264dec", Device: "/dev/dri/renderD128", Driver: "i915",
@@ -36,9 +37,9 @@ var probed = decode.ProbeReport{
 }
 
 func TestProbeListings(t *testing.T) {
-	for name, r := range map[string]decode.ProbeReport{"box": probed, "nothing": {GStreamer: "1.22.0", Kernel: "6.1.0"}} {
+	for name, r := range map[string]decode.ProbeReport{"box": probed, "nothing": {GStreamer: "1.22.0", Kernel: "6.1.0", Closed: []string{}}} {
 		var table, lines strings.Builder
-		if err := listProbe(&table, r); err != nil {
+		if err := listProbe(&table, r, decode.Preference{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := listProbeJSON(&lines, r); err != nil {
@@ -87,7 +88,7 @@ func TestProber(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	for _, c := range first.Candidates {
-		if c.Result == decode.Passed && first.Differs(c) {
+		if c.Result == decode.Passed && first.Differs(c.Element, c.Codec) {
 			t.Errorf("%s makes other pictures than the software decoders", c.Element)
 		}
 	}

@@ -1,0 +1,81 @@
+package decode
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// deviceNode is one by which decoders reach their hardware.
+type deviceNode struct {
+	path   string
+	group  string // that owns it; "" when not known
+	closed bool   // this user may not open it: GStreamer then knows of no decoder behind it
+}
+
+// devicePatterns are below /dev: stateless codecs, all of Video4Linux, and graphics.
+var devicePatterns = []string{"media*", "video*", "dri/renderD*"}
+
+// deviceNodes lists the nodes below a folder that is /dev, in order of their names.
+func deviceNodes(dev string) []deviceNode {
+	var nodes []deviceNode
+	for _, pattern := range devicePatterns {
+		paths, _ := filepath.Glob(filepath.Join(dev, pattern)) // the only error is one of the pattern
+		for _, path := range paths {
+			const readAndWrite = 4 | 2
+			nodes = append(nodes, deviceNode{path, groupOf(path), syscall.Access(path, readAndWrite) != nil})
+		}
+	}
+	slices.SortFunc(nodes, func(a, b deviceNode) int { return cmp.Compare(a.path, b.path) })
+	return nodes
+}
+
+// groupOf gives the name of the group that owns a file, its number when it has no name.
+func groupOf(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	gid := strconv.FormatUint(uint64(info.Sys().(*syscall.Stat_t).Gid), 10)
+	group, err := user.LookupGroupId(gid)
+	if err != nil {
+		return gid
+	}
+	return group.Name
+}
+
+// closedNodes are those of the device nodes that this user may not open.
+func closedNodes(nodes []deviceNode) []deviceNode {
+	return slices.DeleteFunc(slices.Clone(nodes), func(n deviceNode) bool { return !n.closed })
+}
+
+// ClosedDevices lists the device nodes below /dev that may lead to decoders and that this user may not open.
+func ClosedDevices() []string {
+	paths := []string{}
+	for _, n := range closedNodes(deviceNodes("/dev")) {
+		paths = append(paths, n.path)
+	}
+	return paths
+}
+
+// access says which nodes are closed and what to do about it.
+func access(closed []deviceNode) Report {
+	var paths, groups []string
+	for _, n := range closed {
+		paths, groups = append(paths, n.path), append(groups, n.group)
+	}
+	slices.Sort(groups)
+	groups = slices.Compact(groups)
+	return Report{
+		Code: CodeAccess,
+		Message: fmt.Sprintf("this user may not open %s: decoders behind them are not seen; they belong to the group %s, which the user has to be in, and the agent to be started anew",
+			strings.Join(paths, ", "), strings.Join(groups, " or ")),
+		Detail: map[string]any{"devices": paths, "groups": groups},
+	}
+}

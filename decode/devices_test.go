@@ -1,0 +1,90 @@
+package decode
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// touch makes a device node, as far as a listing can tell.
+func touch(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o660); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDeviceNodes(t *testing.T) {
+	dev := t.TempDir()
+	for _, name := range []string{"video10", "media0", "dri/renderD128", "dri/card0", "null", "v4l2/video0"} {
+		touch(t, filepath.Join(dev, name))
+	}
+	var got []string
+	for _, n := range deviceNodes(dev) {
+		name, _ := filepath.Rel(dev, n.path)
+		got = append(got, name)
+		if n.closed || n.group == "" {
+			t.Errorf("%+v", n)
+		}
+	}
+	want := []string{"dri/renderD128", "media0", "video10"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	expect(t, "nowhere", len(deviceNodes(filepath.Join(dev, "absent"))), 0)
+}
+
+func TestAccess(t *testing.T) {
+	nodes := []deviceNode{{"/dev/dri/renderD128", "render", true}, {"/dev/media0", "video", false}, {"/dev/video4", "video", true}, {"/dev/video5", "video", true}}
+	r := access(closedNodes(nodes))
+	expect(t, "code", r.Code, CodeAccess)
+	expect(t, "message", r.Message, "this user may not open /dev/dri/renderD128, /dev/video4, /dev/video5: decoders behind them are not seen; "+
+		"they belong to the group render or video, which the user has to be in, and the agent to be started anew")
+}
+
+// What is closed is told once, and again when it is another.
+func TestTellClosed(t *testing.T) {
+	var told []string
+	r := New(Config{Report: func(r Report) { told = append(told, r.Detail["devices"].([]string)...) }})
+	video := deviceNode{"/dev/video0", "video", true}
+	media := deviceNode{"/dev/media0", "video", true}
+	for _, nodes := range [][]deviceNode{{video}, {video}, {}, {media}, {{"/dev/media0", "video", false}}} {
+		r.tellClosed(nodes)
+	}
+	expect(t, "told", len(told), 2)
+	r.config.Prefer = Preference{Order: []Family{Software}}
+	r.tellClosed([]deviceNode{video})
+	expect(t, "told of what is not wanted", len(told), 2)
+}
+
+// A decoder whose device comes after the renderer process was started is tried, and takes over in a new one.
+func TestDeviceThatComesLater(t *testing.T) {
+	dev := t.TempDir()
+	node := filepath.Join(dev, "dri", "renderD128")
+	r := start(t, "none", func(c *Config) { c.Dev, c.Env = dev, append(c.Env, fakeNodeEnv+"="+node) })
+	r.push("Kddd")
+	r.shown(4)
+	expect(t, "decoder", r.Stats().Decoder, "avdec_h264")
+	touch(t, node)
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for r.Stats().Decoder != "vah264dec" {
+		select {
+		case <-deadline:
+			t.Fatal("it does not take over")
+		case <-tick.C:
+			r.push("dK")
+		}
+	}
+	report := r.report(CodeRecovered)
+	expect(t, "element", report.Detail["element"], any("vah264dec"))
+	expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
+	expect(t, "children that ended", r.Stats().Restarts, 1)
+	expect(t, "denied", len(r.Stats().Denied), 0)
+}

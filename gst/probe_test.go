@@ -1,0 +1,67 @@
+package gst
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/go-gst/go-gst/gst"
+
+	"github.com/edge-agent/edge-agent/decode"
+)
+
+// The same picture has the same checksum in whatever order its planes lie; in tiles it is known to have another.
+func TestChecksumsOfFormats(t *testing.T) {
+	initOnce()
+	sums := map[string]decode.Status{}
+	for _, format := range []string{"I420", "NV12", "NV12_64Z32"} {
+		pipeline, err := gst.NewPipelineFromString(fmt.Sprintf(
+			"videotestsrc num-buffers=2 pattern=blue ! video/x-raw,format=I420,width=320,height=240 ! videoconvert ! video/x-raw,format=%s ! identity name=decoder ! fakesink", format))
+		if err != nil {
+			t.Skipf("no %s here: %v", format, err)
+		}
+		p := &player{pipeline: pipeline}
+		seen := newPictures(p, true)
+		if err := p.start(); err != nil {
+			t.Fatal(err)
+		}
+		seenOf := func() (s decode.Status) {
+			seen.counts(&s)
+			return s
+		}
+		until(t, "both pictures came", func() bool { return len(seenOf().Checksums) == 2 })
+		if err := setState(pipeline, gst.StateNull, 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		s := seenOf()
+		seen.close()
+		if s.Checksums[0] == "" || s.Fresh != 1 {
+			t.Errorf("%s: %+v", format, s)
+		}
+		sums[format] = s
+	}
+	i420, nv12, tiled := sums["I420"], sums["NV12"], sums["NV12_64Z32"]
+	if i420.Opaque || nv12.Opaque || i420.Checksums[0] != nv12.Checksums[0] {
+		t.Errorf("I420 %+v, NV12 %+v", i420, nv12)
+	}
+	if !tiled.Opaque || tiled.Checksums[0] == i420.Checksums[0] {
+		t.Errorf("in tiles %+v", tiled)
+	}
+}
+
+// What GStreamer finds while devices are closed is kept apart from what it finds later.
+func TestRegistryWhileDevicesAreClosed(t *testing.T) {
+	t.Setenv("GST_REGISTRY", "/cache/registry.bin")
+	registryWith := func(closed ...string) string {
+		t.Setenv("GST_REGISTRY", "/cache/registry.bin")
+		setRegistry(closed)
+		return os.Getenv("GST_REGISTRY")
+	}
+	if got := registryWith(); got != "/cache/registry.bin" {
+		t.Errorf("with all devices open it is %s", got)
+	}
+	if a, b := registryWith("/dev/video0"), registryWith("/dev/video0", "/dev/media0"); a == b || a == "/cache/registry.bin" {
+		t.Errorf("%s with one device closed, %s with two", a, b)
+	}
+}
