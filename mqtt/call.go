@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -24,6 +25,7 @@ type Caller struct {
 	Agent    string             // the agent's id
 	Key      ed25519.PrivateKey // nil: commands are not signed
 	Progress func(Response)     // called when the agent has accepted; may be nil
+	Lost     func(error)        // called when the connection broke and another is going to be opened; may be nil
 }
 
 const (
@@ -39,25 +41,26 @@ const (
 // args are those of the verb, such as SeekArgs, or nil. Without a response the error is an
 // *Error: control.offline, control.no_answer, or one of the connection. It uses a
 // connection of its own and waits no longer than ctx allows, nor than the verb may take.
+//
+// When the connection breaks, another one is opened and the same command sent again: an agent that has had
+// it responds as before and does not carry it out twice.
 func (c Caller) Call(ctx context.Context, v Verb, args any) (Response, error) {
-	call, err := c.open(ctx, v, "")
+	k, err := c.newCall(ctx, v, args)
 	if err != nil {
 		return Response{}, err
 	}
-	defer call.link.close(true)
-	r, _, err := call.do(ctx, args)
-	return r, err
+	return k.run(ctx)
 }
 
 // Snapshot asks for the picture of a stream, a JPEG. It is nil unless the response
 // says succeeded.
 func (c Caller) Snapshot(ctx context.Context, stream string) (jpeg []byte, r Response, err error) {
-	call, err := c.open(ctx, VerbSnapshot, stream)
+	k, err := c.newCall(ctx, VerbSnapshot, SnapshotArgs{Stream: stream})
 	if err != nil {
 		return nil, Response{}, err
 	}
-	defer call.link.close(true)
-	r, pictures, err := call.do(ctx, SnapshotArgs{Stream: stream})
+	k.filters = append(k.filters, k.topics.Snapshot(stream))
+	r, err = k.run(ctx)
 	if err != nil || r.Status != StatusSucceeded {
 		return nil, r, err
 	}
@@ -65,11 +68,11 @@ func (c Caller) Snapshot(ctx context.Context, stream string) (jpeg []byte, r Res
 	if err := json.Unmarshal(r.Data, &data); err != nil {
 		return nil, r, &Error{Code: "control.no_answer", Message: "the response to snapshot makes no sense", Err: err}
 	}
-	i := slices.IndexFunc(pictures, func(p []byte) bool { return sum(p) == data.SHA256 })
+	i := slices.IndexFunc(k.pictures, func(p []byte) bool { return sum(p) == data.SHA256 })
 	if i < 0 {
 		return nil, r, &Error{Code: "control.no_answer", Message: "the agent sent its picture, but the broker did not bring it"}
 	}
-	return pictures[i], r, nil
+	return k.pictures[i], r, nil
 }
 
 func sum(b []byte) string {
@@ -83,12 +86,18 @@ type call struct {
 	verb    Verb
 	id      string
 	topics  Topics
-	link    *link
+	payload []byte
+	filters []string // of what the agent will answer
 	answers chan Message
+
+	connected bool // it was, at least once
+	lost      error
+	accepted  bool
+	pictures  [][]byte // what came on the snapshot topic
 }
 
-// open connects and subscribes to what the agent will answer.
-func (c Caller) open(ctx context.Context, v Verb, snapshotOf string) (*call, error) {
+// newCall makes the command, which is valid until nobody waits for it any more.
+func (c Caller) newCall(ctx context.Context, v Verb, args any) (*call, error) {
 	topics, err := NewTopics(cmp.Or(c.Prefix, DefaultPrefix), c.Agent)
 	if err != nil {
 		return nil, err
@@ -96,23 +105,99 @@ func (c Caller) open(ctx context.Context, v Verb, snapshotOf string) (*call, err
 	if _, ok := verbs[v]; !ok {
 		return nil, &Error{Code: "control.unknown", Message: fmt.Sprintf("there is no verb %q", v)}
 	}
-	id := uuid.Must(uuid.NewV7()).String()
-	l, err := openLink(ctx, c.Broker, (&net.Dialer{}).DialContext, "call-"+id, nil)
-	if err != nil {
-		return nil, err
+	now, id := time.Now(), uuid.Must(uuid.NewV7()).String()
+	o := order{Schema: new(Schema), ID: id, IssuedAt: Time{now}, ExpiresAt: Time{now.Add(callLifetime)}}
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(o.ExpiresAt.Time) {
+		o.ExpiresAt = Time{deadline}
 	}
-	k := &call{Caller: c, verb: v, id: id, topics: topics, link: l, answers: make(chan Message, maxAnswers)}
-	filters := []string{topics.Response(v), topics.Availability()}
-	if snapshotOf != "" {
-		filters = append(filters, topics.Snapshot(snapshotOf))
-	}
-	for _, filter := range filters {
-		if err := l.subscribe(ctx, filter, k.receive); err != nil {
-			l.close(true)
-			return nil, err
+	payload, err := c.encode(o, topics.Command(v), args)
+	return &call{
+		Caller: c, verb: v, id: id, topics: topics, payload: payload,
+		filters: []string{topics.Response(v), topics.Availability()}, answers: make(chan Message, maxAnswers),
+	}, err
+}
+
+// encode makes the payload of a command and, with a key, signs it.
+func (c Caller) encode(o order, topic string, args any) (payload []byte, err error) {
+	if args != nil {
+		if o.Args, err = json.Marshal(args); err != nil {
+			return nil, &Error{Code: "control.malformed", Message: "the arguments are not fit for JSON", Err: err}
 		}
 	}
-	return k, nil
+	if payload, err = json.Marshal(o); err != nil {
+		return nil, &Error{Code: "control.malformed", Message: "the arguments are not JSON", Err: err}
+	}
+	if c.Key == nil {
+		return payload, nil
+	}
+	if payload, err = wrap(c.Key, topic, payload); err != nil {
+		return nil, &Error{Code: "control.signature", Message: "the command could not be signed", Err: err}
+	}
+	return payload, nil
+}
+
+// run goes on over broken connections until the last response. A first one that does not come about
+// is an error at once.
+func (k *call) run(ctx context.Context) (Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLifetime+verbs[k.verb].deadline+callMargin)
+	defer cancel()
+	retry := newBackOff()
+	for {
+		r, err := k.once(ctx)
+		switch {
+		case err == nil:
+			return r, nil
+		case ctx.Err() != nil && !isConnectionError(err):
+			return Response{}, k.late(ctx)
+		case !k.connected || !isConnectionError(err):
+			return Response{}, err
+		}
+		k.lost = err
+		if k.Lost != nil {
+			k.Lost(err)
+		}
+		select {
+		case <-time.After(retry.NextBackOff()):
+		case <-ctx.Done():
+			return Response{}, k.late(ctx)
+		}
+	}
+}
+
+// isConnectionError tells whether another connection may be of use.
+func isConnectionError(err error) bool {
+	var coded *Error
+	return errors.As(err, &coded) && strings.HasPrefix(coded.Code, "mqtt.")
+}
+
+// once sends the command on one connection and waits for its last response.
+func (k *call) once(ctx context.Context) (Response, error) {
+	l, err := openLink(ctx, k.Broker, (&net.Dialer{}).DialContext, "call-"+k.id, nil)
+	if err != nil {
+		return Response{}, err
+	}
+	defer l.close(true)
+	for _, filter := range k.filters {
+		if err := l.subscribe(ctx, filter, k.receive); err != nil {
+			return Response{}, err
+		}
+	}
+	k.connected = true
+	if err := k.publish(ctx, l); err != nil {
+		return Response{}, err
+	}
+	for {
+		select {
+		case m := <-k.answers:
+			if r, done, err := k.take(ctx, l, m); done || err != nil {
+				return r, err
+			}
+		case err := <-l.lost:
+			return Response{}, l.breaks(err)
+		case <-ctx.Done():
+			return Response{}, ctx.Err()
+		}
+	}
 }
 
 // receive runs on paho's goroutine and must not block.
@@ -123,73 +208,36 @@ func (k *call) receive(_ paho.Client, m paho.Message) {
 	}
 }
 
-// do publishes the command and waits for its last response. The pictures are what
-// came on the snapshot topic meanwhile.
-func (k *call) do(ctx context.Context, args any) (r Response, pictures [][]byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callLifetime+verbs[k.verb].deadline+callMargin)
-	defer cancel()
-	if err := k.publish(ctx, args); err != nil {
-		return Response{}, nil, err
-	}
-	accepted := false
-	for {
-		select {
-		case m := <-k.answers:
-			switch m.Topic {
-			case k.topics.Availability():
-				if string(m.Payload) == Offline && !accepted {
-					return Response{}, nil, &Error{Code: "control.offline", Message: "the agent " + k.Agent + " is offline"}
-				}
-			case k.topics.Response(k.verb):
-				switch r, ours := k.read(m); {
-				case !ours:
-				case r.Status != StatusInProgress:
-					return r, pictures, nil
-				default:
-					accepted = true
-					if k.Progress != nil {
-						k.Progress(r)
-					}
-				}
-			default:
-				pictures = append(pictures[max(0, len(pictures)-maxSnapshots+1):], m.Payload)
-			}
-		case err := <-k.link.lost:
-			return Response{}, nil, k.link.breaks(err)
-		case <-ctx.Done():
-			return Response{}, nil, k.late(ctx, accepted)
-		}
-	}
-}
-
-// publish sends the command.
-func (k *call) publish(ctx context.Context, args any) error {
-	now := time.Now()
-	o := order{Schema: new(Schema), ID: k.id, IssuedAt: Time{now}, ExpiresAt: Time{now.Add(callLifetime)}}
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(o.ExpiresAt.Time) {
-		o.ExpiresAt = Time{deadline} // nobody will be waiting any more
-	}
-	if args != nil {
-		text, err := json.Marshal(args)
-		if err != nil {
-			return &Error{Code: "control.malformed", Message: "the arguments are not fit for JSON", Err: err}
-		}
-		o.Args = text
-	}
-	payload, err := json.Marshal(o)
-	if err != nil {
-		return &Error{Code: "control.malformed", Message: "the arguments are not JSON", Err: err}
-	}
-	topic := k.topics.Command(k.verb)
-	if k.Key != nil {
-		if payload, err = wrap(k.Key, topic, payload); err != nil {
-			return &Error{Code: "control.signature", Message: "the command could not be signed", Err: err}
-		}
-	}
-	if _, err := k.link.send(message{topic: topic, qos: 1, payload: payload}, func() {}); err != nil {
+func (k *call) publish(ctx context.Context, l *link) error {
+	if _, err := l.send(message{topic: k.topics.Command(k.verb), qos: 1, payload: k.payload}, func() {}); err != nil {
 		return err
 	}
-	return k.link.confirm(ctx)
+	return l.confirm(ctx)
+}
+
+// take looks at one message; done means that r is the last response.
+func (k *call) take(ctx context.Context, l *link, m Message) (r Response, done bool, err error) {
+	switch m.Topic {
+	case k.topics.Availability():
+		switch online := string(m.Payload) == Online; {
+		case online && !m.Retained: // it has just connected, and so may have missed the command
+			return r, false, k.publish(ctx, l)
+		case !online && !k.accepted && k.lost == nil: // later it may have lost the broker as we have
+			return r, false, &Error{Code: "control.offline", Message: "the agent " + k.Agent + " is offline"}
+		}
+	case k.topics.Response(k.verb):
+		r, ours := k.read(m)
+		if !ours || r.Status != StatusInProgress {
+			return r, ours, nil
+		}
+		if !k.accepted && k.Progress != nil {
+			k.Progress(r)
+		}
+		k.accepted = true
+	default:
+		k.pictures = append(k.pictures[max(0, len(k.pictures)-maxSnapshots+1):], m.Payload)
+	}
+	return r, false, nil
 }
 
 // read returns the response if it is one to this command.
@@ -201,15 +249,14 @@ func (k *call) read(m Message) (Response, bool) {
 	return r, r.ID == k.id
 }
 
-func (k *call) late(ctx context.Context, accepted bool) error {
+// late is the error of a call that nobody waits for any more.
+func (k *call) late(ctx context.Context) error {
 	message := fmt.Sprintf("the agent %s did not answer", k.Agent)
-	if accepted {
+	if k.accepted {
 		message = fmt.Sprintf("the agent %s accepted the command but did not say how it ended", k.Agent)
 	}
-	err := ctx.Err()
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = nil // "in time" says it
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		message += " in time"
 	}
-	return &Error{Code: "control.no_answer", Message: message, Err: err}
+	return &Error{Code: "control.no_answer", Message: message, Err: k.lost}
 }

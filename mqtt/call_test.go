@@ -16,19 +16,25 @@ import (
 func obedient(t *testing.T, h *hands, change func(*Control)) (Caller, *Client) {
 	t.Helper()
 	b := startBroker(t, brokertest.Options{})
-	broker := Broker{URL: b.URL()}
+	c := newObedient(t, b, h, change)
+	in := listen(t, c.config.Broker)
+	t.Cleanup(start(c))
+	in.wait(c.Topics().Availability(), Online)
+	return Caller{Broker: c.config.Broker, Agent: "gate-7"}, c
+}
+
+// newObedient makes a client that obeys.
+func newObedient(t *testing.T, b *brokertest.Broker, h *hands, change func(*Control)) *Client {
+	t.Helper()
 	control := &Control{Enabled: true, Allow: Verbs(), Executor: h, Clock: func() Clock { return ClockSynced }}
 	if change != nil {
 		change(control)
 	}
-	in := listen(t, broker)
-	c, err := New(Config{Broker: broker, AgentID: "gate-7", StateDir: t.TempDir(), Control: control})
+	c, err := New(Config{Broker: Broker{URL: b.URL()}, AgentID: "gate-7", StateDir: t.TempDir(), Control: control})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(start(c))
-	in.wait(c.Topics().Availability(), Online)
-	return Caller{Broker: broker, Agent: "gate-7"}, c
+	return c
 }
 
 func callContext(t *testing.T) context.Context {
@@ -137,6 +143,102 @@ func wantCode(t *testing.T, err error, code string) {
 	if !errors.As(err, &coded) || coded.Code != code {
 		t.Errorf("err = %v, want code %s", err, code)
 	}
+}
+
+// The broker is killed while a command is carried out: it is answered all the same, and done once.
+func TestACallSurvivesABrokerRestart(t *testing.T) {
+	b := startBroker(t, brokertest.Options{})
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	h := &hands{do: func(context.Context, Command) (any, error) {
+		close(begun)
+		<-goOn
+		return StreamData{Stream: "door", State: Starting}, nil
+	}}
+	c := newObedient(t, b, h, nil)
+	in := listen(t, c.config.Broker)
+	defer start(c)()
+	in.wait(c.Topics().Availability(), Online)
+	var lost []error
+	caller := Caller{Broker: c.config.Broker, Agent: "gate-7", Lost: func(err error) { lost = append(lost, err) }}
+	answer := make(chan error)
+	var r Response
+	go func() {
+		var err error
+		r, err = caller.Call(callContext(t), VerbRestart, StreamArgs{Stream: "door"})
+		answer <- err
+	}()
+	<-begun
+	b.Kill()
+	close(goOn) // nobody hears what came of it
+	restart(t, b)
+	if err := <-answer; err != nil || r.Status != StatusSucceeded || !bytes.Contains(r.Data, []byte(`"starting"`)) {
+		t.Errorf("%+v %s, %v", r, r.Data, err)
+	}
+	if len(lost) == 0 || h.times() != 1 {
+		t.Errorf("lost %v, done %d times", lost, h.times())
+	}
+}
+
+// An agent that is not there when the command is sent gets it when it comes.
+func TestACallWaitsForAnAgentThatIsReconnecting(t *testing.T) {
+	b := startBroker(t, brokertest.Options{})
+	h := &hands{}
+	c := newObedient(t, b, h, nil)
+	open := newGate(c).shut()
+	defer start(c)()
+	defer open()
+	sender := listen(t, c.config.Broker)
+	answer := make(chan error)
+	go func() {
+		_, err := Caller{Broker: c.config.Broker, Agent: "gate-7"}.Call(callContext(t), VerbStop, StreamArgs{Stream: "door"})
+		answer <- err
+	}()
+	sender.wait(c.Topics().Command(VerbStop), "door") // which nobody else has heard
+	open()
+	if err := <-answer; err != nil || h.times() != 1 {
+		t.Errorf("err = %v, done %d times", err, h.times())
+	}
+}
+
+func TestACallWhoseBrokerStaysAway(t *testing.T) {
+	b := startBroker(t, brokertest.Options{})
+	caller := Caller{Broker: Broker{URL: b.URL()}, Agent: "gate-7"}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	in := listen(t, caller.Broker)
+	answer := make(chan error)
+	go func() {
+		_, err := caller.Call(ctx, VerbStatus, nil)
+		answer <- err
+	}()
+	in.wait(DefaultPrefix+"/v1/gate-7/cmd/status", "id")
+	b.Kill()
+	err := <-answer
+	wantCode(t, err, "control.no_answer")
+	if !strings.Contains(err.Error(), "lost the connection to the broker") {
+		t.Errorf("err = %v", err)
+	}
+	_, err = caller.Call(callContext(t), VerbStatus, nil) // and one that never had it
+	wantCode(t, err, "mqtt.unreachable")
+}
+
+func TestAWatchSurvivesABrokerRestart(t *testing.T) {
+	b := startBroker(t, brokertest.Options{})
+	c := newObedient(t, b, &hands{}, nil)
+	defer start(c)()
+	ctx, cancel := context.WithCancel(t.Context())
+	fleet, err := Watch(ctx, c.config.Broker, "")
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	defer func() { cancel(); <-fleet.Ended() }()
+	there := func(agents []AgentView) bool { return fleet.Err() == nil && len(agents) == 1 && agents[0].Online }
+	waitFleet(t, fleet, "the agent", there)
+	b.Kill()
+	waitFleet(t, fleet, "the end of the connection", func(agents []AgentView) bool { return fleet.Err() != nil && len(agents) == 1 })
+	restart(t, b)
+	waitFleet(t, fleet, "the agent again", there)
 }
 
 func TestWatch(t *testing.T) {

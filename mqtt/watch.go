@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/google/uuid"
@@ -38,6 +39,8 @@ const (
 
 // Fleet is the newest that the agents on a broker have said. Safe for concurrent use.
 type Fleet struct {
+	broker  Broker
+	prefix  string
 	changed chan struct{}
 	ended   chan struct{}
 
@@ -53,24 +56,18 @@ type watched struct {
 }
 
 // Watch follows all agents below a prefix ("" means DefaultPrefix) and returns once the broker
-// has granted the subscriptions. One goroutine keeps the connection until ctx ends or it
-// breaks; there is no reconnection.
+// has granted the subscriptions. One goroutine keeps the connection until ctx ends, and opens
+// another when it breaks.
 func Watch(ctx context.Context, b Broker, prefix string) (*Fleet, error) {
 	prefix = cmp.Or(prefix, DefaultPrefix)
 	if err := ValidName(prefix); err != nil {
 		return nil, configError("topic_prefix %q cannot be used in topics: %w", prefix, err)
 	}
-	l, err := openLink(ctx, b, (&net.Dialer{}).DialContext, "watch-"+uuid.NewString(), nil)
+	f := newFleet()
+	f.broker, f.prefix = b, prefix
+	l, err := f.open(ctx)
 	if err != nil {
 		return nil, err
-	}
-	f := newFleet()
-	all := Topics{base: prefix + "/v1/+/"}
-	for _, filter := range []string{all.Availability(), all.Info(), all.Events(), all.State("+"), all.Telemetry("+")} {
-		if err := l.subscribe(ctx, filter, f.receive); err != nil {
-			l.close(true)
-			return nil, err
-		}
 	}
 	go f.keep(ctx, l)
 	return f, nil
@@ -80,27 +77,78 @@ func newFleet() *Fleet {
 	return &Fleet{changed: make(chan struct{}, 1), ended: make(chan struct{}), agents: make(map[string]*watched)}
 }
 
-func (f *Fleet) keep(ctx context.Context, l *link) {
-	var broken error
-	select {
-	case <-ctx.Done():
-	case err := <-l.lost:
-		broken = l.lostError(err)
+// open connects and subscribes. What the agents said before is forgotten: the broker brings what is still true.
+func (f *Fleet) open(ctx context.Context) (*link, error) {
+	l, err := openLink(ctx, f.broker, (&net.Dialer{}).DialContext, "watch-"+uuid.NewString(), nil)
+	if err != nil {
+		return nil, err
 	}
-	l.close(broken == nil)
-	f.mu.Lock()
-	f.err = broken
-	f.mu.Unlock()
-	close(f.ended)
+	f.forget()
+	all := Topics{base: f.prefix + "/v1/+/"}
+	for _, filter := range []string{all.Availability(), all.Info(), all.Events(), all.State("+"), all.Telemetry("+")} {
+		if err := l.subscribe(ctx, filter, f.receive); err != nil {
+			l.close(true)
+			return nil, err
+		}
+	}
+	return l, nil
 }
 
-// Changed has something to receive when Agents differs from what it was.
+// keep holds a connection until ctx ends.
+func (f *Fleet) keep(ctx context.Context, l *link) {
+	defer close(f.ended)
+	for l != nil {
+		select {
+		case <-ctx.Done():
+			l.close(true)
+			return
+		case err := <-l.lost:
+			l.close(false)
+			f.note(l.lostError(err))
+		}
+		l = f.reopen(ctx)
+	}
+}
+
+// reopen tries until there is a connection again; nil when ctx ends before that.
+func (f *Fleet) reopen(ctx context.Context) *link {
+	retry := newBackOff()
+	for {
+		select {
+		case <-time.After(retry.NextBackOff()):
+		case <-ctx.Done():
+			return nil
+		}
+		l, err := f.open(ctx)
+		if ctx.Err() == nil {
+			f.note(err)
+		}
+		if err == nil {
+			return l
+		}
+	}
+}
+
+func (f *Fleet) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.agents = make(map[string]*watched)
+}
+
+func (f *Fleet) note(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+	nudge(f.changed)
+}
+
+// Changed has something to receive when Agents or Err differs from what it was.
 func (f *Fleet) Changed() <-chan struct{} { return f.changed }
 
-// Ended is closed when nothing more will come; Err then says why.
+// Ended is closed when ctx has ended and nothing more will come.
 func (f *Fleet) Ended() <-chan struct{} { return f.ended }
 
-// Err is why the connection broke; nil while it stands and when ctx ended it.
+// Err is why there is no connection now; nil while there is one. Agents is then what they said before.
 func (f *Fleet) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

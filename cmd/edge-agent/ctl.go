@@ -169,7 +169,7 @@ func (c ctlExplain) run(ctx context.Context, std stdio, f ctlFlags) error {
 
 // run saves the picture. With it on standard output, the response goes to standard error.
 func (c ctlSnapshot) run(ctx context.Context, std stdio, f ctlFlags) error {
-	caller, err := f.caller()
+	caller, err := f.caller(std)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (c ctlSnapshot) run(ctx context.Context, std stdio, f ctlFlags) error {
 
 // call sends a command and prints the response to it.
 func (c ctlFlags) call(ctx context.Context, std stdio, v mqtt.Verb, args any) error {
-	caller, err := c.caller()
+	caller, err := c.caller(std)
 	if err != nil {
 		return err
 	}
@@ -203,12 +203,19 @@ func (c ctlFlags) call(ctx context.Context, std stdio, v mqtt.Verb, args any) er
 	return c.print(std.Out, v, response)
 }
 
-func (c ctlFlags) caller() (mqtt.Caller, error) {
+func (c ctlFlags) caller(std stdio) (mqtt.Caller, error) {
 	if c.ID == "" {
 		return mqtt.Caller{}, usageError("missing flags: --id=AGENT")
 	}
 	key, err := readSignKey(c.SignKey)
-	return mqtt.Caller{Broker: c.broker(), Prefix: c.Prefix, Agent: c.ID, Key: key}, err
+	lost := func(err error) { sayLost(std.Err, err) }
+	return mqtt.Caller{Broker: c.broker(), Prefix: c.Prefix, Agent: c.ID, Key: key, Lost: lost}, err
+}
+
+// sayLost tells that the connection to the broker broke.
+func sayLost(w io.Writer, err error) {
+	f := asFailure(err)
+	fmt.Fprintf(w, "edge-agent: %s: %s; trying again\n", f.Code, f.Message)
 }
 
 func readSignKey(file string) (ed25519.PrivateKey, error) {

@@ -371,6 +371,12 @@ func TestCtlWatch(t *testing.T) {
 	p.until("agent=box stream=gate", `state="playing"`, "decoder=avdec_h264")
 	s.stream.Cut()
 	p.until("gate ingest.")
+	if err := s.broker.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.until("mqtt.unreachable", "; trying again", "connected to the broker again")
+	s.stream.Fail(4500)
+	p.until("gate kvs.media.4500")
 }
 
 func TestFleetTable(t *testing.T) {
@@ -378,7 +384,10 @@ func TestFleetTable(t *testing.T) {
 		{ID: "dock-3"},
 		{ID: "gate-7", Online: true, Streams: []mqtt.StreamView{{Name: "door", State: mqtt.State{State: mqtt.Playing, Decoder: "vah264dec"}}}},
 	})
-	got := fleetTable(rows)
+	if got := fleetTable(rows, &mqtt.Error{Code: "mqtt.unreachable", Message: "gone"}); got[0] != "edge-agent: mqtt.unreachable: gone; trying again" {
+		t.Errorf("without a connection: %s", strings.Join(got, "\n"))
+	}
+	got := fleetTable(rows, nil)
 	if len(got) != 3 || !slices.Equal(strings.Fields(got[1]), strings.Fields("dock-3 - offline - - - - - -")) ||
 		!slices.Equal(strings.Fields(got[2]), strings.Fields("gate-7 door playing - - - - vah264dec -")) {
 		t.Errorf("%s", strings.Join(got, "\n"))

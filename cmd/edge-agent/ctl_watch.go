@@ -17,7 +17,7 @@ type ctlWatch struct{}
 // watchInterval is the least time between two drawings of the table.
 const watchInterval = 500 * time.Millisecond
 
-// run shows all agents until ctx ends or the connection breaks: on a terminal a table that is drawn again
+// run shows all agents until ctx ends, over any broken connection: on a terminal a table that is drawn again
 // and again, else a line for whatever has changed.
 func (ctlWatch) run(ctx context.Context, std stdio, f ctlFlags) error {
 	fleet, err := mqtt.Watch(ctx, f.broker(), f.Prefix)
@@ -25,13 +25,13 @@ func (ctlWatch) run(ctx context.Context, std stdio, f ctlFlags) error {
 		return err
 	}
 	v := newView(std.Out)
-	lines := plainLines{out: std.Out, said: make(map[string]string)}
+	lines := plainLines{out: std.Out, err: std.Err, said: make(map[string]string)}
 	look := time.NewTicker(watchInterval)
 	defer look.Stop()
 	for {
 		select {
 		case <-fleet.Ended():
-			return fleet.Err()
+			return nil
 		case <-look.C:
 		}
 		select {
@@ -39,11 +39,11 @@ func (ctlWatch) run(ctx context.Context, std stdio, f ctlFlags) error {
 		default:
 			continue
 		}
-		rows := fleetRows(fleet.Agents())
+		rows, lost := fleetRows(fleet.Agents()), fleet.Err()
 		if v.terminal {
-			v.draw(fleetTable(rows))
+			v.draw(fleetTable(rows, lost))
 		} else {
-			lines.say(rows)
+			lines.say(rows, lost)
 		}
 	}
 }
@@ -79,8 +79,11 @@ func online(a mqtt.AgentView, state string) string {
 	return state
 }
 
-func fleetTable(rows []fleetRow) []string {
+func fleetTable(rows []fleetRow, lost error) []string {
 	var b bytes.Buffer
+	if lost != nil {
+		sayLost(&b, lost)
+	}
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "AGENT\tSTREAM\tSTATE\tFRAMES/S\tSERVICE\tPRODUCER\tLOCAL\tDECODER\tLAST EVENT")
 	for _, r := range rows {
@@ -92,11 +95,19 @@ func fleetTable(rows []fleetRow) []string {
 
 // plainLines says what is new, for files and pipes.
 type plainLines struct {
-	out  io.Writer
-	said map[string]string // by agent and stream
+	out, err io.Writer
+	lost     bool              // the connection, and that was said
+	said     map[string]string // by agent and stream
 }
 
-func (p plainLines) say(rows []fleetRow) {
+func (p *plainLines) say(rows []fleetRow, lost error) {
+	switch {
+	case lost != nil && !p.lost:
+		sayLost(p.err, lost)
+	case lost == nil && p.lost:
+		fmt.Fprintln(p.err, "edge-agent: connected to the broker again")
+	}
+	p.lost = lost != nil
 	for _, r := range rows {
 		lags := strings.Split(r.figures, "\t")
 		line := fmt.Sprintf("agent=%s stream=%s state=%q fps=%s service=%q producer=%q local=%q decoder=%s event=%q",
