@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"test/virtual-hardware/box": {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
 	"test/bench": {
 		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest",
-		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "github.com/eclipse/paho.mqtt.golang",
+		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go",
 	},
 }
 

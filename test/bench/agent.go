@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -9,13 +10,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 )
 
 // agentID is the agent's name on the broker.
 const agentID = "bench"
 
-// agentConfig shows the stream nowhere: what a screen costs is not what is measured.
 const agentConfig = `
 [agent]
 id = %q
@@ -27,22 +28,39 @@ endpoint = %q
 broker = %q
 telemetry_interval = "1s"
 [display]
-sink = "none"
+sink = %q
+latency = %q
 [decode]
 order = ["software"]
+[log]
+level = %q
 [[streams]]
-name = %[6]q
-stream_name = %[6]q
+name = %[9]q
+stream_name = %[9]q
 `
 
-// agentCommand is the agent that decodes the live stream; broker may be empty. It has a new state folder each time.
-func (b *bench) agentCommand(ctx context.Context, broker string, env ...string) (*exec.Cmd, error) {
+// setup is how an agent is to be.
+type setup struct {
+	service *service
+	broker  string // URL; "" for none
+	display string // of an X server to show the stream on; "" for none: what a screen costs is not what most contests are about
+	log     string // level; "" for info
+	env     []string
+}
+
+// agentCommand is the agent that decodes the live stream. It has a new state folder each time.
+func (b *bench) agentCommand(ctx context.Context, s setup) (*exec.Cmd, error) {
 	dir, err := os.MkdirTemp(b.dir, "agent-")
 	if err != nil {
 		return nil, err
 	}
 	config := filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf(agentConfig, agentID, dir, region, b.service.url, broker, streamName)
+	sink := decode.None
+	if s.display != "" {
+		sink = decode.X11
+		s.env = append(s.env, "DISPLAY="+s.display)
+	}
+	text := fmt.Sprintf(agentConfig, agentID, dir, region, s.service.url, s.broker, sink, latency, cmp.Or(s.log, "info"), streamName)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -50,6 +68,6 @@ func (b *bench) agentCommand(ctx context.Context, broker string, env ...string) 
 	known := kvstest.Credentials()
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") }),
 		"AWS_ACCESS_KEY_ID="+known.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+known.SecretAccessKey)
-	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = append(cmd.Env, s.env...)
 	return cmd, nil
 }

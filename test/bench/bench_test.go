@@ -1,27 +1,32 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
-// The service of a bench, and what pulls from it, is the program itself, which under test is the test's.
+// The roles are taken by the program itself, which under test is the test's.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && (os.Args[1] == serveCommand || os.Args[1] == pullCommand) {
-		main()
-		return
+	if played, err := play(os.Args[1:]); err != nil {
+		fail(err)
+	} else if !played {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 // A whole bench, as short as can be, gives every row a ratio.
 func TestQuickBench(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes half a minute")
+		t.Skip("it takes a minute or two")
 	}
 	for _, program := range []string{"gst-launch-1.0", "ffmpeg", "Xvfb", curl} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -34,21 +39,37 @@ func TestQuickBench(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	var table, log strings.Builder
-	if err := run(t.Context(), agent, quick, &table, &log); err != nil {
-		t.Errorf("%v\n%s", err, log.String())
+	for _, only := range []string{"", "lasting"} {
+		e := quick
+		e.only = only
+		var table, log strings.Builder
+		if err := run(t.Context(), agent, e, &table, &log); err != nil {
+			t.Errorf("%v\n%s", err, log.String())
+		}
+		t.Log("\n" + table.String())
+		rows, _, _ := strings.Cut(table.String(), "\n\n")
+		contests, err := (&bench{extent: e}).wanted()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		for _, c := range contests {
+			want += len(c.rows)
+		}
+		if n := strings.Count(rows, "\n"); n != want {
+			t.Errorf("the table has %d rows of %d", n, want)
+		}
+		if strings.Contains(rows, "not measured") {
+			t.Error("a row was not measured")
+		}
 	}
-	t.Log("\n" + table.String())
-	rows, _, _ := strings.Cut(table.String(), "\n\n")
-	want := 0
-	for _, c := range (&bench{service: &service{}}).contests() {
-		want += len(c.rows)
-	}
-	if n := strings.Count(rows, "\n"); n != want {
-		t.Errorf("the table has %d rows of %d", n, want)
-	}
-	if strings.Contains(rows, "not measured") {
-		t.Error("a row was not measured")
+}
+
+func TestUnknownContest(t *testing.T) {
+	e := quick
+	e.only = "sleeping"
+	if err := run(t.Context(), "edge-agent", e, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "watching") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -65,20 +86,66 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	}
 }
 
+func TestTimesAreNoRatios(t *testing.T) {
+	rounds := []round{
+		{ours: {"wait": 100}, "peer": {"wait": 50}},
+		{ours: {"wait": 120}, "peer": {"wait": 60}},
+		{ours: {"wait": 400}, "peer": {"wait": 200}},
+	}
+	for _, c := range []struct {
+		row
+		want string
+	}{
+		{row{most: 300, peer: "peer"}, "wait\t120 ms\t60.0 ms\tpeer\t2.00\t100–400 ms\t≤ 300 ms\treached"},
+		{row{most: 300, peer: "peer", worst: true}, "wait\t400 ms\t60.0 ms\tpeer\t2.00\t100–400 ms\t≤ 300 ms\tmissed"},
+		{row{most: 300}, "wait\t120 ms\t–\t\t–\t100–400 ms\t≤ 300 ms\treached"},
+		{row{}, "wait\t120 ms\t–\t\t–\t100–400 ms\t–\t"},
+		{row{peer: "peer", aim: 2}, "wait\t120 ms\t60.0 ms\tpeer\t2.00\t2.00–2.00\t≤ 2.00\treached"},
+	} {
+		c.name, c.figure, c.unit = "wait", "wait", "ms"
+		if got := c.line(rounds).String(); got != c.want {
+			t.Errorf("%+v\ngot  %q\nwant %q", c.row, got, c.want)
+		}
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
-		ratio, aim float64
-		want       string
+		line
+		want string
 	}{
-		{0, 1, "not measured"},
-		{3, 0, ""},
-		{0.9, 1, "reached"},
-		{1.004, 1, "reached"}, // it is printed as 1.00
-		{1.006, 1, "missed"},
+		{line{row: row{peer: "p", aim: 1}}, "not measured"},
+		{line{row: row{peer: "p"}, measured: true, ours: 3}, ""},
+		{line{row: row{peer: "p", aim: 1}, measured: true, ratio: 0.9}, "reached"},
+		{line{row: row{peer: "p", aim: 1}, measured: true, ratio: 1.004}, "reached"}, // it is printed as 1.00
+		{line{row: row{peer: "p", aim: 1}, measured: true, ratio: 1.006}, "missed"},
+		{line{row: row{most: 300}, measured: true, ours: 300.4}, "reached"}, // as 300
+		{line{row: row{most: 300}, measured: true, ours: 300.6}, "missed"},
+		{line{row: row{most: 1}, measured: true, ours: 0}, "reached"},
+		{line{row: row{most: 1}, measured: true, ours: -3}, "reached"}, // memory that shrank
 	} {
-		if got := (line{row: row{aim: c.aim}, ratio: c.ratio}).verdict(); got != c.want {
-			t.Errorf("ratio %v, aim %v: %q, want %q", c.ratio, c.aim, got, c.want)
+		if got := c.verdict(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.line, got, c.want)
 		}
+	}
+}
+
+func TestHandoversAreReadFromTheLog(t *testing.T) {
+	var log bytes.Buffer
+	l := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	l.Info("something else", "after", time.Second)
+	l.Debug(handoverText, "after", []time.Duration{412345})
+	l.Debug(handoverText, "after", []time.Duration{3 * time.Millisecond, 950})
+	got, err := handovers(log.String())
+	if want := []time.Duration{412345, 3 * time.Millisecond, 950}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v of\n%s", got, err, log.String())
+	}
+}
+
+func TestGrowth(t *testing.T) {
+	// It fills, stays and grows by one.
+	if g := growth([]float64{1, 9, 10, 10, 10, 10, 10, 10, 11, 11}); g != 1 {
+		t.Errorf("it grew by %v", g)
 	}
 }
 

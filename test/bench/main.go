@@ -1,24 +1,30 @@
-// Command bench measures edge-agent against GStreamer's and ffmpeg's own tools, on the same
-// machine in the same run, and prints a table of ratios.
+// Command bench measures edge-agent against GStreamer's, ffmpeg's and others' own tools, on the same
+// machine in the same run, and prints a table of ratios and times.
 //
 // In go the built edge-agent and the peers that are installed; what they read is made here: a 1080p30 clip, a
 // capture of GetMedia, a live stream. Out comes the table, on standard output; what is being done is told on standard error.
 //
-//	table.go     rows and how they are printed
-//	contest.go   runs of our side and of the peers in turn, and what becomes of their figures
-//	reading.go   contest: who reads a capture with the least CPU
-//	parsing.go   contest: how fast a capture in memory is taken apart
-//	playing.go   contest: what it costs to decode a live stream
-//	starting.go  contest: how long until the first picture
-//	watching.go  contest: how old a frame is when it is on the screen
-//	pulling.go   contest: what many streams cost that are not decoded
-//	resuming.go  contest: what is seen of a session's planned end
-//	material.go  clip and capture
-//	service.go   the live stream, from a process of its own
-//	agent.go     edge-agent as it is measured
-//	process.go   processes: what they say, what they cost
+//	table.go      rows and how they are printed
+//	contest.go    runs of our side and of the peers in turn, and what becomes of their figures
+//	reading.go    contest: who reads a capture with the least CPU
+//	parsing.go    contest: how fast a capture in memory is taken apart
+//	playing.go    contest: what it costs to decode a live stream
+//	starting.go   contest: how long until the first picture
+//	handing.go    contest: how long a frame takes from the network to the decoder
+//	pulling.go    contest: what many streams cost that are not decoded
+//	resuming.go   contest: what is seen of a session's planned end
+//	watching.go   contest: how old a frame is when it is on the screen
+//	returning.go  contest: how soon the picture is back after a fault
+//	showing.go    contest: how soon another stream is on the screen
+//	lasting.go    contest: what memory is taken in ten minutes; held only when asked for
+//	material.go   clip and capture
+//	service.go    the live stream, from a process of its own
+//	numbered.go   a live stream whose pictures say when they were captured
+//	screen.go     a screen to look at
+//	agent.go      edge-agent as it is measured
+//	process.go    processes: what they say, what they cost
 //
-// A row is added to the contest that measures its figure; a new contest is a function like those of the six files
+// A row is added to the contest that measures its figure; a new contest is a function like those of the files
 // above, named in contests.
 //
 // The bench owns all processes that it starts and a temporary folder; both are gone when it ends.
@@ -33,50 +39,66 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
 
 // extent is how much is measured.
 type extent struct {
-	clip    time.Duration
-	capture int64         // bytes
-	window  time.Duration // for which a playing process is looked at
-	settle  time.Duration // for a picture, before its lag is looked at
-	only    string        // the contest to hold; "" for all
-	off     int           // pictures more or less than expected in that time, at most
-
-	reading, parsing, playing, starting, pulling, resuming, watching int // rounds
+	only     string         // the contest to hold; "" for all
+	rounds   map[string]int // of a contest, by its name; 1 for those that are not here
+	clip     time.Duration
+	capture  int64         // bytes
+	window   time.Duration // for which a playing process is looked at
+	settle   time.Duration // for a picture, before its lag is looked at
+	off      int           // pictures more or less than expected in that time, at most
+	turns    int           // from one stream to the other
+	agents   int           // of the herd
+	calm     time.Duration // for which the herd is left alone
+	lasting  time.Duration
+	sampling time.Duration // of memory
 }
 
 var (
-	// The agent tells of pictures five times a second: a count may be six off.
-	full = extent{clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, off: 9, reading: 9, parsing: 9, playing: 5, starting: 11, pulling: 3, resuming: 3, watching: 3, settle: 15 * time.Second}
-	// A busy machine must not fail a test.
-	quick = extent{clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, off: 1000, reading: 1, parsing: 1, playing: 1, starting: 1, pulling: 1, resuming: 1, watching: 1, settle: 2 * time.Second}
+	full = extent{
+		rounds: map[string]int{
+			"reading": 9, "parsing": 9, "playing": 5, "starting": 11, "handing": 3, "pulling": 3, "resuming": 3, "watching": 3, "returning": 5,
+		},
+		clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, settle: 15 * time.Second,
+		off:   9, // the agent tells of pictures five times a second: a count may be six off
+		turns: 20, agents: 1000, calm: 30 * time.Second, lasting: 10 * time.Minute, sampling: 5 * time.Second,
+	}
+	quick = extent{
+		clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, settle: 2 * time.Second,
+		off:   1000, // a busy machine must not fail a test
+		turns: 2, agents: 20, calm: 2 * time.Second, lasting: 4 * time.Second, sampling: 500 * time.Millisecond,
+	}
 )
 
-func main() {
-	if len(os.Args) == 3 && os.Args[1] == serveCommand {
-		if err := serve(os.Args[2], os.Stdin, os.Stdout); err != nil {
-			fail(err)
-		}
-		return
+// roles are what this program is besides the bench: processes of which something is measured, or whose cost is
+// not to be counted for anybody. Each works until in ends.
+var roles = map[string]func(args []string, in io.Reader, out io.Writer) error{
+	serveRole: serve, pullRole: pull, receiveRole: receive,
+}
+
+// play takes a role, if the arguments name one.
+func play(args []string) (played bool, err error) {
+	if len(args) == 0 || roles[args[0]] == nil {
+		return false, nil
 	}
-	if len(os.Args) == 4 && os.Args[1] == pullCommand {
-		n, err := strconv.Atoi(os.Args[3])
-		if err == nil {
-			err = pull(os.Args[2], n, os.Stdin, os.Stdout)
-		}
-		if err != nil {
-			fail(err)
-		}
+	return true, roles[args[0]](args[1:], os.Stdin, os.Stdout)
+}
+
+func main() {
+	if played, err := play(os.Args[1:]); err != nil {
+		fail(err)
+	} else if played {
 		return
 	}
 	agent := flag.String("agent", "bin/edge-agent", "the edge-agent to measure")
 	smoke := flag.Bool("quick", false, "one short round of everything: shows that it works, measures nothing well")
-	only := flag.String("only", "", "hold only the contest of this name: reading, parsing, playing, starting, pulling, resuming, watching")
+	only := flag.String("only", "", "hold only the contest of this name: "+strings.Join(names(), ", "))
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -99,16 +121,44 @@ func fail(err error) {
 // bench is what the contests need.
 type bench struct {
 	extent
-	agent   string // executable
-	dir     string // of what is made
-	clip    string // file
-	service *service
-	log     io.Writer
+	agent    string // executable
+	dir      string // of what is made
+	clip     string // file
+	service  *service
+	numbered *numbered // nil before it is needed
+	log      io.Writer
 }
 
 // contests are all there are, in the order of the table.
 func (b *bench) contests() []contest {
-	return []contest{b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.pullingContest(), b.resumingContest(), b.watchingContest()}
+	all := []contest{
+		b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.handingContest(), b.pullingContest(),
+		b.resumingContest(), b.watchingContest(), b.returningContest(), b.showingContest(), b.lastingContest(),
+	}
+	for i := range all {
+		all[i].rounds = max(1, b.rounds[all[i].name])
+	}
+	return all
+}
+
+// wanted are those that are to be held.
+func (b *bench) wanted() (list []contest, err error) {
+	for _, c := range b.contests() {
+		if b.only == c.name || b.only == "" && !c.asked {
+			list = append(list, c)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("there is no contest %q; there are %s", b.only, strings.Join(names(), ", "))
+	}
+	return list, nil
+}
+
+func names() (list []string) {
+	for _, c := range (&bench{}).contests() {
+		list = append(list, c.name)
+	}
+	return list
 }
 
 // run measures everything and prints the table. A contest that fails leaves its rows without figures and is
@@ -124,6 +174,10 @@ func run(ctx context.Context, agent string, e extent, out, log io.Writer) error 
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{extent: e, agent: agent, dir: dir, log: log}
+	contests, err := b.wanted()
+	if err != nil {
+		return err
+	}
 	fmt.Fprintln(log, "making a clip")
 	if b.clip, err = makeClip(ctx, dir, e.clip); err != nil {
 		return err
@@ -134,10 +188,7 @@ func run(ctx context.Context, agent string, e extent, out, log io.Writer) error 
 	defer b.service.stop()
 	var lines []line
 	var faults []error
-	for _, c := range b.contests() {
-		if e.only != "" && e.only != c.name {
-			continue
-		}
+	for _, c := range contests {
 		results, err := c.hold(ctx, log)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", c.name, err))

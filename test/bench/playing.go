@@ -34,7 +34,7 @@ func (b *bench) playingContest() contest {
 		"edge-agent run with MQTT against gst-launch-1.0 -q fdsrc ! " + decodeElements + " ! fakesink, which gets the body of GetMedia through a pipe. " +
 		"It is checked that both keep up."
 	return contest{
-		name: "playing", rounds: b.extent.playing, check: p.check,
+		name: "playing", check: p.check,
 		ours:  side{ours, p.agentRun},
 		peers: []side{{"gst-launch-1.0", p.gstreamer}},
 		rows: []row{
@@ -101,7 +101,7 @@ func (p *playing) agentRun(ctx context.Context) (f figures, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd, err := p.agentCommand(ctx, broker.URL())
+	cmd, err := p.agentCommand(ctx, setup{service: p.service, broker: broker.URL()})
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +258,5 @@ func (l *live) count(ctx context.Context, d time.Duration) (int, error) {
 func (l *live) stop() error {
 	_ = l.body.Close()
 	<-l.fed
-	kill := time.AfterFunc(stopTimeout, func() { _ = l.cmd.Process.Kill() })
-	defer kill.Stop()
-	return l.cmd.Wait()
+	return waitFor(l.cmd)
 }

@@ -26,9 +26,33 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// role is this program in one of its roles.
+func role(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return command(ctx, self, append([]string{name}, args...)...), nil
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
 // end asks a process to end, sees to it and says how it ended.
 func end(cmd *exec.Cmd) error {
 	_ = cmd.Process.Signal(syscall.SIGTERM)
+	return waitFor(cmd)
+}
+
+// waitFor waits for a process that is about to end.
+func waitFor(cmd *exec.Cmd) error {
 	kill := time.AfterFunc(stopTimeout, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
 	return cmd.Wait()
@@ -57,6 +81,13 @@ func (t *transcript) Write(p []byte) (int, error) {
 		t.said <- time.Now()
 	}
 	return len(p), nil
+}
+
+// all is what was said so far.
+func (t *transcript) all() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }
 
 // explain adds the last lines that were said to an error.

@@ -26,20 +26,20 @@ const (
 	someStreams = 8
 )
 
-// pullCommand makes this program the agent's ingest alone: sessions that hand their frames to nobody.
-const pullCommand = "pull"
+// pullRole is the agent's ingest alone: sessions that hand their frames to nobody.
+const pullRole = "pull"
 
 // curl is the peer: it pulls the same bodies and looks at none of them.
 const curl = "curl"
 
 // pullingContest looks at what it costs to pull many streams without decoding them.
 func (b *bench) pullingContest() contest {
-	p := &pulling{b.window / 2, b.service}
+	p := &pulling{b, b.window / 2}
 	what := "CPU time over " + p.window.String() + ", in per cent of one core, while live streams (%d) of about 5 Mbit/s are pulled in real time and not decoded: " +
 		"ingest sessions in one process (calls, signatures, parsing, lag) against curl -s -o /dev/null --aws-sigv4, one process for each stream."
 	flat := "Of the ingest process alone: what one of " + strconv.Itoa(manyStreams) + " streams takes, against one of " + strconv.Itoa(someStreams) + "."
 	return contest{
-		name: "pulling", rounds: b.extent.pulling, check: func(context.Context) error { return nil },
+		name:  "pulling",
 		ours:  side{ours, p.ingest},
 		peers: []side{{curl, p.curl}},
 		rows: []row{
@@ -53,8 +53,8 @@ func (b *bench) pullingContest() contest {
 }
 
 type pulling struct {
-	window  time.Duration
-	service *service
+	*bench
+	window time.Duration // shorter than that of others: it is held often
 }
 
 // ingest pulls one, some and many streams.
@@ -86,11 +86,10 @@ func (p *pulling) percent(cpu time.Duration) float64 { return 100 * cpu.Seconds(
 
 // pull lets a process pull n streams, and looks at it once they all come.
 func (p *pulling) pull(ctx context.Context, n int) (u usage, err error) {
-	self, err := os.Executable()
+	cmd, err := role(ctx, pullRole, p.service.url, strconv.Itoa(n))
 	if err != nil {
 		return u, err
 	}
-	cmd := command(ctx, self, pullCommand, p.service.url, strconv.Itoa(n))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return u, err
@@ -115,10 +114,8 @@ func (p *pulling) over(ctx context.Context, cmds ...*exec.Cmd) (total usage, err
 	if err != nil {
 		return total, err
 	}
-	select {
-	case <-ctx.Done():
-		return total, ctx.Err()
-	case <-time.After(p.window):
+	if err := pause(ctx, p.window); err != nil {
+		return total, err
 	}
 	after, err := timeOnCPU(cmds)
 	if err != nil {
@@ -194,34 +191,44 @@ func (p *pulling) curls(ctx context.Context, n int) (u usage, err error) {
 		}
 		cmds = append(cmds, cmd)
 	}
-	select {
-	case <-ctx.Done():
-		return u, ctx.Err()
-	case <-time.After(warmUp):
+	if err := pause(ctx, warmUp); err != nil {
+		return u, err
 	}
 	return p.over(ctx, cmds...)
 }
 
-// pull pulls n streams until in ends. It says "ready" when a fragment of each has come.
-func pull(url string, n int, in io.Reader, out io.Writer) error {
-	service := ingest.NewService(aws.Config{
-		Region: region, Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
-	}, url)
+// pull pulls as many streams as asked for. It says "ready" when a fragment of each has come.
+func pull(args []string, in io.Reader, out io.Writer) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	service := newIngest(args[0])
 	defer service.Close()
 	ctx, stop := context.WithCancel(context.Background())
 	var running, coming sync.WaitGroup
 	coming.Add(n)
 	for i := range n {
-		s := &discard{came: sync.OnceFunc(coming.Done)}
-		stream := ingest.Stream{Name: streamNumber(i), StreamName: streamNumber(i)}
-		running.Go(func() { ingest.NewSession(stream, service, nil, s).Run(ctx) })
+		session := newSession(service, streamNumber(i), &discard{came: sync.OnceFunc(coming.Done)})
+		running.Go(func() { session.Run(ctx) })
 	}
 	coming.Wait()
 	fmt.Fprintln(out, "ready")
-	_, err := io.Copy(io.Discard, in)
+	_, err = io.Copy(io.Discard, in)
 	stop()
 	running.Wait()
 	return err
+}
+
+// newIngest is the agent's way to the service, and newSession to one of its streams.
+func newIngest(url string) *ingest.Service {
+	return ingest.NewService(aws.Config{
+		Region: region, Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
+	}, url)
+}
+
+func newSession(service *ingest.Service, stream string, sink ingest.Sink) *ingest.Session {
+	return ingest.NewSession(ingest.Stream{Name: stream, StreamName: stream}, service, nil, sink)
 }
 
 // discard is a sink that wants nothing.

@@ -4,9 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -22,7 +19,7 @@ const (
 func (b *bench) resumingContest() contest {
 	r := &resuming{b}
 	return contest{
-		name: "resuming", rounds: b.extent.resuming, check: func(context.Context) error { return nil },
+		name:  "resuming",
 		ours:  side{ours, func(ctx context.Context) (figures, error) { return r.pull(ctx, kvstest.Limits{Session: sessionLimit}) }},
 		peers: []side{{unbroken, func(ctx context.Context) (figures, error) { return r.pull(ctx, kvstest.Limits{}) }}},
 		rows: []row{{
@@ -42,14 +39,12 @@ func (r *resuming) pull(ctx context.Context, limits kvstest.Limits) (figures, er
 		return nil, err
 	}
 	defer server.Close()
-	service := ingest.NewService(aws.Config{
-		Region: region, Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
-	}, server.URL())
+	service := newIngest(server.URL())
 	defer service.Close()
 	ctx, cancel := context.WithTimeout(ctx, r.window)
 	defer cancel()
 	w := &waits{}
-	ingest.NewSession(ingest.Stream{Name: streamName, StreamName: streamName}, service, nil, w).Run(ctx)
+	newSession(service, streamName, w).Run(ctx)
 	return figures{"wait": float64(w.longest.Microseconds()) / 1000}, nil
 }
 

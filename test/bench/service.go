@@ -27,6 +27,12 @@ const (
 	region     = "us-east-1"
 )
 
+// otherStream is a stream with the same clip, which began so much earlier.
+const (
+	otherStream = "other"
+	otherAhead  = 5 * time.Second
+)
+
 // streamNumber is the name of one of the streams; number 0 is the one that most contests are about.
 func streamNumber(i int) string {
 	if i == 0 {
@@ -39,19 +45,23 @@ func streamNumber(i int) string {
 // each, matroskademux would drop all but the first frame of every document after the first.
 var layout = kvstest.Layout{Time: kvstest.SessionTime}
 
-// serveCommand makes this program the service alone: its CPU is not to be counted for anybody.
-const serveCommand = "serve"
+// serveRole is the service alone: its CPU is not to be counted for anybody.
+const serveRole = "serve"
 
-// serve plays a clip as a live stream until in ends. The first line it writes is its address.
-func serve(clip string, in io.Reader, out io.Writer) error {
-	server, err := newServer(clip, kvstest.Config{}, kvstest.StreamConfig{Layout: layout})
+// serve plays a clip as a live stream until in ends. The first line it writes is its address. On every line that it
+// reads it cuts all connections of the stream.
+func serve(args []string, in io.Reader, out io.Writer) error {
+	server, err := newServer(args[0], kvstest.Config{}, kvstest.StreamConfig{Layout: layout})
 	if err != nil {
 		return err
 	}
 	defer server.Close()
 	fmt.Fprintln(out, server.URL())
-	_, err = io.Copy(io.Discard, in)
-	return err
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		server.Stream(streamName).Cut()
+	}
+	return lines.Err()
 }
 
 // newServer serves a clip on a free port.
@@ -70,22 +80,26 @@ func newServer(clip string, config kvstest.Config, stream kvstest.StreamConfig) 
 			return nil, err
 		}
 	}
+	stream.History += otherAhead
+	if _, err := server.Add(otherStream, source, stream); err != nil {
+		return nil, err
+	}
 	return server, server.Start("127.0.0.1:0")
 }
 
 // service is the process that serves.
 type service struct {
 	cmd *exec.Cmd
-	in  io.Closer
+	in  io.WriteCloser // a line for each cut
 	url string
 }
 
 func startService(ctx context.Context, clip string) (*service, error) {
-	self, err := os.Executable()
+	cmd, err := role(ctx, serveRole, clip)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{cmd: command(ctx, self, serveCommand, clip)}
+	s := &service{cmd: cmd}
 	s.cmd.Stderr = os.Stderr
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -106,6 +120,12 @@ func startService(ctx context.Context, clip string) (*service, error) {
 	return s, nil
 }
 
+// cut resets all connections of the stream.
+func (s *service) cut() error {
+	_, err := fmt.Fprintln(s.in, "cut")
+	return err
+}
+
 func (s *service) stop() {
 	_ = s.in.Close()
 	_ = end(s.cmd)
@@ -122,12 +142,7 @@ func (s *service) await(ctx context.Context, place time.Duration) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After((place - time.Since(began)%clipGOP + clipGOP) % clipGOP):
-		return nil
-	}
+	return pause(ctx, (place-time.Since(began)%clipGOP+clipGOP)%clipGOP)
 }
 
 // serverTime is when the first fragment of a body began.

@@ -17,7 +17,7 @@ const (
 func (b *bench) startingContest() contest {
 	s := &starting{b}
 	return contest{
-		name: "starting", rounds: b.extent.starting, check: func(context.Context) error { return nil },
+		name:  "starting",
 		ours:  side{ours, s.agentRun},
 		peers: []side{{"gst-launch-1.0", s.gstreamer}},
 		rows: []row{{
@@ -33,7 +33,7 @@ func (b *bench) startingContest() contest {
 type starting struct{ *bench }
 
 func (s *starting) agentRun(ctx context.Context) (f figures, err error) {
-	cmd, err := s.agentCommand(ctx, "", sayFirstPicture)
+	cmd, err := s.agentCommand(ctx, setup{service: s.service, env: []string{sayFirstPicture}})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+)
+
+// lastingContest looks at what memory is taken after ten minutes, and whether it grows.
+func (b *bench) lastingContest() contest {
+	l := &lasting{bench: b}
+	compared := "Resident memory of the process that plays a live 1080p30 H.264 stream for " + b.lasting.String() + ", decoded in software and shown nowhere, with MQTT: "
+	level := compared + "the median of the last fifth of that time. gst-launch-1.0 plays the same stream at the same time."
+	growth := compared + "the median of the last fifth less that of the second, in a time of 0.6 of the whole."
+	const most = 1 // MB: a leak of a hundred bytes with every frame is 1.1
+	rows := []row{}
+	for _, p := range []struct{ name, figure string }{{"agent", "agent"}, {"renderer", "renderer"}} {
+		rows = append(rows,
+			row{name: p.name + ": memory after " + b.lasting.String(), figure: p.figure, unit: "MB", peer: "gst-launch-1.0", than: "rss", compared: level},
+			row{name: p.name + ": growth of memory", figure: p.figure + " growth", unit: "MB", peer: "", most: most, compared: growth},
+		)
+	}
+	rows = append(rows, row{name: "gst-launch-1.0: growth of memory", figure: "peer growth", unit: "MB", compared: "The same of the peer, for comparison."})
+	return contest{
+		name: "lasting", asked: true, limit: b.lasting + time.Minute,
+		ours:  side{ours, l.agentRun},
+		peers: []side{{"gst-launch-1.0", l.peerRun}},
+		rows:  rows,
+	}
+}
+
+type lasting struct {
+	*bench
+	peer []float64 // the samples of the peer, in MB
+}
+
+func (l *lasting) agentRun(ctx context.Context) (f figures, err error) {
+	broker, err := brokertest.Start(ctx, brokertest.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer broker.Stop()
+	told, err := listen(ctx, broker)
+	if err != nil {
+		return nil, err
+	}
+	cmd, err := l.agentCommand(ctx, setup{service: l.service, broker: broker.URL()})
+	if err != nil {
+		return nil, err
+	}
+	stderr := newTranscript("")
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stderr.explain(end(cmd))) }()
+	launched := launch(ctx, decodeElements, "-q", "fakesink")
+	peer, err := l.feedLive(ctx, launched)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, peer.stop()) }()
+	if err := told.playing(ctx); err != nil {
+		return nil, stderr.explain(err)
+	}
+	f, err = l.watch(ctx, cmd, launched)
+	return f, stderr.explain(err)
+}
+
+// watch looks at the memory of agent, renderer and peer again and again.
+func (l *lasting) watch(ctx context.Context, agent, peer *exec.Cmd) (figures, error) {
+	renderer, err := rendererOf(agent.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	samples := make([][]float64, 3)
+	ticker := time.NewTicker(l.sampling)
+	defer ticker.Stop()
+	for began := time.Now(); time.Since(began) < l.lasting; {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-ticker.C:
+		}
+		for i, pid := range []int{agent.Process.Pid, renderer, peer.Process.Pid} {
+			m, err := memoryOf(pid)
+			if errors.Is(err, os.ErrNotExist) {
+				err = errors.New("a process did not live that long")
+			}
+			if err != nil {
+				return nil, err
+			}
+			samples[i] = append(samples[i], float64(m.full)/1e6)
+		}
+	}
+	l.peer = samples[2]
+	return figures{
+		"agent": fifth(samples[0], 4), "agent growth": growth(samples[0]),
+		"renderer": fifth(samples[1], 4), "renderer growth": growth(samples[1]),
+		"peer growth": growth(samples[2]),
+	}, nil
+}
+
+func (l *lasting) peerRun(context.Context) (figures, error) {
+	return figures{"rss": fifth(l.peer, 4)}, nil
+}
+
+// fifth is the median of a fifth of the samples, counted from 0.
+func fifth(samples []float64, i int) float64 {
+	n := len(samples)
+	return median(samples[i*n/5 : (i+1)*n/5])
+}
+
+// growth is from the second fifth to the last: in the first, caches fill.
+func growth(samples []float64) float64 { return fifth(samples, 4) - fifth(samples, 1) }

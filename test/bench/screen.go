@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+)
+
+const (
+	screenWidth  = 1280
+	screenHeight = 720
+)
+
+// lookEvery is how often a screen is looked at.
+const lookEvery = 2 * time.Millisecond
+
+// screen is a virtual X server, whose pixels are in a file.
+type screen struct {
+	display string
+	cmd     *exec.Cmd
+	dir     string
+	pixels  pixels
+}
+
+func startScreen(ctx context.Context, dir string) (*screen, error) {
+	s := &screen{}
+	var err error
+	if s.dir, err = os.MkdirTemp(dir, "screen-"); err != nil {
+		return nil, err
+	}
+	told, tell, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer told.Close()
+	s.cmd = command(ctx, "Xvfb", "-displayfd", "3", "-fbdir", s.dir, "-nolisten", "tcp",
+		"-screen", "0", fmt.Sprintf("%dx%dx24", screenWidth, screenHeight))
+	s.cmd.ExtraFiles = []*os.File{tell}
+	err = s.cmd.Start()
+	_ = tell.Close()
+	if err != nil {
+		return nil, err
+	}
+	var number int
+	if _, err := fmt.Fscan(told, &number); err != nil {
+		return nil, errors.Join(fmt.Errorf("the X server Xvfb does not start: %w", err), s.close())
+	}
+	s.display = ":" + strconv.Itoa(number)
+	if s.pixels, err = readPixels(filepath.Join(s.dir, "Xvfb_screen0")); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *screen) close() error {
+	if s.pixels.mapped != nil {
+		_ = syscall.Munmap(s.pixels.mapped)
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	return os.RemoveAll(s.dir)
+}
+
+// follow tells of every picture that comes, by its number, until it is told true or ctx ends.
+func (s *screen) follow(ctx context.Context, picture func(number int, now time.Time) (enough bool)) error {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	last := -1
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		n, err := clip.ReadFrameNumber(s.bar())
+		if err != nil || n == last { // nothing yet, or half drawn
+			continue
+		}
+		last = n
+		if picture(n, time.Now()) {
+			return nil
+		}
+	}
+}
+
+// bar is the part of the screen that has the frame number.
+func (s *screen) bar() image.Image {
+	return s.pixels.below(screenHeight * 7 / 8)
+}
+
+// pixels are those of an X window dump (XWD) that changes: four bytes each, blue first.
+type pixels struct {
+	mapped []byte // the whole file
+	first  int    // offset of the first pixel
+	stride int
+	rect   image.Rectangle
+}
+
+// The places of numbers in the head of an XWD, all of them 32 bits, big endian.
+const (
+	xwdHeadSize   = 0
+	xwdWidth      = 16
+	xwdHeight     = 20
+	xwdLineBytes  = 48
+	xwdColours    = 76
+	xwdColourSize = 12
+)
+
+func readPixels(file string) (pixels, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return pixels{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return pixels{}, err
+	}
+	mapped, err := syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return pixels{}, err
+	}
+	number := func(at int) int { return int(binary.BigEndian.Uint32(mapped[at:])) }
+	return pixels{
+		mapped: mapped, stride: number(xwdLineBytes),
+		first: number(xwdHeadSize) + number(xwdColours)*xwdColourSize,
+		rect:  image.Rect(0, 0, number(xwdWidth), number(xwdHeight)),
+	}, nil
+}
+
+// below is the part from a row on.
+func (p pixels) below(row int) pixels {
+	p.rect.Min.Y = row
+	return p
+}
+
+func (p pixels) ColorModel() color.Model { return color.RGBAModel }
+func (p pixels) Bounds() image.Rectangle { return p.rect }
+
+func (p pixels) At(x, y int) color.Color {
+	b := p.mapped[p.first+y*p.stride+x*4:]
+	return color.RGBA{b[2], b[1], b[0], 0xff}
+}
