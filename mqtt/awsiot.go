@@ -109,6 +109,11 @@ func ValidThingName(name string) error {
 
 // checkProfile finds what AWS IoT Core would not have.
 func (c Config) checkProfile() error {
+	if c.Shadow != nil {
+		if err := ValidThingName(c.Shadow.Thing); err != nil {
+			return configError("shadow: %w", err)
+		}
+	}
 	switch {
 	case c.Profile == "" || c.Profile == Standard:
 		return nil

@@ -43,6 +43,7 @@ type Client struct {
 	store   *store // nil: nothing outlives the process
 	streams *streams
 	control *control      // nil: commands are not listened to
+	shadow  *shadow       // nil: no device shadow is kept
 	home    *home         // nil: Home Assistant is told nothing
 	wake    chan struct{} // has room for one: something is to be sent
 	cursor  uint64        // Run's own: the last event sent on this connection
@@ -95,6 +96,9 @@ func New(config Config) (*Client, error) {
 	c.streams = &streams{store: c.store, retained: held.streams}
 	if config.Control != nil {
 		c.control = newControl(*config.Control, newRecords(c.store, held.records))
+	}
+	if config.Shadow != nil {
+		c.shadow = newShadow(config.Shadow.Thing, c.wake, c.noteShadow)
 	}
 	c.pending.every = c.bounds.retainEvery
 	c.pending.set(topics.Availability(), []byte(Online)) // set first, so it goes first
@@ -181,6 +185,9 @@ func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 	}
 	l.settle()
 	c.pending.close()
+	if c.shadow != nil {
+		c.shadow.close()
+	}
 	return max(time.Since(began), 1), err
 }
 
@@ -191,6 +198,9 @@ func (c *Client) subscribe(ctx context.Context, l *link) (err error) {
 	}
 	if c.home != nil && err == nil {
 		err = c.subscribeTo(ctx, l, c.home.birth, c.receiveBirth, "starts of Home Assistant will not be noticed")
+	}
+	if c.shadow != nil && err == nil {
+		err = c.subscribeShadow(ctx, l)
 	}
 	return err
 }
@@ -215,10 +225,15 @@ func (c *Client) serve(ctx context.Context, l *link) error {
 		if err := c.drain(ctx, l); err != nil {
 			return err
 		}
+		var shadowDue <-chan time.Time
+		if c.shadow != nil {
+			shadowDue = c.shadow.due()
+		}
 		select {
 		case <-c.wake:
 		case <-repeat:
 		case <-c.pending.held():
+		case <-shadowDue:
 		case err := <-l.lost:
 			return l.breaks(err)
 		case <-ctx.Done():
@@ -269,6 +284,11 @@ func (c *Client) next() (m message, sent func(), ok bool) {
 	if m, sent, ok = c.pending.next(); ok {
 		return m, sent, true
 	}
+	if c.shadow != nil {
+		if m, ok = c.shadow.next(time.Now()); ok {
+			return m, func() {}, true
+		}
+	}
 	for {
 		e, ok := c.outbox.after(c.cursor)
 		if !ok && c.outbox.reportDropped(droppedEvent) {
@@ -289,9 +309,10 @@ func (c *Client) next() (m message, sent func(), ok bool) {
 // farewell publishes "offline", then what is left, and tells whether the broker
 // has confirmed "offline". If not, the will has to say it.
 func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
+	offline := message{topic: c.topics.Availability(), qos: 1, retained: true, payload: []byte(Offline)}
+	time.Sleep(c.pending.hold(offline.topic))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
 	defer cancel()
-	offline := message{topic: c.topics.Availability(), qos: 1, retained: true, payload: []byte(Offline)}
 	d, err := l.send(offline, c.notePublished)
 	if err == nil {
 		err = l.awaitDelivery(ctx, d)

@@ -197,4 +197,12 @@ var codeTable = []Code{
 	{"mqtt.limit", SeverityWarning, "A message was not sent because it is beyond what the MQTT broker takes.", "The message says which and why. The agent goes on without it. Please report it: messages are meant to fit."},
 	{"decode.differs", SeverityWarning, "A decoder works, but its pictures are not those of the software decoder.", "It is used after the software decoders. Update the graphics driver, or look at its picture and name it in [decode] trusted_elements if it is good."},
 	{"decode.access", SeverityWarning, "The agent's user may not open device nodes that decoders may be behind.", "Add the user to the groups that the message names (video, render) and start the agent anew. If the nodes are cameras only, leave it as it is."},
+	{"shadow.applied", SeverityInfo, "The configuration desired in the device shadow took effect.", "Nothing to do, if it was meant."},
+	{"shadow.rejected", SeverityWarning, "The configuration desired in the device shadow was rejected and has changed nothing.", "The detail and the reported part of the shadow say which keys and why. Correct them in the shadow."},
+	{"shadow.not_allowed", SeverityWarning, "A configuration is desired in the device shadow, but the agent obeys none.", "Set [control] shadow = true, if that is wanted."},
+	{"shadow.not_settable", SeverityWarning, "The device shadow cannot set this key.", "Set it in the configuration file of the box. docs/aws-iot.md lists what a shadow can set."},
+	{"shadow.refused", SeverityWarning, "The device shadow service refused a request.", "The message has its reason. Check the policy of the certificate and that the thing exists. The agent tries again."},
+	{"shadow.unanswered", SeverityWarning, "The device shadow service did not answer.", "Check the policy of the certificate, and that the broker is AWS IoT Core. The agent tries again."},
+	{"shadow.too_large", SeverityWarning, "What would be reported in the device shadow is too large.", "Desire less, or configure fewer streams: a shadow has 8 KB for both. The older report stays."},
+	{"shadow.storage", SeverityWarning, "The configuration desired in the device shadow cannot be kept on the disk.", "It is in effect, but not after a restart without a network. Check that [agent] state_dir exists, is writable and not full."},
 }

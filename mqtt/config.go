@@ -21,6 +21,7 @@ type Config struct {
 	Prefix   string  // "" means DefaultPrefix
 	AgentID  string
 	StateDir string       // a folder for what outlives the agent, events.db and events.count; "" means nothing does
+	Shadow   *Shadow      // nil means that no device shadow is kept
 	Control  *Control     // nil means that commands are not even listened to
 	Logger   *slog.Logger // nil means slog.Default()
 

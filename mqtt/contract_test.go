@@ -45,9 +45,32 @@ var payloads = map[string]any{
 		Code: "kvs.media.4500", Stream: "door", Message: "access to the key was denied", Count: 3,
 		FirstTS: Time{t0}, LastTS: Time{t1}, Detail: map[string]any{"error_id": 4500, "error_code": "KMS_KEY_ACCESS_DENIED"},
 	},
-	"state-empty":     State{State: Starting, Since: Time{t0}},
-	"telemetry-empty": Telemetry{From: Time{t0}, To: Time{t1}, Clock: ClockUnknown},
-	"event-empty":     Event{Code: "agent.started", Severity: SeverityInfo, Count: 1},
+	"shadow-reported": ShadowReported{
+		Version: "1.2.3", ConfigHash: "9f86d081", Shown: "door", Complete: true,
+		Desired: ShadowOutcome{
+			Version: 17, Status: ShadowRejected, Code: "config.invalid", Reason: `mqtt.telemetry_interval = "0s" is too short. The least is "1s".`,
+			Faults: map[string]ShadowFault{"mqtt.telemetry_interval": {Code: "config.invalid", Reason: `= "0s" is too short. The least is "1s".`}},
+		},
+		Config: ShadowConfig{
+			MQTT: ShadowMQTT{TelemetryInterval: "10s"}, Display: ShadowDisplay{Show: new("door"), SlateAfter: "3s"},
+			Decode: ShadowDecode{Order: []string{"va", "software"}}, Log: ShadowLog{Level: "info"},
+			Streams: map[string]ShadowStreamConfig{"door": {StreamName: "door-camera", Start: "now", MaxLag: "10s", OnLag: "jump", DecodeOrder: []string{}}},
+		},
+		Streams: map[string]ShadowStream{"door": {State: Playing, Decoder: "vah264dec"}},
+	},
+	"shadow-reported-empty": ShadowReported{Desired: ShadowOutcome{Status: ShadowNone}},
+	"shadow-desired": ShadowDesired{Config: ShadowConfig{
+		MQTT: ShadowMQTT{TelemetryInterval: "30s"}, Display: ShadowDisplay{Show: new("yard"), SlateAfter: "5s"},
+		Decode: ShadowDecode{Order: []string{"v4l2", "software"}}, Log: ShadowLog{Level: "debug"},
+		Streams: map[string]ShadowStreamConfig{
+			"door": {StreamName: "door-camera", Start: "resume", MaxLag: "20s", OnLag: "stay", DecodeOrder: []string{"software"}},
+			"yard": {StreamARN: "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000"},
+		},
+	}},
+	"shadow-desired-empty": ShadowDesired{},
+	"state-empty":          State{State: Starting, Since: Time{t0}},
+	"telemetry-empty":      Telemetry{From: Time{t0}, To: Time{t1}, Clock: ClockUnknown},
+	"event-empty":          Event{Code: "agent.started", Severity: SeverityInfo, Count: 1},
 }
 
 func init() {

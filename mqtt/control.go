@@ -82,24 +82,36 @@ func (k *control) receive(_ paho.Client, m paho.Message) {
 	}
 }
 
-// obey carries out commands until ctx ends.
+// obey carries out commands, and desired configurations, until ctx ends.
 func (c *Client) obey(ctx context.Context) {
-	if c.control == nil {
-		return
+	var commands chan received
+	var desired chan Desired
+	if c.control != nil {
+		commands = c.control.queue
+		c.finishCut()
 	}
+	if c.shadow != nil {
+		desired = c.shadow.desired
+	}
+	for {
+		select {
+		case m := <-commands:
+			c.handle(ctx, m)
+			c.noteMissed()
+		case d := <-desired:
+			c.config.Shadow.Desire(ctx, d)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// finishCut answers the commands that the end of an earlier run has cut off.
+func (c *Client) finishCut() {
 	for _, cut := range c.control.records.unfinished() {
 		cut.Response.Status, cut.Response.Code = StatusFailed, "control.interrupted"
 		cut.Response.Reason = "the agent ended while it carried this out"
 		c.finish(cut)
-	}
-	for {
-		select {
-		case m := <-c.control.queue:
-			c.handle(ctx, m)
-			c.noteMissed()
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -221,13 +222,24 @@ func (l *link) settle() {
 
 // subscribe returns once the broker has granted the subscription.
 func (l *link) subscribe(ctx context.Context, filter string, handler paho.MessageHandler) error {
-	token := l.paho.Subscribe(filter, 1, handler).(*paho.SubscribeToken)
+	return l.subscribeAll(ctx, []string{filter}, handler)
+}
+
+// subscribeAll asks for several filters at once, of which AWS IoT Core takes iotMaxFilters.
+func (l *link) subscribeAll(ctx context.Context, filters []string, handler paho.MessageHandler) error {
+	all := make(map[string]byte)
+	for _, filter := range filters {
+		all[filter] = 1
+	}
+	token := l.paho.SubscribeMultiple(all, handler).(*paho.SubscribeToken)
 	due := time.Now().Add(confirmTimeout)
-	if err := l.await(ctx, token, due, "confirm the subscription to "+filter); err != nil {
+	if err := l.await(ctx, token, due, "confirm the subscription to "+strings.Join(filters, ", ")); err != nil {
 		return err
 	}
-	if granted, ok := token.Result()[filter]; !ok || granted > 2 { // 0x80 is a refusal
-		return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " refused the subscription to " + filter}
+	for _, filter := range filters {
+		if granted, ok := token.Result()[filter]; !ok || granted > 2 { // 0x80 is a refusal
+			return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " refused the subscription to " + filter}
+		}
 	}
 	return nil
 }

@@ -177,6 +177,16 @@ func (p *pending) wait(l *latest) time.Duration {
 	return p.every - time.Since(l.at)
 }
 
+// hold is for how long a retained topic may not be published to.
+func (p *pending) hold(topic string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.retained[topic]; l != nil {
+		return p.wait(l)
+	}
+	return 0
+}
+
 // held returns a channel that fires when a topic that is held back may be sent.
 func (p *pending) held() <-chan time.Time {
 	p.mu.Lock()

@@ -50,6 +50,7 @@ func schemaTypes() map[string]reflect.Type {
 	types := map[string]reflect.Type{
 		"info": reflect.TypeFor[Info](), "state": reflect.TypeFor[State](), "telemetry": reflect.TypeFor[Telemetry](),
 		"event": reflect.TypeFor[Event](), "signed-command": reflect.TypeFor[signed](),
+		"shadow-reported": reflect.TypeFor[ShadowReported](), "shadow-desired": reflect.TypeFor[ShadowDesired](),
 	}
 	for _, v := range Verbs() {
 		types["command-"+string(v)] = reflect.TypeFor[order]()
@@ -173,6 +174,9 @@ func (w walker) compare(at string, schema map[string]any, typ reflect.Type) {
 		w.wantType(at, schema, "integer")
 	case typ.Kind() == reflect.Map:
 		w.wantType(at, schema, "object")
+		if values, ok := schema["additionalProperties"].(map[string]any); ok {
+			w.compare(at+".*", values, typ.Elem())
+		}
 	case typ.Kind() == reflect.Slice:
 		w.wantType(at, schema, "array")
 		w.compare(at+"[]", schema["items"].(map[string]any), typ.Elem())
@@ -206,8 +210,9 @@ func (w walker) fields(at string, schema map[string]any, typ reflect.Type) {
 			w.t.Errorf("%s has no %s in the schema", at, name)
 			continue
 		}
-		required := slices.Contains(schema["required"].([]any), any(name))
-		if optional := strings.Contains(options, "omitempty"); optional == required && name != "args" {
+		names, _ := schema["required"].([]any)
+		required := slices.Contains(names, any(name))
+		if optional := strings.Contains(options, "omit"); optional == required && name != "args" {
 			w.t.Errorf("%s.%s: required is %v in the schema", at, name, required)
 		}
 		if f.Type.Kind() != reflect.Interface { // that can be anything

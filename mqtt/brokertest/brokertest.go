@@ -1,5 +1,5 @@
 // Package brokertest runs a real mosquitto on a loopback port, for tests and the
-// demo.
+// demo. IoTCore is one that stands in for AWS IoT Core.
 //
 // In: Options. Out: a running Broker with an address to connect to. A Broker owns
 // its process and a temporary folder; one goroutine waits for the process, which
@@ -47,6 +47,8 @@ type Options struct {
 
 	Authority   *Authority // has the broker speak TLS with a certificate of this authority for 127.0.0.1
 	ClientCerts bool       // with Authority: clients need a certificate of it
+
+	Lines []string // more for mosquitto.conf
 }
 
 // Broker is a mosquitto.
@@ -170,6 +172,9 @@ func (b *Broker) configure() error {
 		if err := os.WriteFile(b.path("passwords"), []byte(line), 0o600); err != nil {
 			return err
 		}
+	}
+	for _, line := range b.options.Lines {
+		conf.WriteString(line + "\n")
 	}
 	if b.options.Authority != nil {
 		if err := b.configureTLS(&conf); err != nil {

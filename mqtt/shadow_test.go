@@ -1,0 +1,328 @@
+package mqtt
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestShadowTopicsFitAWSIoTCore(t *testing.T) {
+	topics := newShadow(strings.Repeat("x", iotMaxClientID), nil, nil).topics
+	if n := len(topics.filters()); n > iotMaxFilters {
+		t.Errorf("%d filters in one SUBSCRIBE", n)
+	}
+	for _, topic := range append(topics.filters(), topics.get(), topics.update()) {
+		if err := AWSIoT.bounds().admit(message{topic: topic, qos: 1}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// shadowBench is a shadow without a connection: the test is the service, and the clock.
+type shadowBench struct {
+	*shadow
+	t        *testing.T
+	now      time.Time
+	reported []string // codes
+}
+
+func newShadowBench(t *testing.T) *shadowBench {
+	b := &shadowBench{t: t, now: t0}
+	b.shadow = newShadow("gate-7", make(chan struct{}, 1), func(code, _ string, _ map[string]any) { b.reported = append(b.reported, code) })
+	b.open()
+	return b
+}
+
+// asks returns the next request, which has to be there after a while.
+func (b *shadowBench) asks(after time.Duration, topic string) shadowOrder {
+	b.t.Helper()
+	b.now = b.now.Add(after)
+	m, ok := b.next(b.now)
+	if !ok || m.topic != "$aws/things/gate-7/shadow/name/edge-agent/"+topic || m.retained || m.qos != 1 {
+		b.t.Fatalf("after %v: %+v, %v", after, m, ok)
+	}
+	var o shadowOrder
+	if err := json.Unmarshal(m.payload, &o); err != nil {
+		b.t.Fatal(err)
+	}
+	return o
+}
+
+func (b *shadowBench) asksNothing(after time.Duration) {
+	b.t.Helper()
+	b.now = b.now.Add(after)
+	if m, ok := b.next(b.now); ok {
+		b.t.Fatalf("%s %s", m.topic, m.payload)
+	}
+}
+
+// answers is a message of the service; token and version are put in.
+func (b *shadowBench) answers(topic, token string, version int64, fields string) {
+	text := fmt.Sprintf(`{"clientToken":%q,"version":%d,%s}`, token, version, fields)
+	b.take(b.topics.base+topic, []byte(text), b.now)
+}
+
+func (b *shadowBench) report(version string) {
+	text, _ := json.Marshal(ShadowReported{Version: version})
+	b.set(text, text)
+}
+
+// synced has read version 10 and reported "1".
+func (b *shadowBench) synced() {
+	b.t.Helper()
+	b.answers("get/accepted", b.asks(0, "get").ClientToken, 10, `"state":{"desired":{"config":{"log":{"level":"debug"}}}}`)
+	b.report("1")
+	b.answers("update/accepted", b.asks(shadowPause, "update").ClientToken, 11, `"state":{}`)
+	b.asksNothing(time.Hour)
+}
+
+func (b *shadowBench) desires() string {
+	select {
+	case d := <-b.desired:
+		return fmt.Sprintf("%d %s", d.Version, d.Config)
+	default:
+		return "nothing"
+	}
+}
+
+func TestStaleAndDoubledNewsIsPassedOver(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	if got := b.desires(); got != `10 {"log":{"level":"debug"}}` {
+		t.Errorf("desired %s", got)
+	}
+	b.answers("update/delta", "another", 9, `"state":{"config":{"log":{"level":"error"}}}`)
+	b.answers("update/delta", "another", 11, `"state":{"config":{"log":{"level":"error"}}}`)
+	b.answers("update/accepted", "another", 11, `"state":{}`)
+	b.answers("get/accepted", "another", 99, `"state":{"desired":{"config":{"log":{"level":"error"}}}}`)
+	b.asksNothing(time.Hour)
+	if got := b.desires(); got != "nothing" {
+		t.Errorf("desired %s", got)
+	}
+
+	b.answers("update/delta", "another", 13, `"state":{}`)
+	b.answers("update/delta", "another", 12, `"state":{}`)
+	get := b.asks(0, "get")
+	b.asksNothing(0)
+	b.answers("get/accepted", get.ClientToken, 13, `"state":{"desired":{"config":{"log":{"level":"warn"}}},"reported":{"version":"1"}}`)
+	if got := b.desires(); got != `13 {"log":{"level":"warn"}}` {
+		t.Errorf("desired %s", got)
+	}
+}
+
+// Of several that come before anybody looks, the newest counts.
+func TestOnlyTheNewestDesiredIsKept(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	b.answers("update/delta", "another", 12, `"state":{}`)
+	b.answers("get/accepted", b.asks(0, "get").ClientToken, 12, `"state":{}`)
+	if got := b.desires(); got != "12 " {
+		t.Errorf("desired %q", got)
+	}
+}
+
+// Somebody else has changed the document between our reading and our writing.
+func TestAConflictIsReadAgainAndWrittenAnew(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	b.report("2")
+	update := b.asks(0, "update")
+	if update.Version != 11 {
+		t.Errorf("for version %d", update.Version)
+	}
+	b.answers("update/rejected", update.ClientToken, 0, `"code":409,"message":"Version conflict"`)
+	b.answers("get/accepted", b.asks(0, "get").ClientToken, 12, `"state":{"reported":{"version":"1","welcome":"aws-iot"}}`)
+	again := b.asks(shadowEvery, "update")
+	if again.Version != 12 || again.State.Reported["version"] != "2" {
+		t.Errorf("%+v %+v", again, again.State)
+	}
+	if value, there := again.State.Reported["welcome"]; !there || value != nil {
+		t.Errorf("what nobody reports any more stays: %+v", again.State.Reported)
+	}
+	if len(b.reported) > 0 {
+		t.Errorf("reported %v", b.reported)
+	}
+}
+
+// A hole in the versions is a change of which no news came.
+func TestAHoleInTheVersionsIsRead(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	b.report("2")
+	b.answers("update/accepted", b.asks(0, "update").ClientToken, 14, `"state":{}`)
+	b.asks(0, "get")
+}
+
+func TestADeletedShadowIsWrittenWhole(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	b.take(b.topics.base+"delete/accepted", []byte(`{"version":11,"timestamp":1}`), b.now)
+	b.answers("get/rejected", b.asks(0, "get").ClientToken, 0, `"code":404,"message":"No shadow exists with name: edge-agent"`)
+	update := b.asks(shadowEvery, "update")
+	if update.Version != 0 || update.State.Reported["version"] != "1" || update.State.Reported["schema"] != 1.0 {
+		t.Errorf("%+v %+v", update, update.State)
+	}
+	if len(b.reported) > 0 {
+		t.Errorf("reported %v", b.reported)
+	}
+}
+
+func TestFailuresWaitLongerEachTime(t *testing.T) {
+	b := newShadowBench(t)
+	b.report("1")
+	for i, refuse := range []func(shadowOrder){
+		func(o shadowOrder) { b.answers("get/rejected", o.ClientToken, 0, `"code":429,"message":"Too many"`) },
+		func(o shadowOrder) { b.answers("get/rejected", o.ClientToken, 0, `"code":500`) },
+		func(shadowOrder) { b.asksNothing(shadowAnswer - 1); b.asksNothing(1) },
+		func(o shadowOrder) { b.answers("get/rejected", o.ClientToken, 0, `"code":403`) },
+	} {
+		refuse(b.asks(0, "get"))
+		b.asksNothing(time.Second << i)
+		b.now = b.now.Add(10 * time.Second << i)
+	}
+	if want := []string{"shadow.refused", "shadow.refused", "shadow.unanswered", "shadow.refused"}; !reflect.DeepEqual(b.reported, want) {
+		t.Errorf("reported %v", b.reported)
+	}
+	b.answers("get/accepted", b.asks(0, "get").ClientToken, 1, `"state":{}`)
+	b.asks(shadowPause, "update")
+}
+
+// An answer that comes after its time is news, not an answer.
+func TestALateAnswer(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	b.report("2")
+	late := b.asks(0, "update")
+	b.asksNothing(shadowAnswer)
+	b.answers("update/accepted", late.ClientToken, 12, `"state":{}`)
+	get := b.asks(time.Minute, "get")
+	b.answers("get/accepted", get.ClientToken, 12, `"state":{"reported":{"schema":1,"version":"2","config_hash":"","shown":"","complete":false,"desired":{"version":0,"status":"","code":"","reason":""},"config":{}}}`)
+	b.asksNothing(time.Hour)
+}
+
+func TestAnUpdateThatCannotBeTakenIsNotRepeated(t *testing.T) {
+	for _, code := range []int{400, 413} {
+		b := newShadowBench(t)
+		b.synced()
+		b.report("2")
+		b.answers("update/rejected", b.asks(0, "update").ClientToken, 0, fmt.Sprintf(`"code":%d`, code))
+		b.asksNothing(time.Hour)
+		b.report("3")
+		b.asks(0, "update")
+		if !reflect.DeepEqual(b.reported, []string{"shadow.refused"}) {
+			t.Errorf("%d: reported %v", code, b.reported)
+		}
+	}
+}
+
+// What is desired counts too: a shadow has room for both together.
+func TestALargeReportIsSentWithoutStreamsOrNotAtAll(t *testing.T) {
+	large := func(n int) string { return `{"version":"` + strings.Repeat("x", n) + `"}` }
+	b := newShadowBench(t)
+	b.answers("get/accepted", b.asks(0, "get").ClientToken, 10, `"state":{"desired":{"other":"`+strings.Repeat("x", 3000)+`"}}`)
+	b.set([]byte(large(6000)), []byte(large(4000)))
+	if o := b.asks(shadowPause, "update"); len(o.State.Reported["version"].(string)) != 4000 {
+		t.Errorf("%d bytes", len(o.State.Reported["version"].(string)))
+	}
+	b = newShadowBench(t)
+	b.answers("get/accepted", b.asks(0, "get").ClientToken, 10, `"state":{"desired":{"other":"`+strings.Repeat("x", 3000)+`"}}`)
+	b.set([]byte(large(7000)), []byte(large(6000)))
+	b.asksNothing(time.Hour)
+	if !reflect.DeepEqual(b.reported, []string{"shadow.too_large"}) {
+		t.Errorf("reported %v", b.reported)
+	}
+}
+
+func TestForeignMessagesAreNoAnswers(t *testing.T) {
+	b := newShadowBench(t)
+	get := b.asks(0, "get")
+	for _, text := range []string{``, `[]`, `{"version":"x"}`, `{"clientToken":"` + get.ClientToken + `","state":[]}`} {
+		b.take(b.topics.base+"get/accepted", []byte(text), b.now)
+	}
+	b.take("$aws/things/other/shadow/name/edge-agent/get/accepted", []byte(`{"clientToken":"`+get.ClientToken+`"}`), b.now)
+	b.answers("update/accepted", get.ClientToken, 1, `"state":{}`) // an answer to what was not asked
+	if b.request == nil {
+		t.Error("one of them was taken for the answer")
+	}
+}
+
+// Whatever stands there: the patch makes of it what is to be, and does not touch the rest.
+func TestMergePatch(t *testing.T) {
+	objects := rapid.Custom(func(t *rapid.T) object {
+		return drawObject(t, 3)
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		from, to := objects.Draw(t, "from"), objects.Draw(t, "to")
+		patch := mergePatch(from, to)
+		if got := applyPatch(from, patch); !reflect.DeepEqual(got, to) {
+			t.Fatalf("%v patched with %v is %v, not %v", from, patch, got, to)
+		}
+		if reflect.DeepEqual(from, to) && len(patch) > 0 {
+			t.Fatalf("a patch for nothing: %v", patch)
+		}
+	})
+}
+
+func drawObject(t *rapid.T, depth int) object {
+	o := object{}
+	for range rapid.IntRange(0, 3).Draw(t, "fields") {
+		key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")
+		if depth > 0 && rapid.Bool().Draw(t, "nested") {
+			o[key] = drawObject(t, depth-1)
+		} else {
+			o[key] = rapid.SampledFrom([]any{"x", 1.0, true, []any{"x"}, []any{}}).Draw(t, "value")
+		}
+	}
+	return o
+}
+
+// applyPatch is RFC 7396, chapter 2.
+func applyPatch(target any, patch any) any {
+	fields, isObject := patch.(object)
+	if !isObject {
+		return patch
+	}
+	result := object{}
+	if old, was := target.(object); was {
+		for k, v := range old {
+			result[k] = v
+		}
+	}
+	for k, v := range fields {
+		if v == nil {
+			delete(result, k)
+		} else {
+			result[k] = applyPatch(result[k], v)
+		}
+	}
+	return result
+}
+
+// Nothing that comes on the topics of the shadow, in whatever order, breaks anything: what is
+// asked stays within the limits, and a document that is read is believed.
+func FuzzShadowTakes(f *testing.F) {
+	f.Add("get/accepted", []byte(`{"state":{"desired":{"config":{}},"reported":{}},"version":3,"clientToken":"t"}`))
+	f.Add("update/delta", []byte(`{"state":{},"version":4}`))
+	f.Add("update/rejected", []byte(`{"code":409,"message":"Version conflict","clientToken":"t"}`))
+	f.Fuzz(func(t *testing.T, topic string, payload []byte) {
+		b := &shadowBench{t: t, now: t0}
+		b.shadow = newShadow("gate-7", make(chan struct{}, 1), func(code, _ string, _ map[string]any) {})
+		b.open()
+		b.report("1")
+		for range 3 {
+			if m, ok := b.next(b.now); ok {
+				if err := AWSIoT.bounds().admit(m); err != nil {
+					t.Fatal(err)
+				}
+				b.request.token = "t" // so that the payload can be an answer
+			}
+			b.take(b.topics.base+topic, payload, b.now)
+			b.now = b.now.Add(time.Minute)
+		}
+	})
+}
