@@ -88,7 +88,7 @@ func newAttempt(r *Renderer, c *child, nodes []deviceNode) *attempt {
 	return &attempt{
 		r: r, nodes: nodes, seen: nodes, child: c, out: NewWriter(c.conn),
 		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
-		progress: progress{patience: r.config.Patience, latency: r.config.Latency, started: time.Now()},
+		progress: progress{patience: r.config.Patience, started: time.Now()},
 	}
 }
 
@@ -197,7 +197,7 @@ func (a *attempt) open(f *Format, found []string) error {
 	a.mu.Unlock()
 	a.progress.suspect(!a.r.standsStill(plan))
 	a.r.log.Info("opening a decoder", "element", plan.Element, "family", plan.Family, "display", plan.Display.String())
-	return a.out.JSON(KindOpen, Open{Number: a.progress.open(time.Now()), Plan: plan, Latency: a.r.config.Latency})
+	return a.out.JSON(KindOpen, Open{Number: a.progress.open(plan.Family == Software, time.Now()), Plan: plan, Latency: a.r.config.Latency})
 }
 
 // broken waits for a better reason than a write that failed: the end of the

@@ -301,7 +301,7 @@ func TestSameFormatDoesNotReopen(t *testing.T) {
 
 func TestFallback(t *testing.T) {
 	quick := func(c *Config) { c.Patience.Status = 500 * time.Millisecond }
-	impatient := func(c *Config) { c.Patience.Next, c.Patience.Frames = 100*time.Millisecond, 2 }
+	impatient := func(c *Config) { c.Patience.Next, c.Patience.More = 100*time.Millisecond, 2 }
 	for fault, c := range map[string]struct {
 		code   string
 		change func(*Config)

@@ -7,7 +7,7 @@ import "time"
 const restlessSize = 512
 
 // stillness finds decoders that deliver the same picture again and again although the stream
-// moves, as drivers do whose surfaces went stale. It is pure: the clock is an argument.
+// moves, or the same few in turn, as drivers do whose surfaces went stale. It is pure: the clock is an argument.
 type stillness struct {
 	fresh    uint64 // pictures that differed, at the last change
 	decoded  uint64 // pictures, at the last change
@@ -35,7 +35,7 @@ func (s *stillness) check(now Status, patience time.Duration, frames uint64, at 
 	if patience == 0 || s.since.IsZero() || at.Sub(s.since) < patience || s.restless < frames || same < frames {
 		return nil
 	}
-	return failed(CodeStale, "the decoder delivered the same picture %d times although the stream moves", same)
+	return failed(CodeStale, "the decoder delivered %d pictures that had been there before, although the stream moves", same)
 }
 
 // stillFormats remembers who stood still with which format. When even the processor's decoder

@@ -64,7 +64,7 @@ func TestOverweight(t *testing.T) {
 }
 
 func TestStalePictures(t *testing.T) {
-	r := start(t, "stale", func(c *Config) { c.Patience.Still, c.Patience.Frames = 100*time.Millisecond, 3 })
+	r := start(t, "stale", func(c *Config) { c.Patience.Still, c.Patience.More = 100*time.Millisecond, 3 })
 	r.push("Kdd")
 	r.shown(3)
 	frame := append([]byte{0, 0, 4, 0, 0x41}, bytes.Repeat([]byte{1}, 1023)...)

@@ -11,22 +11,27 @@ type Patience struct {
 	Open   time.Duration // to build and start a pipeline
 	Status time.Duration // between two Status messages
 	First  time.Duration // from the first frames to the first picture out of the decoder
-	Next   time.Duration // between two pictures, on top of the latency, while frames go in
-	Still  time.Duration // the same picture again and again, while frames go in that change it; 0: for ever
-	Frames uint64        // that must have gone in before First, Next and Still count
+	Next   time.Duration // between two pictures, while frames go in and the screen has room
+	Still  time.Duration // the same pictures again and again, while frames go in that change them; 0: for ever
+	Frames uint64        // that must have gone in before First counts: decoders keep some to reorder them
+	More   uint64        // that must have gone in before Next and Still count
 }
 
-// DefaultPatience suits boxes as slow as a Raspberry Pi under load.
+// DefaultPatience is for hardware, which has software behind it: together with the start of the next child it leaves
+// a picture that stands still for a second and a half. Boxes as slow as a Raspberry Pi under load keep to it.
 var DefaultPatience = Patience{
 	Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second,
-	First: 1500 * time.Millisecond, Next: maxGap + 500*time.Millisecond, Still: 5 * time.Second, Frames: 30,
+	First: time.Second, Next: 700 * time.Millisecond, Still: 900 * time.Millisecond, Frames: 24, More: 10,
 }
+
+// softwarePatience is how many times longer the processor's decoders may take: a box that is busy makes them slow, and
+// nothing better comes after them.
+const softwarePatience = 4
 
 // progress is what is known of the child's life: what was asked of it and what it answered.
 // It tells a child that works from one that does not.
 type progress struct {
 	patience Patience
-	latency  time.Duration
 
 	mu      sync.Mutex
 	started time.Time
@@ -40,6 +45,7 @@ type progress struct {
 	stuckFed uint64    // frames since then
 	still    stillness
 	trusting bool // do not mind pictures that stand still
+	software bool // it is the processor that decodes
 }
 
 func (p *progress) hearing(now time.Time) {
@@ -48,12 +54,12 @@ func (p *progress) hearing(now time.Time) {
 	p.heard = now
 }
 
-// open begins a new pipeline and returns its number.
-func (p *progress) open(now time.Time) uint32 {
+// open begins a new pipeline, perhaps one of software, and returns its number.
+func (p *progress) open(software bool, now time.Time) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.number++
-	p.opening = now
+	p.opening, p.software = now, software
 	p.fed, p.stuckFed, p.still = 0, 0, stillness{}
 	return p.number
 }
@@ -109,7 +115,7 @@ func (p *progress) advance(s Status, now time.Time) (before Status, current bool
 	if s.Number != p.number {
 		return before, false
 	}
-	if s.Decoded > before.Decoded {
+	if s.Decoded > before.Decoded || s.Held {
 		p.stuckFed, p.stuck = p.waiting(), now
 	}
 	p.still.advance(s, now)
@@ -145,17 +151,32 @@ func (p *progress) check(now time.Time) error {
 		if now.Sub(p.opening) > p.patience.Open {
 			return failed(CodeHang, "the pipeline did not start within %v", p.patience.Open)
 		}
-	case p.stuckFed >= max(1, p.patience.Frames):
-		limit := p.patience.First
-		if p.status.Number == p.number && p.status.Decoded > 0 {
-			limit = p.patience.Next + p.latency
-		}
-		if now.Sub(p.stuck) > limit {
-			return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
-		}
+	default:
+		return p.checkPictures(now)
 	}
-	if p.status.Number == p.number && !p.trusting {
-		return p.still.check(p.status, p.patience.Still, max(1, p.patience.Frames), now)
+	return nil
+}
+
+// checkPictures returns the failure of a decoder that does not work in a child that does. p.mu is held.
+func (p *progress) checkPictures(now time.Time) error {
+	current := p.status.Number == p.number
+	limit, frames := p.patience.First, p.patience.Frames
+	if current && p.status.Decoded > 0 {
+		limit, frames = p.patience.Next, p.patience.More
+	}
+	still := p.patience.Still
+	if p.software {
+		limit, still = limit*softwarePatience, still*softwarePatience
+	}
+	switch {
+	case p.stuckFed < max(1, frames) || now.Sub(p.stuck) <= limit:
+	case current && p.status.Queued >= max(1, frames):
+		return failed(CodeHang, "the decoder has taken no frame for %v; %d wait for it", limit, p.status.Queued)
+	default:
+		return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
+	}
+	if current && !p.trusting {
+		return p.still.check(p.status, still, max(1, p.patience.More), now)
 	}
 	return nil
 }

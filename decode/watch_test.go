@@ -7,26 +7,41 @@ import (
 )
 
 func TestProgress(t *testing.T) {
-	patience := Patience{Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second, First: 1500 * ms, Next: 2 * time.Second, Frames: 3}
+	patience := Patience{Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second, First: 1500 * ms, Next: 700 * ms, Frames: 3, More: 2}
 	base := time.Unix(1000, 0)
 	for name, c := range map[string]struct {
 		life func(p *progress)
 		at   time.Duration
 		code string
 	}{
-		"hello in time":      {func(*progress) {}, 30 * time.Second, ""},
-		"no hello":           {func(*progress) {}, 31 * time.Second, CodeHang},
-		"silence":            {func(p *progress) { p.hearing(base) }, 1001 * ms, CodeHang},
-		"idle":               {func(p *progress) { p.hearing(base.Add(time.Hour)) }, time.Hour, ""},
-		"opening":            {func(p *progress) { p.hearing(base.Add(9 * time.Second)); p.open(base) }, 9 * time.Second, ""},
-		"not opened":         {func(p *progress) { p.hearing(base.Add(11 * time.Second)); p.open(base) }, 11 * time.Second, CodeHang},
-		"no first picture":   {fedAndDecoded(base, 3, 0), 1501 * ms, CodeSilent},
-		"few frames":         {fedAndDecoded(base, 2, 0), 1501 * ms, ""},
-		"no next picture":    {fedAndDecoded(base, 3, 1), 2201 * ms, CodeSilent},
-		"waits for its time": {fedAndDecoded(base, 3, 1), 2200 * ms, ""},
+		"hello in time":    {func(*progress) {}, 30 * time.Second, ""},
+		"no hello":         {func(*progress) {}, 31 * time.Second, CodeHang},
+		"silence":          {func(p *progress) { p.hearing(base) }, 1001 * ms, CodeHang},
+		"idle":             {func(p *progress) { p.hearing(base.Add(time.Hour)) }, time.Hour, ""},
+		"opening":          {func(p *progress) { p.hearing(base.Add(9 * time.Second)); p.open(false, base) }, 9 * time.Second, ""},
+		"not opened":       {func(p *progress) { p.hearing(base.Add(11 * time.Second)); p.open(false, base) }, 11 * time.Second, CodeHang},
+		"no first picture": {after(base, 3, Status{}), 1501 * ms, CodeSilent},
+		"not yet":          {after(base, 3, Status{}), 1500 * ms, ""},
+		"few frames":       {after(base, 2, Status{}), 1501 * ms, ""},
+		"no next picture":  {after(base, 2, Status{Fed: 1, Decoded: 1}), 701 * ms, CodeSilent},
+		"not yet again":    {after(base, 2, Status{Fed: 1, Decoded: 1}), 700 * ms, ""},
+		"few frames again": {after(base, 1, Status{Fed: 1, Decoded: 1}), 701 * ms, ""},
+		"takes no frame":   {after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3}), 701 * ms, CodeHang},
+		"waits for room": {func(p *progress) {
+			after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3})(p)
+			p.advance(Status{Number: p.number, Fed: 4, Decoded: 1, Queued: 3, Held: true}, base.Add(600*ms))
+		}, 1300 * ms, ""},
+		"software is slow": {func(p *progress) {
+			after(base, 3, Status{Fed: 1, Decoded: 1})(p)
+			p.software = true
+		}, 2800 * ms, ""},
+		"software is silent": {func(p *progress) {
+			after(base, 3, Status{Fed: 1, Decoded: 1})(p)
+			p.software = true
+		}, 2801 * ms, CodeSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := progress{patience: patience, latency: 200 * ms, started: base}
+			p := progress{patience: patience, started: base}
 			c.life(&p)
 			err := p.check(base.Add(c.at))
 			var f *failure
@@ -37,22 +52,24 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// fedAndDecoded opens a pipeline, lets it decode so many pictures, then feeds frames without any result.
-func fedAndDecoded(base time.Time, fed int, decoded uint64) func(*progress) {
+// after opens a pipeline and lets it decode a picture or none; then so many frames are fed, of which s is the news.
+func after(base time.Time, fed int, s Status) func(*progress) {
 	return func(p *progress) {
-		n := p.open(base)
+		n := p.open(false, base)
 		p.opened(n, base)
-		p.advance(Status{Number: n, Decoded: decoded}, base)
+		p.advance(Status{Number: n, Decoded: s.Decoded}, base)
 		for range fed {
 			p.sent(Unit{}, base)
 		}
+		s.Number = n
+		p.advance(s, base)
 		p.hearing(base.Add(time.Minute))
 	}
 }
 
 func TestInFlight(t *testing.T) {
 	var p progress
-	n := p.open(time.Time{})
+	n := p.open(false, time.Time{})
 	for range 10 {
 		p.sent(Unit{}, time.Time{})
 	}
@@ -60,7 +77,7 @@ func TestInFlight(t *testing.T) {
 	p.advance(Status{Number: n, Fed: 8, Queued: 3, Decoded: 2}, time.Time{})
 	expect(t, "sent, 8 arrived, 3 queued", p.inFlight(), 5)
 	expect(t, "of these without a picture since the last progress", p.stuckFed, 5)
-	p.open(time.Time{})
+	p.open(false, time.Time{})
 	expect(t, "nothing sent to the next", p.inFlight(), 0)
 	before, current := p.advance(Status{Number: n, Fed: 10, Decoded: 10}, time.Time{})
 	expect(t, "of the pipeline before", before.Decoded, 2)

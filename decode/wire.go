@@ -140,8 +140,9 @@ type Status struct {
 	Fed      uint64 // frames taken from the socket
 	Queued   uint64 // of these, waiting before the decoder
 	Decoded  uint64 // pictures that left the decoder
+	Held     bool   // a picture waits for room on the screen, and the decoder for it
 	Shown    uint64 // pictures that were on the screen
-	Fresh    uint64 // pictures that differ from the one before
+	Fresh    uint64 // pictures that differ from those before them
 	Late     uint64 // pictures that were dropped because their time was over
 	Skipped  uint64 // frames that were not decoded, because the decoder was behind
 	Anchored uint64 // how often the time line was anchored

@@ -16,7 +16,7 @@
 
 struct Player {
 	GstElement *pipeline, *source, *decoder, *sink;
-	GstPad *fed_pad, *decoded_pad, *sink_pad;
+	GstPad *fed_pad, *sink_pad;
 	gulong fed_probe, decoded_probe, allocation_probe;
 	guint32 number;
 	gboolean unpaced;
@@ -27,6 +27,7 @@ struct Player {
 	gint keys;         /* key frames that wait in the source */
 	gboolean skipping; /* of the source's thread */
 	gboolean begun;    /* of the decoder's thread: a picture went to the screen */
+	gboolean held;     /* a picture waits for room on the screen */
 	guint64 stride;    /* of the same: from when on another picture of catching up is shown */
 	guint64 decoded, skipped;
 
@@ -61,6 +62,8 @@ static GstPadProbeReturn on_fed(GstPad *pad, GstPadProbeInfo *info, gpointer dat
 	return GST_PAD_PROBE_OK;
 }
 
+/* on_decoded counts at the end of the pipeline: what brings pictures out of a device's memory can swallow them as
+ * well as a decoder. */
 static GstPadProbeReturn on_decoded(GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
 	Player *p = data;
@@ -134,7 +137,9 @@ static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
 		Screen *s = p->screen ? screen_ref(p->screen) : NULL;
 		g_mutex_unlock(&p->lock);
 		if (s) {
+			STORE(p->held, TRUE);
 			screen_put(s, sample, p->number, pts, due);
+			STORE(p->held, FALSE);
 			screen_unref(s);
 		}
 	}
@@ -162,16 +167,15 @@ Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
 	p->sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
 	if (p->source && p->decoder && p->sink && GST_IS_APP_SRC(p->source) && GST_IS_APP_SINK(p->sink)) {
 		p->fed_pad = gst_element_get_static_pad(p->source, "src");
-		p->decoded_pad = gst_element_get_static_pad(p->decoder, "src");
 		p->sink_pad = gst_element_get_static_pad(p->sink, "sink");
 	}
-	if (!p->decoded_pad) {
+	if (!p->sink_pad) {
 		player_free(p);
 		return NULL;
 	}
 	set_if_known(p->decoder, "max-errors", 10); /* unlimited by default: it would fail in silence for ever */
 	p->fed_probe = gst_pad_add_probe(p->fed_pad, GST_PAD_PROBE_TYPE_BUFFER, on_fed, p, NULL);
-	p->decoded_probe = gst_pad_add_probe(p->decoded_pad,
+	p->decoded_probe = gst_pad_add_probe(p->sink_pad,
 		GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST, on_decoded, p, NULL);
 	p->allocation_probe = gst_pad_add_probe(p->sink_pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, on_allocation, p, NULL);
 	GstAppSinkCallbacks callbacks = {.new_sample = on_picture};
@@ -192,15 +196,14 @@ void player_show(Player *p, Screen *s)
 
 void player_free(Player *p)
 {
-	if (p->decoded_pad) {
+	if (p->sink_pad) {
 		gst_pad_remove_probe(p->fed_pad, p->fed_probe);
-		gst_pad_remove_probe(p->decoded_pad, p->decoded_probe);
+		gst_pad_remove_probe(p->sink_pad, p->decoded_probe);
 		gst_pad_remove_probe(p->sink_pad, p->allocation_probe);
 		gst_app_sink_set_callbacks(GST_APP_SINK(p->sink), &(GstAppSinkCallbacks){0}, NULL, NULL);
 	}
 	player_show(p, NULL);
 	gst_clear_object(&p->fed_pad);
-	gst_clear_object(&p->decoded_pad);
 	gst_clear_object(&p->sink_pad);
 	gst_clear_object(&p->sink);
 	gst_clear_object(&p->decoder);
@@ -237,7 +240,7 @@ void player_end_of_stream(Player *p)
 
 PlayerCounts player_counts(Player *p)
 {
-	PlayerCounts c = {.queued = queued(p), .decoded = LOAD(p->decoded), .skipped = LOAD(p->skipped)};
+	PlayerCounts c = {.queued = queued(p), .decoded = LOAD(p->decoded), .skipped = LOAD(p->skipped), .held = LOAD(p->held)};
 	return c;
 }
 

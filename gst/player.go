@@ -117,7 +117,7 @@ func (p *player) endOfStream() { C.player_end_of_stream(p.c) }
 // counts fills in the figures of a status.
 func (p *player) counts(s *decode.Status) {
 	c := C.player_counts(p.c)
-	s.Queued, s.Decoded, s.Skipped = uint64(c.queued), uint64(c.decoded), uint64(c.skipped)
+	s.Queued, s.Decoded, s.Skipped, s.Held = uint64(c.queued), uint64(c.decoded), uint64(c.skipped), c.held != 0
 }
 
 // queued is how many frames wait for the decoder.

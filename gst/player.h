@@ -27,6 +27,7 @@ void player_end_of_stream(Player *p);
 typedef struct {
 	guint64 queued, decoded;
 	guint64 skipped; /* frames that were not decoded, because the decoder is behind */
+	gboolean held;   /* a picture waits for room on the screen, and the decoder for it */
 } PlayerCounts;
 
 PlayerCounts player_counts(Player *p);

@@ -3,12 +3,21 @@
 #include <gst/video/video.h>
 #include <string.h>
 
+/* A driver that fails hands out its surfaces in turn, with what was in them before. No decoder has more than
+ * SURFACES of them. */
+#define SURFACES 64
+
+/* UNREADABLE pictures in a row are an error. */
+#define UNREADABLE 5
+
 struct Pictures {
 	GstPad *pad;
 	gulong probe;
 	gboolean keep;
 	gint opaque;
-	guint64 last, fresh;
+	guint64 recent[SURFACES]; /* checksums */
+	guint64 looked, fresh;
+	int unreadable; /* in a row */
 
 	GMutex lock; /* of sums */
 	GArray *sums;
@@ -76,8 +85,9 @@ static gboolean in_memory(GstCaps *caps)
 	return !f || gst_caps_features_is_equal(f, GST_CAPS_FEATURES_MEMORY_SYSTEM_MEMORY);
 }
 
-/* checksum of a picture, never 0; 0 when it cannot be looked at. */
-static guint64 checksum(Pictures *p, GstBuffer *buffer)
+/* checksum of a picture, never 0; 0 when it cannot be looked at. It is unreadable when it should be in memory and
+ * is not. */
+static guint64 checksum(Pictures *p, GstBuffer *buffer, gboolean *unreadable)
 {
 	GstPad *pad = p->pad;
 	gboolean whole = p->keep;
@@ -98,17 +108,39 @@ static guint64 checksum(Pictures *p, GstBuffer *buffer)
 		h = mix_bytes(h, map.data, map.size);
 		gst_buffer_unmap(buffer, &map);
 	} else {
+		*unreadable = known;
 		return 0;
 	}
 	return h ? h : 1;
 }
 
+static gboolean seen(Pictures *p, guint64 sum)
+{
+	for (guint64 i = 0; i < MIN(p->looked, SURFACES); i++)
+		if (p->recent[i] == sum)
+			return TRUE;
+	return FALSE;
+}
+
+/* give_up says on the bus that pictures cannot be read. */
+static void give_up(Pictures *p)
+{
+	GstElement *element = gst_pad_get_parent_element(p->pad);
+	GST_ELEMENT_ERROR(element, RESOURCE, READ, ("The pictures cannot be read."),
+		("%d pictures in a row could not be mapped", p->unreadable));
+	gst_object_unref(element);
+}
+
 static void look(Pictures *p, GstBuffer *buffer)
 {
-	guint64 sum = checksum(p, buffer);
-	if (sum == 0 || sum != p->last)
+	gboolean unreadable = FALSE;
+	guint64 sum = checksum(p, buffer, &unreadable);
+	p->unreadable = unreadable ? p->unreadable + 1 : 0;
+	if (p->unreadable == UNREADABLE)
+		give_up(p);
+	if (sum == 0 || !seen(p, sum))
 		__atomic_add_fetch(&p->fresh, 1, __ATOMIC_RELEASE);
-	p->last = sum;
+	p->recent[p->looked++ % SURFACES] = sum;
 	if (!p->keep)
 		return;
 	g_mutex_lock(&p->lock);

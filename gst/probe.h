@@ -5,17 +5,18 @@
 
 /* Pictures looks at the pictures as they come from the decoder: whether they
  * differ, and in trials what is in them. A driver that fails may deliver the same
- * surface again and again without a word. */
+ * surfaces again and again without a word, or surfaces that nobody can read: of these, a few in a row become an
+ * error on the bus. */
 typedef struct Pictures Pictures;
 
 /* pictures_new begins to look, before the pipeline starts. With checksums one of every whole picture is
- * kept; without, rows here and there are enough to tell a picture from the one before. NULL when the
+ * kept; without, rows here and there are enough to tell one picture from another. NULL when the
  * pipeline lacks a decoder. */
 Pictures *pictures_new(GstElement *pipeline, gboolean checksums);
 void pictures_free(Pictures *p);
 
-/* pictures_fresh is how many pictures differ from the one before; those that
- * cannot be looked at count. */
+/* pictures_fresh is how many pictures differ from the last few dozen before them; those in memory that cannot be
+ * looked at count. */
 guint64 pictures_fresh(Pictures *p);
 
 /* pictures_checksums copies the checksums from the first on, at most n of them, and
