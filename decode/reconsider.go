@@ -11,6 +11,13 @@ import (
 // reconsiderEvery is how often it is looked whether a better decoder may be tried again.
 const reconsiderEvery = time.Second
 
+// A trial waits this often for so many frames, which tell a decoder that works from one that delivers old pictures. Streams
+// of key frames alone never have as many.
+const (
+	trialFrames = 15
+	trialWaits  = 3
+)
+
 // reconsider tries better decoders again while a worse one decodes, once they are no longer denied:
 // with frames of the stream itself in a child of its own, so that the picture is not at stake. One that
 // works takes over at the next key frame.
@@ -22,6 +29,7 @@ func (a *attempt) reconsider(ctx context.Context) {
 	ticker := time.NewTicker(reconsiderEvery)
 	defer ticker.Stop()
 	stage := &stage{command: a.r.config.Command, env: a.r.config.Env, limit: trialLimit, log: a.r.log}
+	waited := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,9 +41,13 @@ func (a *attempt) reconsider(ctx context.Context) {
 		if len(units) == 0 {
 			continue
 		}
+		if waited++; len(units) < trialFrames && waited <= trialWaits {
+			continue
+		}
+		waited = 0
 		t, err := stage.try(ctx, plan, units)
 		if err == nil {
-			err = t.enough(len(units) / 3) // two fields may come as two frames
+			err = t.works(units)
 		}
 		if ctx.Err() != nil {
 			return

@@ -15,8 +15,11 @@ type stillness struct {
 	restless uint64 // frames that should have changed the picture since then
 }
 
+// restless says that a frame should change the picture.
+func (u Unit) restless() bool { return !u.Key && len(u.Data) >= restlessSize }
+
 func (s *stillness) sent(u Unit) {
-	if !u.Key && len(u.Data) >= restlessSize {
+	if u.restless() {
 		s.restless++
 	}
 }

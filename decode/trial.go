@@ -197,6 +197,26 @@ func (t trial) verdict(frames int) error {
 	if err := t.enough(few); err != nil {
 		return err
 	}
+	return t.differ(few)
+}
+
+// works says whether the pictures can be those of frames of a stream, of which less is known.
+func (t trial) works(units []Unit) error {
+	const fields = 3 // and a little: two fields may come as two frames
+	if err := t.enough(max(1, len(units)/fields)); err != nil {
+		return err
+	}
+	restless := 0
+	for _, u := range units {
+		if u.restless() {
+			restless++
+		}
+	}
+	return t.differ(restless / fields)
+}
+
+// differ says whether at least so many pictures differ from all others. Those that cannot be seen do.
+func (t trial) differ(least int) error {
 	distinct := map[string]bool{}
 	unseen := 0
 	for _, sum := range t.status.Checksums {
@@ -206,8 +226,8 @@ func (t trial) verdict(frames int) error {
 			distinct[sum] = true
 		}
 	}
-	if differ := len(distinct) + unseen; differ < few {
-		return failed(CodeStale, "of %d pictures only %d differ: the driver delivers the same again and again", t.status.Decoded, differ)
+	if n := len(distinct) + unseen; n < least {
+		return failed(CodeStale, "of %d pictures only %d differ: the driver delivers the same again and again", t.status.Decoded, n)
 	}
 	return nil
 }

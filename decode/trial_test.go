@@ -1,0 +1,44 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// A trial with frames of a stream finds drivers that deliver nothing, or old pictures; a stream that stands still passes.
+func TestTrialWorks(t *testing.T) {
+	pictures := func(n, distinct int) trial {
+		var sums []string
+		for i := range n {
+			sums = append(sums, fmt.Sprint(i%distinct))
+		}
+		return trial{status: Status{Fed: 30, Decoded: uint64(n), Checksums: sums}}
+	}
+	units := func(n, size int) []Unit {
+		list := make([]Unit, n)
+		for i := range list {
+			list[i] = Unit{Data: make([]byte, size), Key: i == 0}
+		}
+		return list
+	}
+	for name, c := range map[string]struct {
+		trial trial
+		units []Unit
+		code  string
+	}{
+		"works":                         {pictures(30, 30), units(30, restlessSize), ""},
+		"two fields come as two frames": {pictures(15, 15), units(30, restlessSize), ""},
+		"no picture":                    {pictures(0, 1), units(2, restlessSize), CodeSilent},
+		"few pictures":                  {pictures(9, 9), units(30, restlessSize), CodeSilent},
+		"the same surfaces in turn":     {pictures(30, 8), units(30, restlessSize), CodeStale},
+		"a stream that stands still":    {pictures(30, 1), units(30, restlessSize-1), ""},
+		"key frames only":               {pictures(1, 1), units(1, restlessSize), ""},
+	} {
+		var f *failure
+		err := c.trial.works(c.units)
+		if errors.As(err, &f); c.code != "" && (f == nil || f.Code != c.code) || c.code == "" && err != nil {
+			t.Errorf("%s: got %v, want %q", name, err, c.code)
+		}
+	}
+}
