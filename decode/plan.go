@@ -220,9 +220,17 @@ func (p Plan) Pipeline() string {
 // download brings VA-API surfaces into system memory, where every sink and the
 // snapshot can read them; DMABuf with modifiers needs GStreamer 1.24.
 func (p Plan) download() []string {
-	if device, ok := strings.CutSuffix(p.Element, "dec"); ok && p.Family == VA && !strings.HasPrefix(device, "vaapi") {
-		device = strings.TrimSuffix(strings.TrimSuffix(device, string(H264)), string(H265))
-		return []string{device + "postproc name=download", "video/x-raw,format=NV12"}
+	if gpu := p.gpu(); gpu != "" {
+		return []string{gpu + "postproc name=download", "video/x-raw,format=NV12"}
 	}
 	return nil
+}
+
+// gpu is what the elements of one VA-API device begin with: va, or varenderD129 for a second one. "" for other decoders.
+func (p Plan) gpu() string {
+	device, ok := strings.CutSuffix(p.Element, "dec")
+	if !ok || p.Family != VA || strings.HasPrefix(device, "vaapi") {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(device, string(H264)), string(H265))
 }

@@ -151,7 +151,7 @@ func (c *ProbeConfig) setDefaults() {
 func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	c.setDefaults()
 	stage := &stage{command: c.Command, env: c.Env, limit: c.Limit, log: c.Log}
-	hello, devices, err := stage.describe(ctx, func(found []string) []string {
+	hello, devices, err := stage.describe(ctx, false, func(found []string) []string {
 		var names []string
 		for _, d := range Decoders(c.Prefer, found) {
 			names = append(names, d.Element)
@@ -161,6 +161,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	if err != nil {
 		return ProbeReport{}, asError(err)
 	}
+	stage.describeVA(ctx, Decoders(c.Prefer, hello.Elements), devices.Nodes)
 	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel(), Closed: ClosedDevices()}
 	old := c.readCache()
 	if old.GStreamer != report.GStreamer || old.Kernel != report.Kernel {
@@ -184,6 +185,28 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	}
 	c.writeCache(report)
 	return report, nil
+}
+
+// describeVA adds the device nodes of VA-API decoders, which know theirs only while they have it open. Drivers crash and hang in
+// that, so each device is opened in a child of its own, and one that cannot be is left out.
+func (s *stage) describeVA(ctx context.Context, all []Decoder, nodes map[string]string) {
+	of := map[string]string{} // by what the elements of a device begin with
+	for _, d := range all {
+		gpu := Plan{Family: d.Family, Element: d.Element}.gpu()
+		if gpu == "" || nodes[d.Element] != "" {
+			continue
+		}
+		if _, asked := of[gpu]; !asked {
+			_, opened, err := s.describe(ctx, true, func([]string) []string { return []string{d.Element} })
+			if err != nil {
+				s.log.Warn("the device of a decoder cannot be opened", "element", d.Element, "cause", err)
+			}
+			of[gpu] = opened.Nodes[d.Element]
+		}
+		if of[gpu] != "" {
+			nodes[d.Element] = of[gpu]
+		}
+	}
 }
 
 // sameHardware says that the results of a trial are still true.

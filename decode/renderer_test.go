@@ -111,7 +111,13 @@ func fakeChild() {
 			n := uint64(len(sums))
 			_ = out.JSON(KindDrained, Status{Number: open.Number, Fed: fed, Decoded: n, Shown: n, Checksums: sums})
 		case KindDescribe:
-			_ = out.JSON(KindDevices, Devices{Nodes: map[string]string{"vah264dec": "/dev/dri/renderD128"}})
+			var asked Describe
+			_ = m.Decode(&asked)
+			d := Devices{Nodes: map[string]string{}}
+			if asked.Opened && slices.Equal(asked.Elements, []string{"vah264dec"}) { // as GStreamer's do
+				d.Nodes["vah264dec"] = "/dev/dri/renderD128"
+			}
+			_ = out.JSON(KindDevices, d)
 		case KindSnapshot:
 			_ = out.Raw(KindPicture, 0, m.Time, got)
 		}

@@ -126,13 +126,13 @@ func (l *line) await(kind Kind, v any) error {
 }
 
 // describe gives what a child says of itself, and the device nodes of those of its elements
-// that pick picks.
-func (s *stage) describe(ctx context.Context, pick func(found []string) []string) (h Hello, d Devices, err error) {
+// that pick picks; it opens them or not.
+func (s *stage) describe(ctx context.Context, opened bool, pick func(found []string) []string) (h Hello, d Devices, err error) {
 	err = s.converse(ctx, func(_ context.Context, l *line) error {
 		if err := l.await(KindHello, &h); err != nil {
 			return err
 		}
-		if err := l.out.JSON(KindDescribe, Describe{Elements: pick(h.Elements)}); err != nil {
+		if err := l.out.JSON(KindDescribe, Describe{Elements: pick(h.Elements), Opened: opened}); err != nil {
 			return err
 		}
 		return l.await(KindDevices, &d)

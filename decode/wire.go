@@ -90,6 +90,7 @@ type Open struct {
 // Describe asks for the device nodes of elements.
 type Describe struct {
 	Elements []string
+	Opened   bool // open the devices: some elements do not say before
 }
 
 // Devices are the device nodes that elements use, as far as they say.

@@ -248,7 +248,7 @@ func TestNotNegotiatedIsSaid(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
-	got := devices([]string{"avdec_h264", "v4l2src", "nosuchdec"}).Nodes
+	got := devices(decode.Describe{Elements: []string{"avdec_h264", "v4l2src", "nosuchdec"}}).Nodes
 	if node, ok := got["v4l2src"]; ok && !strings.HasPrefix(node, "/dev/video") {
 		t.Errorf("v4l2src uses %q", node)
 	}

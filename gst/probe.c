@@ -204,7 +204,7 @@ gboolean pictures_opaque(Pictures *p)
 	return g_atomic_int_get(&p->opaque);
 }
 
-char *element_text(const char *factory, const char *property)
+char *element_text(const char *factory, const char *property, gboolean opened)
 {
 	GstElement *element = gst_element_factory_make(factory, NULL);
 	GParamSpec *spec;
@@ -213,8 +213,12 @@ char *element_text(const char *factory, const char *property)
 		return NULL;
 	gst_object_ref_sink(element);
 	spec = g_object_class_find_property(G_OBJECT_GET_CLASS(element), property);
-	if (spec && spec->value_type == G_TYPE_STRING && spec->flags & G_PARAM_READABLE)
+	if (spec && spec->value_type == G_TYPE_STRING && spec->flags & G_PARAM_READABLE) {
+		if (opened)
+			gst_element_set_state(element, GST_STATE_READY);
 		g_object_get(element, property, &text, NULL);
+		gst_element_set_state(element, GST_STATE_NULL);
+	}
 	gst_object_unref(element);
 	return text;
 }

@@ -15,14 +15,14 @@ import (
 // deviceProperties are where elements say which device node they use.
 var deviceProperties = []string{"device-path", "video-device", "device"}
 
-// devices finds the device nodes of decoder elements. None of them is opened. An element that
+// devices finds the device nodes of decoder elements, which are opened for that or not. An element that
 // does not say is left out.
-func devices(elements []string) decode.Devices {
+func devices(asked decode.Describe) decode.Devices {
 	initOnce()
 	d := decode.Devices{Nodes: map[string]string{}}
-	for _, element := range elements {
+	for _, element := range asked.Elements {
 		for _, property := range deviceProperties {
-			if node := elementText(element, property); node != "" {
+			if node := elementText(element, property, asked.Opened); node != "" {
 				d.Nodes[element] = node
 				break
 			}
@@ -31,11 +31,15 @@ func devices(elements []string) decode.Devices {
 	return d
 }
 
-func elementText(element, property string) string {
+func elementText(element, property string, opened bool) string {
+	open := C.gboolean(0)
+	if opened {
+		open = 1
+	}
 	name, key := C.CString(element), C.CString(property)
 	defer C.free(unsafe.Pointer(name))
 	defer C.free(unsafe.Pointer(key))
-	text := C.element_text(name, key)
+	text := C.element_text(name, key, open)
 	defer C.g_free(C.gpointer(text))
 	return C.GoString(text)
 }

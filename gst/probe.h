@@ -27,7 +27,8 @@ gsize pictures_checksums(Pictures *p, guint64 *sums, gsize n);
  * same picture from another decoder has another. */
 gboolean pictures_opaque(Pictures *p);
 
-/* element_text is a property of a new element as text, to g_free; NULL when it has none. */
-char *element_text(const char *factory, const char *property);
+/* element_text is a property of a new element as text, to g_free; NULL when it has none. Some elements know their device
+ * only when they have it open. */
+char *element_text(const char *factory, const char *property, gboolean opened);
 
 #endif

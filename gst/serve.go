@@ -178,7 +178,7 @@ func (s *server) read(conn io.Reader) error {
 			if err := m.Decode(&d); err != nil {
 				return err
 			}
-			if err := s.out.JSON(decode.KindDevices, devices(d.Elements)); err != nil {
+			if err := s.out.JSON(decode.KindDevices, devices(d)); err != nil {
 				return err
 			}
 		default:
