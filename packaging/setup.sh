@@ -40,6 +40,8 @@ packages() {
 		hardware  bison                        for the same
 		hardware  bc                           computes its constants of time
 		hardware  busybox-static               switches the virtual machine off and its loopback on
+		hardware  libva-dev                    headers for the VA-API driver of the tests
+		hardware  libavcodec-dev               decodes in it
 	LIST
 }
 
