@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/goleak"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
@@ -357,54 +356,4 @@ func TestListen(t *testing.T) {
 	if in.Err() == nil {
 		t.Error("Err is nil after the broker died")
 	}
-}
-
-// Every connection ends with all of its goroutines and memory.
-func TestConnectionsLeaveNothing(t *testing.T) {
-	connections := 50
-	if *long {
-		connections = 1000
-	}
-	b := startBroker(t, brokertest.Options{})
-	broker := Broker{URL: b.URL()}
-	before := goleak.IgnoreCurrent()
-	var early int64
-	for i := range connections {
-		if i == connections/10 {
-			early = heap()
-		}
-		l, err := openLink(t.Context(), broker, (&net.Dialer{}).DialContext, "again", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.subscribe(t.Context(), "a/#", func(paho.Client, paho.Message) {}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := l.send(message{topic: "a/b", qos: 1, payload: []byte("x")}, func() {}); err != nil {
-			t.Fatal(err)
-		}
-		if err := l.confirm(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		l.close(i%2 == 0)
-	}
-	if grown := heap() - early; grown > 1<<20 {
-		t.Errorf("the heap grew by %d bytes", grown)
-	}
-	goleak.VerifyNone(t, before)
-}
-
-// Two agents with one id throw each other out, and say so.
-func TestTwoAgentsWithOneID(t *testing.T) {
-	if !*long {
-		t.Skip("takes as long as the back-off; see TestFlappingIsSaid. Run with -long")
-	}
-	b := startBroker(t, brokertest.Options{})
-	broker := Broker{URL: b.URL()}
-	in := listen(t, broker)
-	for range 2 {
-		c, _ := newRealClient(t, broker)
-		defer start(c)()
-	}
-	in.wait(DefaultPrefix+"/v1/gate-7/events", "mqtt.flapping")
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -81,5 +82,61 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 func TestNotInstalled(t *testing.T) {
 	if _, err := find("no-such-program", "/no/such/program"); !errors.Is(err, ErrNotInstalled) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// What a proxy forwards arrives; stalled, nothing does and nobody is told; cut, both ends are.
+func TestProxy(t *testing.T) {
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	p, err := NewProxy(target.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := func() (near, far net.Conn) {
+		t.Helper()
+		near, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if far, err = target.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { near.Close(); far.Close() })
+		return near, far
+	}
+	pass := func(from, to net.Conn) error {
+		t.Helper()
+		if _, err := from.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		to.SetReadDeadline(time.Now().Add(replyTimeout))
+		_, err := to.Read(make([]byte, 1))
+		return err
+	}
+	near, far := connect()
+	if err := errors.Join(pass(near, far), pass(far, near)); err != nil {
+		t.Error(err)
+	}
+	p.Stall()
+	if err1, err2 := pass(near, far), pass(far, near); !errors.Is(err1, os.ErrDeadlineExceeded) || !errors.Is(err2, os.ErrDeadlineExceeded) {
+		t.Errorf("stalled: %v, %v", err1, err2)
+	}
+	later, itsFar := connect()
+	if err := pass(later, itsFar); err != nil {
+		t.Error(err)
+	}
+	p.Cut()
+	for _, end := range []net.Conn{near, far, later, itsFar} {
+		end.SetReadDeadline(time.Now().Add(replyTimeout))
+		if _, err := end.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("cut: %v", err)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
 	}
 }
