@@ -109,11 +109,11 @@ func (d Display) sink(unpaced bool) string {
 
 // Surroundings is what ChooseDisplay looks at.
 type Surroundings struct {
-	Getenv    func(key string) string
-	DRM       fs.FS                               // /sys/class/drm
-	Reachable func(network, address string) error // tries to connect to a display server
-	Found     []string                            // GStreamer elements that exist
-	Denied    func(Sink) (why string, denied bool)
+	Getenv     func(key string) string
+	Connectors []Connector
+	Reachable  func(network, address string) error // tries to connect to a display server
+	Found      []string                            // GStreamer elements that exist
+	Denied     func(Sink) (why string, denied bool)
 }
 
 // Choice is the display that was chosen and why it was not another.
@@ -222,12 +222,11 @@ func xAddress(display string) (network, address string, err error) {
 
 // tryKMS takes the connector that was asked for, or the first with a screen.
 func (s Surroundings) tryKMS(want string) (Display, error) {
-	connectors := Connectors(s.DRM)
-	if len(connectors) == 0 {
+	if len(s.Connectors) == 0 {
 		return Display{}, errorf(CodeNoDisplay, "the kernel shows no output below /sys/class/drm; the box has no graphics or its driver is not loaded")
 	}
 	// Where nothing has looked at an output yet, the kernel does not know; opening it makes it look.
-	connectors = slices.Clone(connectors)
+	connectors := slices.Clone(s.Connectors)
 	slices.SortStableFunc(connectors, func(a, b Connector) int { return cmp.Compare(order(a), order(b)) })
 	var seen []string
 	for _, c := range connectors {

@@ -66,8 +66,8 @@ func TestChooseDisplay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			choice, err := ChooseDisplay(c.want, c.connector, Surroundings{
-				Getenv: func(key string) string { return c.env[key] },
-				DRM:    c.drm, Found: c.found,
+				Getenv:     func(key string) string { return c.env[key] },
+				Connectors: Connectors(c.drm), Found: c.found,
 				Reachable: func(_, address string) error {
 					if address == c.down {
 						return errors.New("connection refused")

@@ -65,7 +65,7 @@ func (d *display) look(connectors []Connector) {
 
 // setTheStage sends a new child the display and the slate.
 func (a *attempt) setTheStage() error {
-	choice := a.r.chooseDisplay(a.found)
+	choice := a.r.chooseDisplay(a.found, Connectors(a.r.config.DRM))
 	if err := a.showOn(choice); err != nil {
 		return err
 	}
@@ -145,33 +145,35 @@ func (a *attempt) lookForDisplay() error {
 	if now.Sink == X11 || now.Sink == Wayland || a.r.config.Sink == None {
 		return nil // what is plugged there is the desktop's business
 	}
-	if now.Sink == KMS && !a.r.plugged(now) {
+	// One look for both questions: what is pulled between two would be gone without having been lost.
+	connectors := Connectors(a.r.config.DRM)
+	if now.Sink == KMS && !hasScreen(now, connectors) {
 		a.r.lostDisplay(Report{Code: CodeDisplayLost, Message: now.Connector + " was unplugged", Detail: map[string]any{"connector": now.Connector}})
 	}
-	choice := a.r.chooseDisplay(a.found)
+	choice := a.r.chooseDisplay(a.found, connectors)
 	if choice.Display == now {
 		return nil
 	}
 	return a.showOn(choice)
 }
 
-// plugged says that there still is a screen, as far as is known, perhaps another one.
-func (r *Renderer) plugged(d Display) bool {
-	return slices.ContainsFunc(Connectors(r.config.DRM), func(c Connector) bool {
+// hasScreen says that there still is a screen, as far as is known, perhaps another one.
+func hasScreen(d Display, connectors []Connector) bool {
+	return slices.ContainsFunc(connectors, func(c Connector) bool {
 		return c.Name == d.Connector && "/dev/dri/"+c.Card == d.Card && (c.Connected || c.Unknown)
 	})
 }
 
 // chooseDisplay chooses a display out of those that did not fail a short while ago. When the one that is wanted cannot be used,
 // that is reported once, and the choice is None until it can.
-func (r *Renderer) chooseDisplay(found []string) Choice {
+func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice {
 	now := time.Now()
 	d := &r.display
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look(Connectors(r.config.DRM))
+	d.look(connectors)
 	choice, err := ChooseDisplay(r.config.Sink, r.config.Connector, Surroundings{
-		Getenv: os.Getenv, DRM: r.config.DRM, Reachable: dial, Found: found,
+		Getenv: os.Getenv, Connectors: connectors, Reachable: dial, Found: found,
 		Denied: func(s Sink) (string, bool) {
 			return "it failed a short while ago", s != None && now.Before(d.failed[s].until)
 		},

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"io/fs"
+	"path"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -9,9 +10,20 @@ import (
 )
 
 // outputs is a /sys/class/drm whose cables can be pulled.
-type outputs struct{ now atomic.Pointer[fstest.MapFS] }
+type outputs struct {
+	now  atomic.Pointer[fstest.MapFS]
+	next atomic.Pointer[fstest.MapFS] // from after the next look on
+}
 
-func (o *outputs) Open(name string) (fs.File, error) { return o.now.Load().Open(name) }
+func (o *outputs) Open(name string) (fs.File, error) {
+	file, err := o.now.Load().Open(name)
+	if path.Base(name) == "modes" { // what is read last
+		if next := o.next.Swap(nil); next != nil {
+			o.now.Store(next)
+		}
+	}
+	return file, err
+}
 
 func (o *outputs) plug(files ...string) {
 	m := drm(files...)
@@ -69,6 +81,20 @@ func TestUnplugAndPlug(t *testing.T) {
 		expect(t, "restarts", r.Stats().Restarts, 0)
 		expect(t, "reports", len(r.reports), 0)
 	}
+}
+
+// While the kernel looks at the cables itself, a look at it takes long, and is old when it has ended.
+func TestUnplugWhileLooking(t *testing.T) {
+	r, o := startWithOutputs(t, "none", KMS, plugged...)
+	r.on("kms HDMI-A-1 1920x1080")
+	m := drm(unplugged...)
+	o.next.Store(&m)
+	r.report(CodeDisplayLost)
+	r.on("none")
+	o.plug(plugged...)
+	r.report(CodeDisplayBack)
+	r.on("kms HDMI-A-1 1920x1080")
+	expect(t, "reports", len(r.reports), 0)
 }
 
 // A kernel that has not looked yet does so when the output is opened.
