@@ -41,8 +41,9 @@ var allowed = map[string][]string{
 		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2",
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys",
 	},
-	"test":                      {},
-	"test/virtual-hardware/box": {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
+	"test":                          {},
+	"test/virtual-hardware/box":     {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
+	"test/virtual-hardware/scanout": {},
 	"test/bench": {
 		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest",
 		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go",
