@@ -60,6 +60,7 @@ type attempt struct {
 	screened chan Screened // what became of displays that were asked for
 	moved    chan struct{} // holds a token after a status
 	progress progress
+	again    bool // the child before this one has shown nothing
 
 	greeted chan struct{} // closed once own and found are set
 	own     []string      // elements that existed when the child started
@@ -84,9 +85,9 @@ type picture struct {
 	err   error
 }
 
-func newAttempt(r *Renderer, c *child, nodes []deviceNode) *attempt {
+func newAttempt(r *Renderer, c *child, nodes []deviceNode, again bool) *attempt {
 	return &attempt{
-		r: r, nodes: nodes, seen: nodes, child: c, out: NewWriter(c.conn),
+		r: r, nodes: nodes, seen: nodes, child: c, again: again, out: NewWriter(c.conn),
 		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
 		progress: progress{patience: r.config.Patience, started: time.Now()},
 	}

@@ -69,7 +69,21 @@ func (a *attempt) setTheStage() error {
 	if err := a.showOn(choice); err != nil {
 		return err
 	}
-	return a.sendSlate()
+	if err := a.sendSlate(); err != nil {
+		return err
+	}
+	return a.out.JSON(KindLoad, Load{a.r.likely(a.found)})
+}
+
+// likely are the elements for the format that waits, or for the most common one.
+func (r *Renderer) likely(found []string) []string {
+	in, _ := r.showing()
+	format, ok := in.gate.format()
+	if !ok {
+		format = Format{Codec: H264}
+	}
+	plan, _ := r.best(format, found)
+	return []string{plan.Parser, plan.Element}
 }
 
 // sendSlate sends the newest slate, if any was set.
@@ -80,6 +94,7 @@ func (a *attempt) sendSlate() error {
 	if slate == (Slate{}) {
 		return nil
 	}
+	slate.AtOnce = a.again
 	return a.out.JSON(KindSlate, slate)
 }
 

@@ -276,6 +276,17 @@ func (g *Gate) markReplay() {
 	}
 }
 
+// format is that of the newest unit.
+func (g *Gate) format() (f Format, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last := len(g.units) - 1
+	if last < 0 || g.units[last].Format == nil {
+		return Format{}, false
+	}
+	return *g.units[last].Format, true
+}
+
 // GateStats counts.
 type GateStats struct {
 	Waiting int

@@ -242,22 +242,34 @@ func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
 	}
 }
 
-// readCache gives the report that was kept; an empty one when there is none that can be used.
-func (c *ProbeConfig) readCache() (r ProbeReport) {
-	if c.Cache == "" {
-		return ProbeReport{}
-	}
-	b, err := os.ReadFile(c.Cache)
-	if err == nil {
-		err = json.Unmarshal(b, &r)
-	}
+// LastProbe is the report that was kept in a file, of whichever hardware; an empty one when there is none that can be read.
+func LastProbe(cache string) ProbeReport {
+	r, err := readCache(cache)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			c.Log.Warn("what was known of the decoders cannot be read; they are tried again", "file", c.Cache, "cause", err)
-		}
 		return ProbeReport{}
 	}
 	return r
+}
+
+// readCache gives the report that was kept; an empty one when there is none that can be used.
+func (c *ProbeConfig) readCache() ProbeReport {
+	r, err := readCache(c.Cache)
+	if err != nil {
+		c.Log.Warn("what was known of the decoders cannot be read; they are tried again", "file", c.Cache, "cause", err)
+		return ProbeReport{}
+	}
+	return r
+}
+
+func readCache(file string) (r ProbeReport, err error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) { // also without a name
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	return r, err
 }
 
 // writeCache keeps the report. That it cannot be kept costs time at the next start, no more.

@@ -70,6 +70,9 @@ type Renderer struct {
 	snapshots sync.Mutex // one at a time
 	display   display
 
+	early      *child // that Start has started, for Run
+	earlyNodes []deviceNode
+
 	mu      sync.Mutex
 	inputs  []*Input
 	shown   *Input
@@ -126,13 +129,40 @@ func New(c Config) *Renderer {
 	return r
 }
 
+// Start starts the first child ahead of Run, which takes it over: it comes up while the caller makes the rest ready. To
+// be called at most once, and followed by Run or Stop. That it cannot be started is for Run to report.
+func (r *Renderer) Start() { r.early, r.earlyNodes, _ = r.startChild() }
+
+// Stop ends what Start has started, where Run does not follow.
+func (r *Renderer) Stop() {
+	if r.early != nil {
+		r.early.stop(0)
+		_ = r.early.log.Close()
+	}
+}
+
+// child gives the child that was started early, or a new one, and the device nodes that were there before it was.
+func (r *Renderer) child() (*child, []deviceNode, error) {
+	if c := r.early; c != nil {
+		r.early = nil
+		return c, r.earlyNodes, nil
+	}
+	return r.startChild()
+}
+
+func (r *Renderer) startChild() (*child, []deviceNode, error) {
+	nodes := deviceNodes(r.config.Dev)
+	c, err := startChild(r.config.Command, r.config.Env)
+	return c, nodes, err
+}
+
 // Run keeps a renderer child alive until the context ends, and returns when
 // child and goroutines are gone. The error is always nil: what fails is reported and tried again.
 func (r *Renderer) Run(ctx context.Context) error {
 	inARow := 0
 	for ctx.Err() == nil {
 		shown := r.Stats().Shown
-		err := r.once(ctx)
+		err := r.once(ctx, inARow > 1)
 		if ctx.Err() != nil {
 			break
 		}
@@ -165,15 +195,14 @@ func backoff(inARow int) time.Duration {
 	return min(firstBackoff<<min(inARow-2, 16), maxBackoff)
 }
 
-// once is the life of one child. The error is why it ended.
-func (r *Renderer) once(ctx context.Context) error {
-	nodes := deviceNodes(r.config.Dev)
+// once is the life of one child; again says that the one before has shown nothing. The error is why it ended.
+func (r *Renderer) once(ctx context.Context, again bool) error {
+	c, nodes, err := r.child()
 	r.tellClosed(nodes)
-	c, err := startChild(r.config.Command, r.config.Env)
 	if err != nil {
 		return failed(CodeStart, "the renderer process cannot be started: %v", err)
 	}
-	a := newAttempt(r, c, nodes)
+	a := newAttempt(r, c, nodes, again)
 	r.setCurrent(a)
 	defer r.setCurrent(nil)
 

@@ -33,6 +33,7 @@ const (
 	KindScreen   Kind = 6 // agent: Screen; where pictures go, in place of an earlier one
 	KindSlate    Kind = 7 // agent: Slate; what stands there while there is no picture
 	KindCut      Kind = 8 // agent: take the pipeline down at once, whatever it still has
+	KindLoad     Kind = 9 // agent: Load; nothing comes of it but that a pipeline is opened faster
 
 	KindHello    Kind = 16 // renderer: Hello, once, first
 	KindOpened   Kind = 17 // renderer: Opened
@@ -68,7 +69,7 @@ func maxPayload(k Kind) int {
 		return 64 << 20
 	case KindDrain, KindCut:
 		return 0
-	case KindOpen, KindSnapshot, KindDescribe, KindScreen, KindSlate, KindScreened, KindHello, KindOpened, KindStatus, KindFailure, KindDrained, KindDevices:
+	case KindOpen, KindLoad, KindSnapshot, KindDescribe, KindScreen, KindSlate, KindScreened, KindHello, KindOpened, KindStatus, KindFailure, KindDrained, KindDevices:
 		return 1 << 20
 	}
 	return -1
@@ -85,6 +86,11 @@ type Open struct {
 	Number  uint32 // of the pipeline; comes back in what the renderer says of it
 	Plan    Plan
 	Latency time.Duration // budget of the timeline
+}
+
+// Load names elements that will be needed soon.
+type Load struct {
+	Elements []string
 }
 
 // Describe asks for the device nodes of elements.
@@ -122,6 +128,7 @@ type Slate struct {
 	Message string // the same in words
 	Since   time.Time
 	After   time.Duration
+	AtOnce  bool // at the start: do not wait for a picture that may be about to come. Set by Renderer
 }
 
 // Snapshot says what kind of picture is wanted.

@@ -23,6 +23,7 @@
 package gst
 
 // #cgo pkg-config: gstreamer-1.0 gstreamer-base-1.0 gstreamer-app-1.0 gstreamer-video-1.0
+// #include <stdlib.h>
 // #include "player.h"
 import "C"
 
@@ -70,6 +71,15 @@ func Version() string {
 	var major, minor, micro, nano C.guint
 	C.gst_version(&major, &minor, &micro, &nano)
 	return itoa(major) + "." + itoa(minor) + "." + itoa(micro)
+}
+
+// load loads the plugins that elements are in. Those that are not there are no matter.
+func load(elements []string) {
+	for _, element := range elements {
+		name := C.CString(element)
+		C.load_element(name)
+		C.free(unsafe.Pointer(name))
+	}
 }
 
 // Elements lists the names of the video decoders and sinks that are installed.

@@ -315,6 +315,14 @@ void news_clear(News *n)
 	memset(n, 0, sizeof *n);
 }
 
+void load_element(const char *name)
+{
+	GstElementFactory *known = gst_element_factory_find(name);
+	GstPluginFeature *loaded = known ? gst_plugin_feature_load(GST_PLUGIN_FEATURE(known)) : NULL;
+	gst_clear_object(&loaded);
+	gst_clear_object(&known);
+}
+
 char **video_elements(void)
 {
 	GstElementFactoryListType types = GST_ELEMENT_FACTORY_TYPE_DECODER | GST_ELEMENT_FACTORY_TYPE_SINK |

@@ -54,6 +54,9 @@ News bus_wait(GstElement *pipeline, guint64 timeout_ns);
 void bus_wake(GstElement *pipeline);
 void news_clear(News *n);
 
+/* load_element loads the plugin that an element is in, if there is one. */
+void load_element(const char *name);
+
 /* video_elements lists names of the video decoders and sinks that are
  * installed; free it with g_strfreev. */
 char **video_elements(void);

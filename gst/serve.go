@@ -50,6 +50,7 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	_ = conn.Close()
 	close(s.done)
 	all.Wait()
+	s.loading.Wait()
 	if s.show != nil {
 		err = errors.Join(err, s.show.close())
 	}
@@ -67,7 +68,8 @@ type server struct {
 	out  *decode.Writer
 	done chan struct{} // closed when reading is over
 
-	taking sync.Mutex // one snapshot is made at a time: it costs a core
+	loading sync.WaitGroup
+	taking  sync.Mutex // one snapshot is made at a time: it costs a core
 
 	// Set by the reader, which alone opens and closes; used by others with mu held.
 	mu     sync.Mutex
@@ -167,6 +169,12 @@ func (s *server) read(conn io.Reader) error {
 				return err
 			}
 			s.setSlate(slate)
+		case decode.KindLoad:
+			var l decode.Load
+			if err := m.Decode(&l); err != nil {
+				return err
+			}
+			s.loading.Go(func() { load(l.Elements) })
 		case decode.KindSnapshot:
 			var wanted decode.Snapshot
 			if err := m.Decode(&wanted); err != nil {
@@ -203,6 +211,9 @@ func (s *server) open(open decode.Open) error {
 			return err
 		}
 	}
+	s.mu.Lock()
+	s.slates.opening(time.Now())
+	s.mu.Unlock()
 	show, err := newShow(open, s.screen, s.out)
 	if errors.Is(err, errFrozen) || err != nil && show == nil {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, failureOf(open.Number, err)))
@@ -313,7 +324,7 @@ func (s *server) close() error {
 
 func (s *server) setSlate(text decode.Slate) {
 	s.mu.Lock()
-	s.slates.set(text)
+	s.slates.set(text, time.Now())
 	s.mu.Unlock()
 	s.drawSlate(time.Now())
 }

@@ -82,12 +82,15 @@ func TestWhenTheSlateIsDue(t *testing.T) {
 		}
 	}
 	step("without a text", 0, false)
-	l.set(text)
-	step("at the start", 10, true)
-	step("drawn", 200, false)
+	l.set(text, at(0))
+	step("at the start", 399, false)
+	l.opening(at(300))
+	step("a decoder has started", 799, false)
+	step("and nothing comes", 800, true)
+	step("drawn", 900, false)
 	step("the clock", 1000, true)
 	text.Code = ""
-	l.set(text)
+	l.set(text, at(1200))
 	step("another text", 1200, true)
 	l.picture(at(1300))
 	step("a picture", 1400, false)
@@ -100,6 +103,12 @@ func TestWhenTheSlateIsDue(t *testing.T) {
 	step("which has no picture", 2650, true)
 	l.cleared()
 	step("another screen", 2660, true)
+
+	l = slates{}
+	text.AtOnce = true
+	l.set(text, at(0))
+	l.opening(at(0))
+	step("nothing came of the process before", 0, true)
 }
 
 func TestSlateHoldsLongText(t *testing.T) {

@@ -6,8 +6,12 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 )
 
-// cutGrace is how long the last picture of a stream may stay when another stream is to be shown.
-const cutGrace = 700 * time.Millisecond
+// How long pictures that may be about to come are waited for, before there is a slate.
+const (
+	startGrace = 400 * time.Millisecond // from the start of the process
+	openGrace  = 500 * time.Millisecond // from the start of a decoder, where there was no picture yet
+	cutGrace   = 700 * time.Millisecond // from when another stream is to be shown: so long the last picture stays
+)
 
 // slateSize is that of the display, or one that will do where it is not known. Where there is no display only
 // snapshots show the slate.
@@ -21,7 +25,7 @@ func slateSize(d decode.Display) decode.Mode {
 	return decode.Mode{Width: 1920, Height: 1080}
 }
 
-// slates decides when the slate is on the screen: at the start, and when no picture came for a while. Then it is
+// slates decides when the slate is on the screen: at the start, soon, and when no picture came for a while. Then it is
 // drawn anew whenever its text changes, and every second for its clock.
 type slates struct {
 	text   decode.Slate
@@ -34,7 +38,27 @@ type slates struct {
 	drawnAt time.Time
 }
 
-func (l *slates) set(text decode.Slate) { l.text, l.known = text, true }
+func (l *slates) set(text decode.Slate, now time.Time) {
+	first := !l.known
+	l.text, l.known = text, true
+	if first {
+		l.grant(startGrace, now)
+	}
+}
+
+// opening takes in that a decoder starts.
+func (l *slates) opening(now time.Time) {
+	if l.latest.IsZero() {
+		l.grant(openGrace, now)
+	}
+}
+
+// grant gives a picture that long to come.
+func (l *slates) grant(grace time.Duration, now time.Time) {
+	if until := now.Add(grace); until.After(l.from) && !l.text.AtOnce {
+		l.from = until
+	}
+}
 
 // picture takes in when the newest picture was shown; zero for none.
 func (l *slates) picture(at time.Time) {

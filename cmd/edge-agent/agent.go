@@ -66,20 +66,24 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 		cfg: cfg, started: cfg, service: service, log: log, began: time.Now(),
 		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1),
 	}
-	if err := a.newClient(cfg); err != nil {
-		return nil, err
-	}
 	a.renderer = decode.New(decode.Config{
 		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
 		Prefer: preference(cfg), Latency: time.Duration(cfg.Display.Latency), Log: log,
 		Report: a.pictureReport,
 	})
+	a.renderer.Start() // it takes longer than all that follows
+	if err := a.newClient(cfg); err != nil {
+		a.renderer.Stop()
+		return nil, err
+	}
 	a.prober = prober{cfg: cfg, log: log, found: a.renderer.SetProbe}
+	a.prober.remembered()
 	a.inputs = inputs{renderer: a.renderer}
 	a.positions = openPositions(cfg.Agent.StateDir)
 	for _, sc := range cfg.Streams {
 		s, err := a.newStream(cfg, sc)
 		if err != nil {
+			a.renderer.Stop()
 			return nil, err // checked with the configuration
 		}
 		if cfg.Display.Show == sc.Name || len(a.streams) == 0 {

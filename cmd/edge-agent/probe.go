@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -56,9 +55,7 @@ func (c probeCommand) config() (Config, error) {
 
 // probeConfig is how this program probes: with its own clips and what it found before.
 func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
-	p := decode.ProbeConfig{
-		Prefer: preference(cfg), Cache: filepath.Join(cfg.Agent.StateDir, "decoders.json"), Log: log,
-	}
+	p := decode.ProbeConfig{Prefer: preference(cfg), Cache: cacheFile(cfg), Log: log}
 	for _, file := range [][]byte{clip.H264(), clip.H265()} {
 		c, err := decode.ReadClip(bytes.NewReader(file), probeFrames)
 		if err != nil {
@@ -69,8 +66,11 @@ func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
 	return p, nil
 }
 
-// prober tries out the decoders for a running agent: at the start, mostly from memory, and when
-// it is asked to.
+// cacheFile keeps what was found out.
+func cacheFile(cfg Config) string { return filepath.Join(cfg.Agent.StateDir, "decoders.json") }
+
+// prober tries out the decoders for a running agent: after the start, as far as it is news, and when it
+// is asked to.
 type prober struct {
 	cfg   Config
 	log   *slog.Logger
@@ -105,20 +105,22 @@ func (p *prober) run(ctx context.Context, change func(*decode.ProbeConfig)) (dec
 	return report, nil
 }
 
-// pictureFirst is how long trials wait for the first picture: they would slow it down.
+// pictureFirst is how long the probe waits for the first picture, which it would slow down.
 const pictureFirst = 10 * time.Second
 
-// atStart makes what is known of the decoders known to the agent, and tries out what is not once
-// there is a picture.
+// remembered makes what was found out before known to the agent, right or wrong by now.
+func (p *prober) remembered() {
+	report := decode.LastProbe(cacheFile(p.cfg))
+	p.mu.Lock()
+	p.report = report
+	p.mu.Unlock()
+	p.found(report)
+}
+
+// atStart finds out, once there is a picture, what has changed since then.
 func (p *prober) atStart(ctx context.Context, picture func() bool) {
-	report, err := p.run(ctx, func(c *decode.ProbeConfig) { c.Clips = nil })
-	if err == nil && !slices.ContainsFunc(report.Candidates, func(c decode.Candidate) bool { return c.Result == decode.Untried }) {
-		return
-	}
-	if err == nil {
-		waitFor(ctx, picture, pictureFirst)
-		_, err = p.run(ctx, func(*decode.ProbeConfig) {})
-	}
+	waitFor(ctx, picture, pictureFirst)
+	_, err := p.run(ctx, func(*decode.ProbeConfig) {})
 	if err != nil && ctx.Err() == nil {
 		p.log.Warn("the decoders could not be tried out; they are taken in the configured order", "cause", err)
 	}

@@ -92,8 +92,13 @@ func TestProber(t *testing.T) {
 			t.Errorf("%s makes other pictures than the software decoders", c.Element)
 		}
 	}
-	p.atStart(t.Context(), func() bool { t.Error("something was to be tried again"); return true })
-	if last := p.last(); len(told) != 2 || !last.Time.Equal(first.Time) || !reflect.DeepEqual(last.Candidates, first.Candidates) {
+	again := prober{cfg: cfg, log: p.log, found: p.found}
+	again.remembered()
+	if last := again.last(); len(told) != 2 || !reflect.DeepEqual(last.Candidates, first.Candidates) {
+		t.Errorf("remembered is %+v, after trials %+v", last, first)
+	}
+	again.atStart(t.Context(), func() bool { return true })
+	if last := again.last(); len(told) != 3 || !last.Time.Equal(first.Time) || !reflect.DeepEqual(last.Candidates, first.Candidates) {
 		t.Errorf("at the start %+v, after trials %+v", last, first)
 	}
 }
