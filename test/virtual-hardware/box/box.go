@@ -45,6 +45,7 @@ type Config struct {
 	Offline  bool                 // the service begins when Online is called
 	Settings string               // tables for the configuration, such as display and decode
 	Env      []string             // for the agent, on top of the test's
+	State    map[string][]byte    // files of its state_dir, such as decoders.json
 }
 
 // Box is a gateway at work.
@@ -56,6 +57,7 @@ type Box struct {
 	t      *testing.T
 	server *kvstest.Server
 	listen string // address of the service
+	state  string // folder of the agent
 	*messages
 
 	agent *exec.Cmd
@@ -68,7 +70,7 @@ func Start(t *testing.T, c Config) *Box {
 	t.Helper()
 	mustBeInside(t)
 	keepClock(t)
-	b := &Box{t: t, ended: make(chan struct{})}
+	b := &Box{t: t, ended: make(chan struct{}), state: t.TempDir()}
 	b.serve(c)
 	b.connect()
 	b.run(c)
@@ -137,8 +139,13 @@ func (b *Box) run(c Config) {
 	if err := os.WriteFile(config, []byte(b.config(c)), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
+	for name, content := range c.State {
+		if err := os.WriteFile(filepath.Join(b.state, name), content, 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+	}
 	known := kvstest.Credentials()
-	b.agent = exec.Command(program(b.t), "run", "--config", config)
+	b.agent = exec.Command(Program(b.t), "run", "--config", config)
 	b.agent.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+known.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+known.SecretAccessKey,
 		"AWS_EC2_METADATA_DISABLED=true")
 	b.agent.Env = append(b.agent.Env, c.Env...)
@@ -173,11 +180,11 @@ telemetry_interval = "1s"
 [[streams]]
 name = %q
 stream_name = "camera"
-`, AgentID, b.t.TempDir(), b.listen, b.Broker.URL, c.Settings, StreamName)
+`, AgentID, b.state, b.listen, b.Broker.URL, c.Settings, StreamName)
 }
 
-// program finds bin/edge-agent from anywhere in the project.
-func program(t *testing.T) string {
+// Program finds bin/edge-agent from anywhere in the project.
+func Program(t *testing.T) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {

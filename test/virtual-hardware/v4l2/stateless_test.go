@@ -1,0 +1,238 @@
+//go:build hardware
+
+package v4l2
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
+)
+
+// start runs a gateway that knows its decoders: one that is unplugged during its trial would fail it.
+func start(t *testing.T, clip []byte, settings string, more ...string) *box.Box {
+	t.Helper()
+	runProbe(t, nil, probeState, settings)
+	known, err := os.ReadFile(filepath.Join(probeState, "decoders.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings += strings.Join(more, "\n")
+	b := box.Start(t, box.Config{Clip: clip, Settings: settings, State: map[string][]byte{"decoders.json": known}})
+	b.Info("all decoders tried out", func(i mqtt.Info) bool {
+		return len(i.Decoders) > 0 && !slices.ContainsFunc(i.Decoders, func(d mqtt.Decoder) bool { return d.Result == string(decode.Untried) })
+	})
+	return b
+}
+
+// text is a detail of an event.
+func text(e mqtt.Event, key string) string {
+	if n, ok := e.Detail[key].(float64); ok {
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	s, _ := e.Detail[key].(string)
+	return s
+}
+
+// detail wants an event to say something.
+func detail(t *testing.T, e mqtt.Event, key, want string) {
+	t.Helper()
+	if got := text(e, key); got != want {
+		t.Errorf("%s: %s is %q, want %q; it says %q", e.Code, key, got, want, e.Message)
+	}
+}
+
+// Both decoders are found with device and driver, and fed. visl's pictures are not those of the clip: the probe sees
+// that and puts them behind the processor's, until the configuration trusts them.
+func TestProbeStateless(t *testing.T) {
+	r := probe(t, nil, settings())
+	for codec, element := range map[decode.Codec]string{decode.H264: "v4l2slh264dec", decode.H265: "v4l2slh265dec"} {
+		c, found := r.candidate(element, codec)
+		if !found {
+			t.Fatalf("no %s: %+v", element, r)
+		}
+		if c.Family != decode.V4L2Stateless || c.Device != node(t, vislDevice, "") || c.Driver != "visl" || c.Result != decode.Passed || c.Pictures != 90 {
+			t.Errorf("%+v", c)
+		}
+	}
+	for _, c := range []struct{ settings, want string }{
+		{settings(), "h264: avdec_h264 (software) is taken first"},
+		{settings(), "decode.differs: its pictures differ"},
+		{settings(trusted), "h264: v4l2slh264dec (v4l2-stateless) is taken first"},
+		{settings(trusted), "h265: v4l2slh265dec (v4l2-stateless) is taken first"},
+	} {
+		if out := runProbe(t, nil, probeState, c.settings); !strings.Contains(string(out), c.want) {
+			t.Errorf("with %s there is no %q in\n%s", c.settings, c.want, out)
+		}
+	}
+}
+
+// A decoder that makes wrong pictures is replaced as soon as that is known.
+func TestWrongPictures(t *testing.T) {
+	b := box.Start(t, box.Config{Clip: clip.H264(), Settings: settings()})
+	e := b.Event("decode.fallback")
+	detail(t, e, "cause", "decode.differs")
+	detail(t, e, "replaced_element", "v4l2slh264dec")
+	detail(t, e, "element", "avdec_h264")
+	b.Decoding("avdec_h264")
+}
+
+// What visl makes of H.265 is shown, frame by frame and without a fault. For a person to see,
+// bin/virtual-hardware/visl.jpg has what was on the screen.
+func TestStatelessIsShown(t *testing.T) {
+	b := start(t, clip.H265(), settings(trusted), "[control]\nenabled = true\nallow = [\"snapshot\"]\n")
+	b.Decoding("v4l2slh265dec")
+	b.Telemetry("a second of pictures", func(m mqtt.Telemetry) bool { return m.ShownFrames >= 5 })
+	picture := filepath.Join(os.Getenv("VIRTUAL_HARDWARE_OUT"), "visl.jpg")
+	if out, err := exec.Command(box.Program(t), "ctl", "--broker", b.Broker.URL, "--id", box.AgentID, "snapshot", box.StreamName, "-o", picture).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, e := range b.Events() {
+		if strings.HasPrefix(e.Code, "decode.") {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// Unplugged in mid-stream: the picture goes on in software. Plugged in again: the hardware has it back when its time of
+// denial, 30 s, is over. The child that decodes in software was started without the device.
+func TestUnplugAndPlug(t *testing.T) {
+	b := start(t, clip.H264(), settings(trusted))
+	b.Decoding("v4l2slh264dec")
+	unplug(t, "visl", vislDevice)
+	e := b.Event("decode.error")
+	detail(t, e, "element", "v4l2slh264dec")
+	detail(t, e, "gst_domain", "gst-resource-error-quark")
+	detail(t, e, "gst_code", "10")
+	e = b.Event("decode.fallback")
+	detail(t, e, "element", "avdec_h264")
+	detail(t, e, "failed_element", "v4l2slh264dec")
+	detail(t, e, "cause", "decode.error")
+	b.Decoding("avdec_h264")
+
+	plug(t, "visl", vislDevice)
+	for e = b.Event("decode.recovered"); text(e, "element") != "v4l2slh264dec"; e = b.Event("decode.recovered") {
+		t.Logf("on the way, as happens on a busy machine: %s", e.Message)
+	}
+	detail(t, e, "replaced_element", "avdec_h264")
+	b.Decoding("v4l2slh264dec")
+	if m := b.Telemetry("a second", func(m mqtt.Telemetry) bool { return m.ShownFrames > 0 }); m.Reconnects != 0 {
+		t.Errorf("the stream had to be fetched again: %+v", m)
+	}
+}
+
+// Two devices, each with an element of its own. When the first is gone, the second has its name: what was
+// found out about that name does not count, and because it is denied, software decodes for the time being.
+func TestTwoStatelessDevices(t *testing.T) {
+	give(t, vicodecDevice, "vicodec", "visl")
+	first, second := node(t, vicodecDevice, ""), node(t, vislDevice, "")
+	const name = "v4l2slh264dec"
+	other := fmt.Sprintf("v4l2sl%sh264dec", filepath.Base(second))
+	expectDevices(t, map[string]string{name: first, other: second})
+
+	b := start(t, clip.H264(), settings(trusted))
+	b.Decoding(name)
+	writeSys(t, filepath.Join(drivers, "visl", "unbind"), vicodecDevice)
+	t.Cleanup(func() { plug(t, "visl", vicodecDevice) })
+	detail(t, b.Event("decode.error"), "element", name)
+	detail(t, b.Event("decode.fallback"), "element", "avdec_h264")
+	expectDevices(t, map[string]string{name: second})
+}
+
+// expectDevices wants these stateless decoders of H.264 and no others, each tried out on its device.
+func expectDevices(t *testing.T, devices map[string]string) {
+	t.Helper()
+	r := probe(t, nil, settings(trusted))
+	if got := r.elements(decode.H264, decode.V4L2Stateless); len(got) != len(devices) {
+		t.Errorf("found %q, want %v", got, devices)
+	}
+	for element, device := range devices {
+		if c, _ := r.candidate(element, decode.H264); c.Device != device || c.Driver != "visl" || c.Result != decode.Passed {
+			t.Errorf("%s: %+v, want device %s", element, c, device)
+		}
+	}
+}
+
+// H.265 with wavefronts, which is what x265 makes unless told otherwise, crashes GStreamer 1.22's
+// v4l2slh265dec. Software takes over, and what crashed is tried again beside the picture only.
+func TestWavefrontCrash(t *testing.T) {
+	if v := gstreamer(t); !strings.HasPrefix(v, "1.22.") {
+		t.Skipf("GStreamer is %s; it is 1.22 that crashes", v)
+	}
+	wavefront := box.Clip(t, "640x360", "120", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "wpp=1:pools=2:log-level=error")
+	b := start(t, wavefront, settings(trusted))
+	e := b.Event("decode.crash")
+	detail(t, e, "element", "v4l2slh265dec")
+	detail(t, e, "signal", "segmentation fault")
+	e = b.Event("decode.fallback")
+	detail(t, e, "element", "avdec_h265")
+	detail(t, e, "cause", "decode.crash")
+	b.Decoding("avdec_h265")
+	for range 3 {
+		b.Telemetry("a second", func(m mqtt.Telemetry) bool { return m.ShownFrames > 0 && m.Decoder == "avdec_h265" })
+	}
+	crashes := 0
+	for _, e := range b.Events() {
+		if e.Code == "decode.crash" {
+			crashes += int(e.Count)
+		}
+	}
+	if crashes != 1 {
+		t.Errorf("it crashed %d times", crashes)
+	}
+}
+
+// gstreamer is the version of what the agent uses.
+func gstreamer(t *testing.T) string {
+	t.Helper()
+	out := runProbe(t, nil, probeState, settings())
+	version, _, _ := strings.Cut(strings.TrimPrefix(string(out), "GStreamer "), ",")
+	return version
+}
+
+// A user who may not open the devices has no such decoders, and is told why. As soon as
+// they are in the group, they have them: GStreamer does not go by what it remembers.
+func TestClosedDevices(t *testing.T) {
+	const video = 44 // Debian's group
+	var all []string
+	for _, pattern := range []string{"/dev/media*", "/dev/video*", "/dev/dri/renderD*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	for _, path := range all {
+		if err := os.Chown(path, 0, video); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o660); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := t.TempDir()
+	r := probe(t, newUser(t, home), settings())
+	slices.Sort(all)
+	if !slices.Equal(r.Closed, all) {
+		t.Errorf("closed are %q, want %q", r.Closed, all)
+	}
+	if found := r.elements(decode.H264, decode.V4L2Stateless); len(found) > 0 {
+		t.Errorf("found %q without permission", found)
+	}
+	r = probe(t, newUser(t, home, video), settings())
+	if len(r.Closed) > 0 {
+		t.Errorf("in the group video, closed are %q", r.Closed)
+	}
+	if found := r.elements(decode.H264, decode.V4L2Stateless); !slices.Equal(found, []string{"v4l2slh264dec"}) {
+		t.Errorf("in the group video, found %q", found)
+	}
+}
