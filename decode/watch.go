@@ -43,6 +43,7 @@ type progress struct {
 
 	stuck    time.Time // when the first frame since the last progress was sent
 	stuckFed uint64    // frames since then
+	took     time.Time // when the decoder was last seen to have taken a frame
 	still    stillness
 	trusting bool // do not mind pictures that stand still
 	software bool // it is the processor that decodes
@@ -118,6 +119,9 @@ func (p *progress) advance(s Status, now time.Time) (before Status, current bool
 	if s.Decoded > before.Decoded || s.Held {
 		p.stuckFed, p.stuck = p.waiting(), now
 	}
+	if s.taken() != before.taken() {
+		p.took = now
+	}
 	p.still.advance(s, now)
 	return before, true
 }
@@ -170,7 +174,7 @@ func (p *progress) checkPictures(now time.Time) error {
 	}
 	switch {
 	case p.stuckFed < max(1, frames) || now.Sub(p.stuck) <= limit:
-	case current && p.status.Queued >= max(1, frames):
+	case current && p.status.Queued > 0 && now.Sub(p.took) > limit:
 		return failed(CodeHang, "the decoder has taken no frame for %v; %d wait for it", limit, p.status.Queued)
 	default:
 		return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)

@@ -27,6 +27,10 @@ func TestProgress(t *testing.T) {
 		"not yet again":    {after(base, 2, Status{Fed: 1, Decoded: 1}), 700 * ms, ""},
 		"few frames again": {after(base, 1, Status{Fed: 1, Decoded: 1}), 701 * ms, ""},
 		"takes no frame":   {after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3}), 701 * ms, CodeHang},
+		"takes frames": {func(p *progress) {
+			after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3})(p)
+			p.advance(Status{Number: p.number, Fed: 4, Decoded: 1, Queued: 2}, base.Add(600*ms))
+		}, 701 * ms, CodeSilent},
 		"waits for room": {func(p *progress) {
 			after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3})(p)
 			p.advance(Status{Number: p.number, Fed: 4, Decoded: 1, Queued: 3, Held: true}, base.Add(600*ms))

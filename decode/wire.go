@@ -167,6 +167,9 @@ type Status struct {
 	Opaque    bool     `json:",omitempty"` // pictures lie in memory in a way of their own: checksums of other decoders do not compare
 }
 
+// taken is how many frames the decoder has taken.
+func (s Status) taken() uint64 { return s.Fed - min(s.Fed, s.Queued) }
+
 // Failure is an error of a pipeline, which is taken down by it.
 type Failure struct {
 	Number  uint32

@@ -1,0 +1,84 @@
+//go:build hardware
+
+package va
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
+)
+
+// The aim is a picture in software a second and a half after the hardware's last one. A machine with other things to do
+// needs longer in there, so it is not asserted but logged, and what is waited for is far more.
+const aim = 1500 * time.Millisecond
+
+// wants is what an event has to say.
+type wants struct {
+	code   string
+	detail map[string]any
+}
+
+// in says whether an event is it.
+func (w wants) check(t *testing.T, e mqtt.Event) {
+	t.Helper()
+	for key, want := range w.detail {
+		if got := e.Detail[key]; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s has %s %v, not %v: %+v", e.Code, key, got, want, e)
+		}
+	}
+}
+
+// fallsBack wants the agent to say what happened, and software to go on.
+func fallsBack(t *testing.T, b *box.Box, element, software string, w wants) {
+	t.Helper()
+	failure := b.Event(w.code)
+	w.check(t, failure)
+	wants{detail: map[string]any{"element": element, "family": "va"}}.check(t, failure)
+	fallback := b.Event("decode.fallback")
+	wants{detail: map[string]any{"element": software, "failed_element": element, "cause": w.code}}.check(t, fallback)
+	at := struck(t)
+	noticed, back := failure.FirstTS.Sub(at), fallback.FirstTS.Sub(at)
+	t.Logf("%s after %v, picture in software after %v (aim: %v): %s", w.code, noticed.Round(time.Millisecond), back.Round(time.Millisecond), aim, failure.Message)
+	b.Decoding(software)
+}
+
+func TestFaultsWhileDecoding(t *testing.T) {
+	hang := wants{"decode.hang", map[string]any{"process_state": "waiting"}}
+	crash := wants{"decode.crash", map[string]any{"signal": "segmentation fault"}}
+	unreadable := wants{"decode.error", map[string]any{"gst_element": "vapostproc", "gst_domain": "gst-resource-error-quark", "gst_code": 9}}
+	for _, c := range []struct {
+		name, rule string
+		h264, h265 wants // an empty one is not tried
+	}{
+		{
+			name: "decoding fails", rule: "end 1 forever error",
+			h264: wants{"decode.error", map[string]any{"gst_element": "vah264dec", "gst_domain": "gst-stream-error-quark", "gst_code": 7}},
+			h265: wants{"decode.stale", nil}, // GStreamer says nothing, and shows what was in the surfaces
+		},
+		{name: "surfaces stay as they are", rule: "end 1 forever skip", h264: wants{"decode.stale", nil}, h265: wants{"decode.stale", nil}},
+		{name: "decoding hangs", rule: "end 1 1 hang", h264: hang, h265: hang},
+		{name: "decoding crashes", rule: "end 1 1 crash", h264: crash},
+		{name: "waiting for a picture fails", rule: "sync 1 forever error", h264: unreadable},
+		{name: "waiting for a picture hangs", rule: "sync 1 1 hang", h264: hang},
+		{name: "pictures cannot be mapped", rule: "map 1 forever error", h264: unreadable},
+		{name: "vapostproc swallows pictures", rule: "process 1 forever error", h264: wants{"decode.silent", nil}},
+		{name: "vapostproc does nothing", rule: "process 1 forever skip", h264: wants{"decode.stale", nil}},
+	} {
+		try := func(name, element, software string, file []byte, w wants) {
+			if w.code == "" {
+				return
+			}
+			t.Run(name+", "+c.name, func(t *testing.T) {
+				b := start(t, file, element)
+				breakDriver(t, c.rule)
+				fallsBack(t, b, element, software, w)
+			})
+		}
+		try("H.264", "vah264dec", "avdec_h264", clip.H264(), c.h264)
+		try("H.265", "vah265dec", "avdec_h265", clip.H265(), c.h265)
+	}
+}

@@ -1,0 +1,147 @@
+//go:build hardware
+
+package va
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
+)
+
+// recording is a clip of so many frames.
+type recording struct {
+	name   string
+	frames int
+	file   []byte
+}
+
+func h264(t *testing.T, name, size, frames string, options ...string) recording {
+	return record(t, "H.264 "+name, size, frames, append([]string{"-c:v", "libx264", "-preset", "fast"}, options...))
+}
+
+// h265 has x265 work on one frame at a time: in there it crashes with several and slices, and with more than two slices.
+func h265(t *testing.T, name, size, frames, parameters string) recording {
+	return record(t, "H.265 "+name, size, frames, []string{"-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:frame-threads=1:" + parameters})
+}
+
+func record(t *testing.T, name, size, frames string, encoder []string) recording {
+	t.Helper()
+	file := box.Clip(t, size, frames, encoder...)
+	return recording{name: name, file: file, frames: len(read(t, file))}
+}
+
+// read gives the frames of a clip.
+func read(t *testing.T, file []byte) []*mkv.Frame {
+	t.Helper()
+	var frames []*mkv.Frame
+	reader := mkv.NewReader(bytes.NewReader(file))
+	for {
+		event, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return frames
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := event.(*mkv.Frame); ok {
+			kept := *f
+			kept.Data = bytes.Clone(f.Data)
+			frames = append(frames, &kept)
+		}
+	}
+}
+
+// decodeWith decodes recordings one after the other, in the agent's own renderer, and gives the checksums of each one's pictures.
+func decodeWith(t *testing.T, family decode.Family, list []recording) [][]string {
+	t.Helper()
+	var mu sync.Mutex
+	var pipelines [][]string
+	patience := decode.DefaultPatience
+	patience.First, patience.Next, patience.Still = box.Patience, box.Patience, 0 // 1080p is slow in there
+	r := decode.New(decode.Config{
+		Command: []string{box.Program(t), "renderer"}, Sink: decode.None, Unpaced: true, DRM: fstest.MapFS{},
+		Prefer: decode.Preference{Order: []decode.Family{family}}, Patience: patience,
+		Limits: decode.Limits{Units: 10000, Bytes: 1 << 30},
+		Report: func(r decode.Report) { t.Errorf("%s: %s", r.Code, r.Message) },
+		Pictures: func(n uint32, sums []string) {
+			mu.Lock()
+			defer mu.Unlock()
+			for int(n) > len(pipelines) {
+				pipelines = append(pipelines, nil)
+			}
+			pipelines[n-1] = sums
+		},
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { _ = r.Run(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+
+	// The next recording makes a decoder give out all it has; behind the last one comes the first again.
+	at := time.Duration(0)
+	for _, clip := range append(slices.Clone(list), list[0]) {
+		for _, f := range read(t, clip.file) {
+			r.Push(f, at, false)
+			at += 40 * time.Millisecond
+		}
+	}
+	deadline := time.After(2 * box.Patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		mu.Lock()
+		got := slices.Clone(pipelines)
+		mu.Unlock()
+		if len(got) > len(list) {
+			if used := r.Stats().Family; used != family {
+				t.Fatalf("it was %s that decoded, not %s", used, family)
+			}
+			return got[:len(list)]
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%d of %d recordings were decoded: %+v", len(got), len(list), r.Stats())
+		case <-tick.C:
+		}
+	}
+}
+
+// Decoding is exact, so VA-API's pictures are those of the processor, whatever the encoder made use of.
+func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
+	list := []recording{
+		h264(t, "baseline with slices", "320x180", "20", "-profile:v", "baseline", "-x264-params", "slices=3"),
+		h264(t, "B-pyramid, open GOP, temporal direct", "320x180", "40", "-bf", "5", "-refs", "4", "-g", "12", "-x264-params", "b-pyramid=normal:open-gop=1:direct=temporal:weightb=1:weightp=2"),
+		h264(t, "interlaced", "720x576", "12", "-flags", "+ildct+ilme", "-x264-params", "tff=1:bframes=2"),
+		h264(t, "scaling matrices, CAVLC", "320x180", "20", "-x264-params", "cqm=jvt:cabac=0:8x8dct=1:bframes=2"),
+		h264(t, "intra refresh", "320x180", "30", "-x264-params", "intra-refresh=1:bframes=0"),
+		h264(t, "1080p", "1920x1080", "6", "-preset", "ultrafast", "-bf", "2"),
+		h264(t, "1366x768", "1366x768", "6", "-preset", "ultrafast", "-bf", "2"),
+		h265(t, "B-frames, slices, open GOP", "320x180", "40", "bframes=4:slices=2:keyint=12:open-gop=1"),
+		h265(t, "scaling lists, weights, reordered references", "320x180", "20", "scaling-list=default:bframes=4:b-adapt=0:ref=5:weightp=1:weightb=1"),
+		h265(t, "interlaced", "320x180", "20", "interlace=tff:bframes=2"),
+		h265(t, "no wavefront, small blocks", "320x180", "20", "no-wpp=1:ctu=16:bframes=3:tskip=1:sao=1:amp=1:rect=1"),
+		h265(t, "1080p", "1920x1080", "6", "bframes=2"),
+		h265(t, "1366x768", "1366x768", "6", "bframes=2"),
+	}
+	got, want := decodeWith(t, decode.VA, list), decodeWith(t, decode.Software, list)
+	for i, clip := range list {
+		switch {
+		case len(want[i]) != clip.frames && len(want[i])*2 != clip.frames: // two fields may come as two frames
+			t.Errorf("%s: the processor made %d pictures of %d frames", clip.name, len(want[i]), clip.frames)
+		case len(slices.Compact(slices.Sorted(slices.Values(want[i])))) != len(want[i]) || slices.Contains(want[i], ""):
+			t.Errorf("%s: pictures are the same, or cannot be seen: %v", clip.name, want[i])
+		case !slices.Equal(got[i], want[i]):
+			t.Errorf("%s: VA-API made\n%v\nand the processor\n%v", clip.name, got[i], want[i])
+		}
+	}
+}
