@@ -22,7 +22,7 @@ type wants struct {
 	detail map[string]any
 }
 
-// in says whether an event is it.
+// check compares the details of an event.
 func (w wants) check(t *testing.T, e mqtt.Event) {
 	t.Helper()
 	for key, want := range w.detail {
