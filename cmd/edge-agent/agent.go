@@ -53,7 +53,9 @@ type agent struct {
 	retick    chan struct{}   // has something when the telemetry's interval has changed
 
 	mu      sync.Mutex
-	cfg     Config    // in effect: changed by apply
+	cfg     Config // in effect: changed by apply
+	settled Config // the same, but for what commands have set
+	shadow  shadowed
 	streams []*stream // replaced as a whole, never changed in place
 }
 
@@ -63,7 +65,7 @@ var readClock = ingest.ReadClock
 // newAgent checks what can be checked before anything runs. Its caller runs it, once.
 func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, error) {
 	a := &agent{
-		cfg: cfg, started: cfg, service: service, log: log, began: time.Now(),
+		cfg: cfg, settled: cfg, started: cfg, service: service, log: log, began: time.Now(),
 		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1),
 	}
 	a.renderer = decode.New(decode.Config{
@@ -122,12 +124,12 @@ func (a *agent) newClient(cfg Config) (err error) {
 		AllowPlaintext: cfg.MQTT.AllowPlaintext,
 	}
 	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.tlsFiles()
-	clientID := ""
-	if cfg.isAWSIoT() { // where policies know it as the thing's
-		clientID = cfg.thing()
+	clientID, shadow := "", (*mqtt.Shadow)(nil)
+	if cfg.isAWSIoT() { // where policies know the client as the thing
+		clientID, shadow = cfg.thing(), &mqtt.Shadow{Thing: cfg.thing(), Desire: a.desire}
 	}
 	a.mqtt, err = mqtt.New(mqtt.Config{
-		Broker: broker, Profile: mqtt.Profile(cfg.MQTT.Profile), ClientID: clientID,
+		Broker: broker, Profile: mqtt.Profile(cfg.MQTT.Profile), ClientID: clientID, Shadow: shadow,
 		Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, StateDir: cfg.Agent.StateDir, Control: control, Logger: a.log,
 		HomeAssistant: home,
 	})
@@ -187,7 +189,9 @@ func (a *agent) Run(ctx context.Context) {
 	a.working = working
 	a.nameStreams()
 	a.publishInfo()
+	a.reportShadow()
 	a.updateSlate()
+	a.tellShadow()
 	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs %d streams", version, len(a.all())), nil)
 	if err := a.positions.Err(); err != nil {
 		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
@@ -243,6 +247,7 @@ func (a *agent) tick(ctx context.Context) {
 				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})
 			}
 			a.publishInfo()
+			a.reportShadow()
 			a.updateSlate()
 			for _, s := range a.all() {
 				s.publishState()

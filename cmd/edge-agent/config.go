@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"reflect"
@@ -90,10 +91,12 @@ type DecodeConfig struct {
 }
 
 // ControlConfig says which commands from MQTT are obeyed. With PublicKeys they have to be signed.
+// Shadow permits a device shadow to desire a configuration.
 type ControlConfig struct {
 	Enabled    bool     `toml:"enabled"`
 	Allow      []string `toml:"allow"`
 	PublicKeys []string `toml:"public_keys"`
+	Shadow     bool     `toml:"shadow"`
 }
 
 // HomeAssistantConfig says whether and where Home Assistant is told of the agent; see mqtt.HomeAssistant.
@@ -149,12 +152,16 @@ func defaultStream() StreamConfig {
 
 // LoadConfig reads and checks the file at path. On failure the error is a
 // ConfigErrors with every fault that was found, in the order of the file.
-func LoadConfig(path string) (Config, error) {
+func LoadConfig(path string) (Config, error) { return loadConfigUnder(path, nil) }
+
+// loadConfigUnder is LoadConfig with what a device shadow desires put over the file; see
+// configDecoder.overlay.
+func loadConfigUnder(path string, desired json.RawMessage) (Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, ConfigErrors{unreadable(path, err)}
 	}
-	c, err := parseConfig(path, string(text))
+	c, err := parseConfigUnder(path, string(text), desired)
 	if err != nil {
 		return Config{}, err
 	}
@@ -172,12 +179,17 @@ func LoadConfig(path string) (Config, error) {
 }
 
 // parseConfig turns the text of a file into a checked Config. name is for messages only.
-func parseConfig(name, text string) (Config, error) {
+func parseConfig(name, text string) (Config, error) { return parseConfigUnder(name, text, nil) }
+
+func parseConfigUnder(name, text string, desired json.RawMessage) (Config, error) {
 	var tables map[string]any
 	if _, err := toml.Decode(text, &tables); err != nil {
 		return Config{}, ConfigErrors{syntaxError(name, err)}
 	}
 	d := configDecoder{file: name, lines: keyLines(text)}
+	if len(desired) > 0 {
+		d.overlay(tables, desired)
+	}
 	c := Defaults()
 	d.table("", tables, reflect.ValueOf(&c).Elem())
 	checkConfig(&c, d.invalid)

@@ -187,9 +187,18 @@ func checkControl(c *Config, fault reportFault) {
 		}
 	}
 	switch {
+	case c.Control.Shadow && !c.isAWSIoT():
+		fault("control.shadow", "is true but the broker has no device shadows", `Set profile = "aws-iot" in [mqtt], or shadow = false.`)
+	case c.Control.Shadow && !c.Control.Enabled:
+		fault("control.shadow", "is true but enabled is false", "Set enabled = true, or shadow = false.")
+	case c.Control.Shadow && len(c.Control.PublicKeys) > 0:
+		fault("control.shadow", "is true, but a shadow cannot be signed as public_keys asks for",
+			"Set shadow = false, or remove the keys if those who may change the shadow may also steer the box.")
+	}
+	switch {
 	case c.Control.Enabled && c.MQTT.Broker == "":
 		fault("control.enabled", "is true but no broker is set", "Set broker in [mqtt], where commands come from, or enabled = false.")
-	case c.Control.Enabled && len(c.Control.Allow) == 0:
+	case c.Control.Enabled && len(c.Control.Allow) == 0 && !c.Control.Shadow:
 		fault("control.enabled", "is true but allow is empty", "Name the verbs to obey in allow, or set enabled = false.")
 	}
 }

@@ -18,6 +18,9 @@ type configDecoder struct {
 	file   string
 	lines  map[string]int // key path -> line
 	faults ConfigErrors
+
+	shadowed    []string // keys that are from a device shadow, with all below them
+	streamNames []string // of its streams
 }
 
 // table carries the keys of one table into a struct.
@@ -143,10 +146,13 @@ func (d *configDecoder) unknownKey(at, key string, known []string) {
 }
 
 func (d *configDecoder) note(e *ConfigError) {
+	e.File, e.Line = d.file, d.lineOf(e.Key)
+	if d.isShadowed(e.Key) {
+		e.File, e.Line, e.Key = shadowSource, 0, d.shadowKey(e.Key)
+	}
 	if slices.ContainsFunc(d.faults, func(f *ConfigError) bool { return f.Key == e.Key }) {
 		return
 	}
-	e.File, e.Line = d.file, d.lineOf(e.Key)
 	d.faults = append(d.faults, e)
 }
 

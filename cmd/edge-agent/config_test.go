@@ -129,7 +129,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			Latency: Duration(120 * time.Millisecond), SlateAfter: Duration(5 * time.Second),
 		},
 		Decode:  DecodeConfig{Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}, TrustedElements: []string{"v4l2slh264dec"}},
-		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}, PublicKeys: []string{"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}},
+		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}, PublicKeys: []string{"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}, Shadow: false},
 		Log:     LogConfig{Level: "debug", Format: "json"},
 
 		HomeAssistant: HomeAssistantConfig{Enabled: true, DiscoveryPrefix: "home/assistant", BirthTopic: "home/status"},

@@ -9,20 +9,35 @@ import (
 )
 
 // reload reads the configuration again and puts into effect what can be without a restart. What a
-// set has changed is as in the file again. A file with a fault changes nothing.
+// set has changed is as in the file, or the device shadow, again. A file with a fault changes nothing.
 func (a *agent) reload() (any, error) {
-	if a.file == "" {
-		return nil, &failure{Code: codeFailed, Message: "this agent has no configuration file"}
-	}
-	next, err := LoadConfig(a.file)
+	a.mu.Lock()
+	over := a.shadow.over
+	a.mu.Unlock()
+	out, err := a.reconfigure(over)
 	if err != nil {
 		return nil, err
+	}
+	a.desireAgain()
+	return out, nil
+}
+
+// reconfigure puts the file into effect with what a device shadow desires over it.
+func (a *agent) reconfigure(over desiredConfig) (out mqtt.ReloadData, err error) {
+	if a.file == "" {
+		return out, &failure{Code: codeFailed, Message: "this agent has no configuration file"}
+	}
+	next, err := loadConfigUnder(a.file, over.Config)
+	if err != nil {
+		return out, err
 	}
 	restart := keepStarted(&next, a.started)
-	out, err := a.apply(next)
-	if err != nil {
-		return nil, err
+	if out, err = a.apply(next); err != nil {
+		return out, err
 	}
+	a.mu.Lock()
+	a.shadow.over, a.settled = over, next
+	a.mu.Unlock()
 	out.ConfigHash, out.Restart = next.hash(), restart
 	return out, nil
 }

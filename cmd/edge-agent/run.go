@@ -14,6 +14,7 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
+	cfg, shadow := underShadow(c.Config, cfg)
 	log, level := newLogger(cfg.Log, std.Err)
 	service, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
 	if err != nil {
@@ -25,6 +26,7 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 		return err
 	}
 	a.file, a.level = c.Config, level
+	a.shadow = shadow
 	if len(cfg.Streams) == 0 {
 		log.Warn("no [[streams]] are configured, so there is nothing to show", "config", c.Config)
 	}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+// desiredConfig is the configuration of a device shadow that is in effect over the file, as it is kept
+// for a restart without a network.
+type desiredConfig struct {
+	Thing   string          `json:"thing"`
+	Version int64           `json:"version"` // of the shadow when it was first seen
+	Config  json.RawMessage `json:"config"`  // empty: the file alone counts
+}
+
+const desiredName = "shadow.json"
+
+// readDesired reads what an earlier run has kept; nothing if it is of another thing.
+func readDesired(dir, thing string) (d desiredConfig, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, desiredName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return desiredConfig{}, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	if err != nil || d.Thing != thing {
+		return desiredConfig{}, err
+	}
+	return d, nil
+}
+
+// keep writes it so that a power cut leaves the old file or the new one.
+func (d desiredConfig) keep(dir string) error {
+	path := filepath.Join(dir, desiredName)
+	if len(d.Config) == 0 {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, desiredName+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once it is renamed
+	_, err = f.Write(append(text, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// applied is the outcome of a configuration that is in effect.
+func (d desiredConfig) applied() mqtt.ShadowOutcome {
+	if len(d.Config) == 0 {
+		return mqtt.ShadowOutcome{Version: d.Version, Status: mqtt.ShadowNone}
+	}
+	return mqtt.ShadowOutcome{Version: d.Version, Status: mqtt.ShadowApplied}
+}
+
+// rejected is the outcome of one that has changed nothing.
+func rejected(version int64, err error) mqtt.ShadowOutcome {
+	out := mqtt.ShadowOutcome{Version: version, Status: mqtt.ShadowRejected}
+	if faults, ok := errors.AsType[ConfigErrors](err); ok {
+		out.Code, out.Reason, out.Faults = faults[0].Code, shorten(faults.Error()), shadowFaults(faults)
+		return out
+	}
+	f := asFailure(err)
+	out.Code, out.Reason = f.Code, shorten(f.Message)
+	return out
+}
+
+// shadowed is how an agent stands with its device shadow.
+type shadowed struct {
+	over    desiredConfig      // in effect over the file
+	wish    desiredConfig      // the newest, in effect or rejected
+	outcome mqtt.ShadowOutcome // of wish
+}
+
+// underShadow is the configuration that a start begins with: the file, with what the shadow
+// desired last over it. When the two do not go together any more, the file alone counts.
+func underShadow(file string, cfg Config) (Config, shadowed) {
+	none := desiredConfig{Thing: cfg.thing()}
+	alone := shadowed{over: none, wish: none, outcome: none.applied()}
+	if !cfg.isAWSIoT() || !cfg.Control.Shadow {
+		return cfg, alone
+	}
+	kept, err := readDesired(cfg.Agent.StateDir, cfg.thing())
+	if err != nil {
+		alone.outcome.Code, alone.outcome.Reason = "shadow.storage", shorten(err.Error())
+		return cfg, alone
+	}
+	if len(kept.Config) == 0 {
+		return cfg, alone
+	}
+	both, err := loadConfigUnder(file, kept.Config)
+	if err != nil {
+		return cfg, shadowed{over: none, wish: kept, outcome: rejected(kept.Version, err)}
+	}
+	return both, shadowed{over: kept, wish: kept, outcome: kept.applied()}
+}
+
+// tellShadow tells at the start what became of the configuration that was kept.
+func (a *agent) tellShadow() {
+	switch o := a.shadow.outcome; {
+	case o.Status == mqtt.ShadowApplied:
+		a.log.Info("the configuration last desired in the device shadow is in effect over the file", "version", o.Version, "config", string(a.shadow.over.Config))
+	case o.Status == mqtt.ShadowRejected:
+		a.event("shadow.rejected", "", "the configuration last desired in the device shadow does not go with the file any more, which counts alone: "+o.Reason,
+			map[string]any{"version": o.Version, "cause": o.Code, "faults": o.Faults})
+	case o.Code != "":
+		a.event(o.Code, "", "the configuration last desired in the device shadow cannot be read: "+o.Reason, nil)
+	}
+}
+
+// desire puts a configuration into effect that is desired in the device shadow, the way a reload
+// does: all of it, or nothing. mqtt.Client calls it, in turn with commands.
+func (a *agent) desire(_ context.Context, d mqtt.Desired) {
+	a.mu.Lock()
+	over := a.shadow.over
+	wish := desiredConfig{Thing: over.Thing, Version: d.Version, Config: d.Config}
+	a.shadow.wish = wish
+	a.mu.Unlock()
+	if bytes.Equal(d.Config, over.Config) {
+		a.settleShadow(over.applied())
+	} else {
+		a.settleShadow(a.tryDesired(wish))
+	}
+}
+
+// desireAgain tries once more what was rejected, after the file has changed.
+func (a *agent) desireAgain() {
+	a.mu.Lock()
+	shadow := a.shadow
+	a.mu.Unlock()
+	if shadow.outcome.Status == mqtt.ShadowRejected {
+		a.settleShadow(a.tryDesired(shadow.wish))
+	}
+}
+
+func (a *agent) settleShadow(o mqtt.ShadowOutcome) {
+	a.mu.Lock()
+	a.shadow.outcome = o
+	a.mu.Unlock()
+	a.reportShadow()
+}
+
+func (a *agent) tryDesired(d desiredConfig) mqtt.ShadowOutcome {
+	if err := a.applyDesired(d); err != nil {
+		outcome := rejected(d.Version, err)
+		a.event("shadow.rejected", "", "the configuration desired in the device shadow was rejected: "+outcome.Reason,
+			map[string]any{"version": d.Version, "cause": outcome.Code, "faults": outcome.Faults})
+		return outcome
+	}
+	a.event("shadow.applied", "", "the configuration desired in the device shadow is in effect",
+		map[string]any{"version": d.Version, "config": d.Config})
+	if err := d.keep(a.started.Agent.StateDir); err != nil {
+		a.event("shadow.storage", "", "the configuration desired in the device shadow cannot be kept for a restart", map[string]any{"cause": err.Error()})
+	}
+	return d.applied()
+}
+
+func (a *agent) applyDesired(d desiredConfig) error {
+	if len(d.Config) > 0 && !a.started.Control.Shadow {
+		return &failure{Code: "shadow.not_allowed", Message: "[control] shadow is false"}
+	}
+	_, err := a.reconfigure(d)
+	return err
+}
+
+// reportShadow reports in the device shadow.
+func (a *agent) reportShadow() {
+	if a.mqtt == nil || !a.started.isAWSIoT() {
+		return
+	}
+	a.mu.Lock()
+	cfg, outcome, wanted, settled := a.cfg, a.shadow.outcome, a.shadow.over.Config, a.settled
+	a.mu.Unlock()
+	if outcome.Status == mqtt.ShadowApplied && !reflect.DeepEqual(shadowConfig(cfg, wanted), shadowConfig(settled, wanted)) {
+		outcome.Status, outcome.Reason = mqtt.ShadowOverridden, "the command set has changed it until the next start, reload or change of the shadow"
+	}
+	streams := make(map[string]mqtt.ShadowStream)
+	for _, s := range a.all() {
+		state := s.status().state
+		streams[s.name] = mqtt.ShadowStream{State: state.State, Code: state.Code, Decoder: state.Decoder}
+	}
+	a.mqtt.SetShadow(mqtt.ShadowReported{
+		Version: version, ConfigHash: cfg.hash(), Shown: a.shown(), Desired: outcome, Config: shadowConfig(cfg, wanted), Streams: streams,
+	})
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+const shadowFile = `
+[agent]
+id = "box"
+[mqtt]
+telemetry_interval = "10s"
+[log]
+level = "info"
+[[streams]]
+name = "gate"
+stream_name = "camera"
+[[streams]]
+name = "yard"
+stream_name = "yard-camera"
+`
+
+func TestADesiredConfigurationStandsOverTheFile(t *testing.T) {
+	file, err := parseConfig("config.toml", shadowFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		desired string
+		change  func(*Config)
+	}{
+		"nothing": {`{}`, func(*Config) {}},
+		"single keys": {
+			`{"mqtt":{"telemetry_interval":"60s"},"log":{"level":"debug"},"display":{"show":"yard","slate_after":"9s"},"decode":{"order":["software"]}}`,
+			func(c *Config) {
+				c.MQTT.TelemetryInterval, c.Log.Level = Duration(time.Minute), "debug"
+				c.Display.Show, c.Display.SlateAfter, c.Decode.Order = "yard", Duration(9*time.Second), []string{"software"}
+			},
+		},
+		"streams, which replace those of the file": {
+			`{"streams":{"roof":{"stream_name":"r","max_lag":"0s"},"attic":{"stream_arn":"arn:aws:kinesisvideo:eu-west-1:123456789012:stream/a/1600000000000","start":"resume"}}}`,
+			func(c *Config) {
+				attic, roof := defaultStream(), defaultStream()
+				attic.Name, attic.Start, attic.StreamARN = "attic", "resume", "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/a/1600000000000"
+				roof.Name, roof.StreamName, roof.MaxLag = "roof", "r", 0
+				c.Streams = []StreamConfig{attic, roof}
+			},
+		},
+		"no streams": {`{"streams":{}}`, func(c *Config) { c.Streams = nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := file
+			test.change(&want)
+			got, err := parseConfigUnder("config.toml", shadowFile, json.RawMessage(test.desired))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%v\n%+v\n%+v", err, got, want)
+			}
+		})
+	}
+}
+
+// What cannot be is refused by its key, whatever else there is; the rest is checked too.
+func TestADesiredConfigurationIsChecked(t *testing.T) {
+	for desired, want := range map[string][]string{
+		`7`:                                 {"config config.invalid"},
+		`{"mqtt":{"broker":"mqtt://evil"}}`: {"mqtt.broker shadow.not_settable"},
+		`{"mqtt":7}`:                        {"mqtt shadow.not_settable"},
+		`{"agent":{"state_dir":"/"}}`:       {"agent.state_dir shadow.not_settable"},
+		`{"aws":{"iot":{"endpoint":"x"}}}`:  {"aws.iot shadow.not_settable"},
+		`{"control":{"enabled":true,"allow":[]}}`: {"control.allow shadow.not_settable", "control.enabled shadow.not_settable"},
+		`{"colour":{"a":1}}`:                      {"colour.a shadow.not_settable"},
+		`{"log":{"level":"loud"}}`:                {"log.level config.invalid"},
+		`{"log":{"level":7}}`:                     {"log.level config.invalid"},
+		`{"Log":{"level":"info"}}`:                {"Log.level shadow.not_settable"},
+		`{"mqtt":{"telemetry_interval":"0s"}}`:    {"mqtt.telemetry_interval config.invalid"},
+		`{"mqtt":{"telemetry_interval":5}}`:       {"mqtt.telemetry_interval config.invalid"},
+		`{"decode":{"order":[]}}`:                 {"decode.order config.invalid"},
+		`{"display":{"show":"attic"}}`:            {"display.show config.invalid"},
+		`{"streams":["gate"]}`:                    {"streams config.invalid"},
+		`{"streams":{"gate":7}}`:                  {"streams.gate config.invalid", "streams.gate.stream_name config.invalid"},
+		`{"streams":{"gate":{"stream_name":"a","start":"never","on_lag":"x"},"yard":{"stream_name":"b","nme":1}}}`: {
+			"streams.gate.on_lag config.invalid", "streams.gate.start config.invalid", "streams.yard.nme config.unknown_key",
+		},
+		`{"streams":{"Gate":{"stream_name":"a"}}}`:               {"streams.Gate.name config.invalid"},
+		`{"streams":{"gate":{"stream_name":"a","name":"yard"}}}`: {"streams.gate.name shadow.not_settable"},
+	} {
+		_, err := parseConfigUnder("config.toml", shadowFile, json.RawMessage(desired))
+		var faults ConfigErrors
+		if !errors.As(err, &faults) {
+			t.Errorf("%s: %v", desired, err)
+			continue
+		}
+		var got []string
+		for key, f := range shadowFaults(faults) {
+			got = append(got, key+" "+f.Code)
+			if strings.Contains(f.Reason, "streams[") || strings.Contains(f.Reason, "config.toml") {
+				t.Errorf("%s: %s: %s", desired, key, f.Reason)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q\n%v", desired, got, want, err)
+		}
+	}
+}
+
+// A shadow that leaves out streams can take the ground from under a key of the file: both are named.
+func TestAFaultOfTheFileUnderAShadowNamesTheFile(t *testing.T) {
+	file := strings.Replace(shadowFile, "[log]", "[display]\nshow = \"yard\"\n[log]", 1)
+	_, err := parseConfigUnder("config.toml", file, json.RawMessage(`{"streams":{"gate":{"stream_name":"camera"}}}`))
+	if err == nil || !strings.HasPrefix(err.Error(), "config.toml:7: display.show") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Only what a reload puts into effect can be set, and the schemas have all of it.
+func TestWhatAShadowCanSet(t *testing.T) {
+	c, err := parseConfig("config.toml", shadowFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Streams[0].StreamARN = "arn" // as if it could have both
+	text, err := json.Marshal(shadowConfig(c, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reported map[string]map[string]any
+	if err := json.Unmarshal(text, &reported); err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for table, values := range reported {
+		for key := range values {
+			if table != "streams" {
+				keys = append(keys, joinKey(table, key))
+			}
+		}
+	}
+	slices.Sort(keys)
+	if want := slices.Sorted(slices.Values(live)); !slices.Equal(keys, want) {
+		t.Errorf("%v can be seen, %v can be set", keys, want)
+	}
+	want := slices.DeleteFunc(keysOf(reflect.TypeFor[StreamConfig]()), func(k string) bool { return k == "name" })
+	slices.Sort(want)
+	if got := slices.Sorted(maps.Keys(reported["streams"]["gate"].(map[string]any))); !slices.Equal(got, want) {
+		t.Errorf("%v of a stream can be seen, %v can be set", got, want)
+	}
+}
+
+// The document that stands beside the schema is one that the agent takes, and what it then
+// reports is the same, so that no difference stays.
+func TestTheDesiredDocumentOfTheContractLeavesNoDifference(t *testing.T) {
+	text, err := os.ReadFile("../../mqtt/testdata/shadow-desired.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct{ Config json.RawMessage }
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	for _, config := range []string{string(document.Config), `{"mqtt":{"telemetry_interval":"60000ms"},"streams":{"a":{"stream_name":"b","max_lag":"0h"}}}`} {
+		c, err := parseConfigUnder("config.toml", shadowFile, json.RawMessage(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reported, err := json.Marshal(shadowConfig(c, json.RawMessage(config)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := difference(readObject(t, config), readObject(t, string(reported))); len(diff) > 0 {
+			t.Errorf("these differ: %v", diff)
+		}
+	}
+}
+
+func readObject(t *testing.T, text string) (o map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// difference are the paths at which what is reported is not what is desired.
+func difference(desired, reported map[string]any) (paths []string) {
+	for key, want := range desired {
+		inner, isObject := want.(map[string]any)
+		has, wasObject := reported[key].(map[string]any)
+		if isObject && wasObject {
+			for _, path := range difference(inner, has) {
+				paths = append(paths, joinKey(key, path))
+			}
+		} else if !reflect.DeepEqual(want, reported[key]) {
+			paths = append(paths, key)
+		}
+	}
+	return paths
+}
+
+func TestDesiredIsKept(t *testing.T) {
+	dir := t.TempDir()
+	for _, config := range []string{`{"log":{"level":"debug"}}`, `{"log":{"level":"warn"}}`} {
+		d := desiredConfig{Thing: "box", Version: 7, Config: json.RawMessage(config)}
+		if err := d.keep(dir); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readDesired(dir, "box"); err != nil || !reflect.DeepEqual(got, d) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if got, err := readDesired(dir, "another"); err != nil || len(got.Config) > 0 {
+		t.Errorf("another thing gets %+v, %v", got, err)
+	}
+	for range 2 {
+		if err := (desiredConfig{Thing: "box"}).keep(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, desiredName), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readDesired(dir, "box"); err == nil {
+		t.Error("a broken file is read")
+	}
+	if (desiredConfig{Config: json.RawMessage(`{}`)}).keep(filepath.Join(dir, "absent")) == nil {
+		t.Error("kept in no folder")
+	}
+}
+
+// What is kept counts at a start, unless it does not go with the file any more or is not permitted.
+func TestAStartUnderAShadow(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	load := func(control string) (Config, shadowed) {
+		t.Helper()
+		text := strings.Replace(shadowFile, "[agent]", "[agent]\nstate_dir = \""+dir+"\"", 1)
+		text = strings.Replace(text, "[mqtt]", "[mqtt]\nprofile = \"aws-iot\"\nbroker = \"mqtts://localhost\"\ncert_file = \"c\"\nkey_file = \"k\"", 1)
+		if err := os.WriteFile(file, []byte(text+control), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := LoadConfig(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return underShadow(file, cfg)
+	}
+	const permitted = "[control]\nenabled = true\nshadow = true\n"
+	keep := func(config string) {
+		t.Helper()
+		if err := (desiredConfig{Thing: "box", Version: 5, Config: json.RawMessage(config)}).keep(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, s := load(permitted); len(s.over.Config) > 0 || s.outcome.Status != mqtt.ShadowNone {
+		t.Errorf("nothing kept: %+v", s)
+	}
+	keep(`{"log":{"level":"debug"}}`)
+	if cfg, s := load(permitted); cfg.Log.Level != "debug" || s.over.Version != 5 || s.outcome.Status != mqtt.ShadowApplied {
+		t.Errorf("kept: %+v %+v", cfg.Log, s)
+	}
+	if cfg, s := load(""); cfg.Log.Level != "info" || len(s.over.Config) > 0 || s.outcome.Status != mqtt.ShadowNone {
+		t.Errorf("not permitted: %+v %+v", cfg.Log, s)
+	}
+	keep(`{"log":{"level":"debug"},"display":{"show":"attic"}}`)
+	if cfg, s := load(permitted); cfg.Log.Level != "info" || len(s.over.Config) > 0 || s.wish.Version != 5 || s.outcome.Faults["display.show"].Code != codeConfigInvalid {
+		t.Errorf("not fitting: %+v %+v", cfg.Log, s)
+	}
+	if err := os.WriteFile(filepath.Join(dir, desiredName), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, s := load(permitted); cfg.Log.Level != "info" || s.outcome.Code != "shadow.storage" {
+		t.Errorf("broken: %+v %+v", cfg.Log, s)
+	}
+}
