@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -332,6 +333,29 @@ func TestReportsOnlyWhatHasChanged(t *testing.T) {
 	stop()
 	if requests := s.Shadows.Requests(); len(requests) > 3 {
 		t.Errorf("requests %v", requests)
+	}
+}
+
+// docs/aws-iot.md names what is reported, what became of what is desired, and every code of a shadow.
+func TestTheShadowIsWrittenDown(t *testing.T) {
+	text, err := os.ReadFile("../docs/aws-iot.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := append(jsonNames(reflect.TypeFor[ShadowReported]()), jsonNames(reflect.TypeFor[ShadowOutcome]())...)
+	names = append(names, jsonNames(reflect.TypeFor[ShadowStream]())...)
+	for _, status := range []ShadowStatus{ShadowNone, ShadowApplied, ShadowRejected, ShadowOverridden} {
+		names = append(names, string(status))
+	}
+	for _, c := range Codes() {
+		if strings.HasPrefix(c.Code, "shadow.") && c.Code != "shadow.storage" {
+			names = append(names, c.Code)
+		}
+	}
+	for _, name := range names {
+		if name != "schema" && !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), "`desired."+name+"`") {
+			t.Errorf("docs/aws-iot.md does not name %s", name)
+		}
 	}
 }
 
