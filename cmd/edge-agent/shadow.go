@@ -21,7 +21,7 @@ type desiredConfig struct {
 	Config  json.RawMessage `json:"config"`  // empty: the file alone counts
 }
 
-const desiredName = "shadow.json"
+const desiredName = "desired.json"
 
 // readDesired reads what an earlier run has kept; nothing if it is of another thing.
 func readDesired(dir, thing string) (d desiredConfig, err error) {
