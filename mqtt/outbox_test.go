@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -16,7 +19,7 @@ import (
 )
 
 // long asks for the tests in full length.
-var long = flag.Bool("long", false, "run the long tests in full: seven days, 1,000 reconnects")
+var long = flag.Bool("long", false, "run the long tests in full: seven days, many kills")
 
 func testEvent(stream string) Event {
 	now := Time{time.Now()}
@@ -222,7 +225,55 @@ func (w *world) check() {
 	}
 }
 
-// Seven days without a broker at one event a second. The file is written seldom, so that
+// Seven days without a broker at one event a second, in a bubble's time: one, unless -long. Everything is full after three
+// hours. Then the broker comes back, and every event has arrived or is in the count of the dropped.
+func TestSevenDaysWithoutABroker(t *testing.T) {
+	seconds := 24 * 3600
+	if *long {
+		seconds *= 7
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var back atomic.Bool
+		f := newFakeBroker(func(int) behaviour {
+			if back.Load() {
+				return behaviour{}
+			}
+			return behaviour{refuse: errors.New("connection refused")}
+		})
+		defer f.close()
+		c := newTestClient(t, f)
+		defer start(c)()
+		message := strings.Repeat("the network is down ", 10)
+		before := heap()
+		for i := range seconds { // of so many streams that no event is a repeat
+			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("stream-", i%20), Message: message, TS: Time{time.Now()}})
+			time.Sleep(time.Second)
+		}
+		grown, s := heap()-before, c.Status()
+		c.outbox.mu.Lock()
+		bytes := c.outbox.bytes
+		c.outbox.mu.Unlock()
+		t.Logf("%d events wait, %d bytes, %d dropped, %d attempts, heap %d KiB more", s.Queued, bytes, s.DroppedEvents, s.Attempts, grown>>10)
+		if s.Queued > defaultLimits.events || bytes > defaultLimits.bytes || s.Queued+int(s.DroppedEvents) != seconds {
+			t.Errorf("%d events wait, %d bytes, %d dropped", s.Queued, bytes, s.DroppedEvents)
+		}
+		if grown > 3*int64(defaultLimits.bytes) {
+			t.Errorf("the heap grew by %d bytes", grown)
+		}
+
+		back.Store(true)
+		time.Sleep(5 * time.Minute)
+		sums := make(map[string]int64)
+		for _, e := range events(t, f, c) {
+			sums[e.Code] += e.Count
+		}
+		if sums["lag.high"]+sums["mqtt.dropped"] != int64(seconds) || sums["mqtt.unreachable"] != int64(s.Attempts) || len(sums) != 3 {
+			t.Errorf("counts %v after %d events and %d attempts", sums, seconds, s.Attempts)
+		}
+	})
+}
+
+// The same with the file, which is written seldom, so that
 // the test is fast, and in the end after every event, as that leaves the most holes.
 func TestSevenDaysOfflineStayWithinBounds(t *testing.T) {
 	dir := t.TempDir()
