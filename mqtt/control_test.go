@@ -408,10 +408,7 @@ func TestSnapshots(t *testing.T) {
 }
 
 func TestWithoutCommandsTheConnectionIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeBroker(func(int) behaviour { return behaviour{noTopic: true} })
-		defer f.close()
-		c := newTestClient(t, f)
+	inBubble(t, func(int) behaviour { return behaviour{noTopic: true} }, func(t *testing.T, f *fakeBroker, c *Client) {
 		c.control = newControl(Control{}, newRecords(nil, nil))
 		stop := start(c)
 		synctest.Wait()

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -29,7 +30,8 @@ type fakeBroker struct {
 
 // behaviour is what the broker does on one connection. The zero value is a good broker.
 type behaviour struct {
-	refuse   error            // of the TCP connection
+	away     bool             // does not answer the TCP connection
+	refuse   error            // refuses it
 	silent   bool             // never answers CONNECT
 	noAck    func(n int) bool // does not answer the nth packet after CONNECT, if that is a PUBLISH
 	noTopic  bool             // refuses subscriptions
@@ -37,6 +39,20 @@ type behaviour struct {
 }
 
 func goodBroker(int) behaviour { return behaviour{} }
+
+// every is a broker that is so on each connection, first one that is good after n of them.
+func every(b behaviour) func(int) behaviour { return func(int) behaviour { return b } }
+
+func first(n int, b behaviour) func(int) behaviour {
+	return func(connection int) behaviour {
+		if connection < n {
+			return b
+		}
+		return behaviour{}
+	}
+}
+
+var errRefused = errors.New("connection refused")
 
 func newFakeBroker(connect func(n int) behaviour) *fakeBroker {
 	return &fakeBroker{connect: connect, deaf: make(chan struct{}), done: make(chan struct{})}
@@ -50,9 +66,13 @@ func (f *fakeBroker) close() {
 
 func (f *fakeBroker) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	b := f.connect(len(f.dials))
 	f.dials = append(f.dials, time.Now())
+	f.mu.Unlock()
+	if b.away {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if b.refuse != nil {
 		return nil, b.refuse
 	}
@@ -60,7 +80,9 @@ func (f *fakeBroker) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if f.tls != nil {
 		ours = tls.Server(ours, f.tls)
 	}
+	f.mu.Lock()
 	f.conn = ours
+	f.mu.Unlock()
 	f.wg.Go(func() { f.serve(ours, b) })
 	return theirs, nil
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -232,16 +231,14 @@ func TestSevenDaysWithoutABroker(t *testing.T) {
 	if *long {
 		seconds *= 7
 	}
-	synctest.Test(t, func(t *testing.T) {
-		var back atomic.Bool
-		f := newFakeBroker(func(int) behaviour {
-			if back.Load() {
-				return behaviour{}
-			}
-			return behaviour{refuse: errors.New("connection refused")}
-		})
-		defer f.close()
-		c := newTestClient(t, f)
+	var back atomic.Bool
+	connect := func(int) behaviour {
+		if back.Load() {
+			return behaviour{}
+		}
+		return behaviour{refuse: errRefused}
+	}
+	inBubble(t, connect, func(t *testing.T, f *fakeBroker, c *Client) {
 		defer start(c)()
 		message := strings.Repeat("the network is down ", 10)
 		before := heap()
