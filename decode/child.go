@@ -19,6 +19,9 @@ import (
 // ChildFD is the descriptor at which a renderer finds its end of the socket pair.
 const ChildFD = 3
 
+// killGrace is how long a process may take to go after it was killed. One that a driver holds in the kernel does not go at all.
+const killGrace = 2 * time.Second
+
 // maxLogLine is how much of a line that the child logs is kept.
 const maxLogLine = 4 << 10
 
@@ -117,7 +120,7 @@ func (c *child) copyLog(log *slog.Logger) {
 }
 
 // stop ends the process and returns when it is gone: after grace at the latest
-// by force, with everything it started.
+// by force, with everything it started. A process that cannot be killed is left behind; keep waits for it.
 func (c *child) stop(grace time.Duration) {
 	if grace > 0 {
 		_ = c.conn.CloseWrite() // end of file is the request to end
@@ -129,7 +132,12 @@ func (c *child) stop(grace time.Duration) {
 		}
 	}
 	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
-	<-c.exited
+	timer := time.NewTimer(killGrace)
+	defer timer.Stop()
+	select {
+	case <-c.exited:
+	case <-timer.C:
+	}
 	_ = c.conn.Close()
 	_ = c.log.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // whoever left the process group may hold it open
 }

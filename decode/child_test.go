@@ -44,3 +44,21 @@ func TestChildLeavesNothing(t *testing.T) {
 		t.Errorf("%d descriptors before, %d after a child that did not start", before, after)
 	}
 }
+
+// A process that does not go, because a driver holds it in the kernel, is left behind.
+func TestChildThatCannotBeKilled(t *testing.T) {
+	c, err := startChild([]string{"/bin/sleep", "60"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := c.exited
+	stuck := &child{cmd: c.cmd, conn: c.conn, log: c.log, exited: make(chan struct{})} // never closed
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		stuck.copyLog(slog.New(slog.DiscardHandler))
+	}()
+	stuck.stop(0)
+	<-read
+	<-gone
+}

@@ -38,8 +38,8 @@ var patterns = map[Family]map[Codec][]string{
 		H265: {`v4l2h265dec`, `v4l2video\d+h265dec`},
 	},
 	Vendor: {
-		H264: {`nvh264dec`, `nvh264sldec`, `qsvh264dec`, `mppvideodec`, `vpudec`},
-		H265: {`nvh265dec`, `nvh265sldec`, `qsvh265dec`, `mppvideodec`, `vpudec`},
+		H264: {`nvh264dec`, `nvh264sldec`, `qsvh264dec`, `mppvideodec`, `vpudec`, `imxvpudec_h264`},
+		H265: {`nvh265dec`, `nvh265sldec`, `qsvh265dec`, `mppvideodec`, `vpudec`, `imxvpudec_h265`},
 	},
 	Software: {
 		H264: {`avdec_h264`, `openh264dec`},
