@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,8 @@ import (
 // this process: the agent decides when it ends.
 func Main(ctx context.Context) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
+	debug.SetGCPercent(25) // hardly anything is allocated here in Go, so there need not be much to spare
+	debug.FreeOSMemory()   // of which the start has left a lot
 	C.die_of_faults()
 	file := os.NewFile(decode.ChildFD, "agent")
 	conn, err := net.FileConn(file)

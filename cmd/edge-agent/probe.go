@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -102,6 +103,7 @@ func (p *prober) run(ctx context.Context, change func(*decode.ProbeConfig)) (dec
 	p.report = report
 	p.mu.Unlock()
 	p.found(report)
+	debug.FreeOSMemory() // clips are large, and this is seldom
 	return report, nil
 }
 
