@@ -279,7 +279,8 @@ func (r *Renderer) note(err error, wait time.Duration) {
 
 // choose takes the plan for a format with what the child found.
 func (r *Renderer) choose(f Format, found []string) (Plan, error) {
-	plan, _ := r.best(f, found)
+	plan, denied := r.best(f, found)
+	r.log.Debug("a decoder was chosen", "codec", f.Codec, "element", plan.Element, "all_denied", denied, "of", r.candidates(f, found))
 	if plan.Element == "" {
 		return Plan{}, failed(CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
 	}
@@ -287,6 +288,16 @@ func (r *Renderer) choose(f Format, found []string) (Plan, error) {
 	defer r.mu.Unlock()
 	r.stats.Decoder, r.stats.Family = plan.Element, plan.Family
 	return plan, nil
+}
+
+// candidates are the elements for a format, in the order of the configuration, for the log.
+func (r *Renderer) candidates(f Format, found []string) (elements []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range candidates(f.Codec, r.shown.prefer, found) {
+		elements = append(elements, c.Element)
+	}
+	return elements
 }
 
 // best makes the best plan for a format; an empty one when there is none. When all are denied it is the one whose denial

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -40,6 +41,7 @@ type Service struct {
 	control *kinesisvideo.Client
 	http    *http.Client
 	signer  *v4.Signer
+	log     *slog.Logger // of calls, at level debug; all else is told to the sinks
 
 	mu        sync.Mutex
 	endpoints map[string]endpoint // by stream name or ARN
@@ -96,9 +98,13 @@ func NewService(cfg aws.Config, controlEndpoint string) *Service {
 		}),
 		http:      client,
 		signer:    v4.NewSigner(),
+		log:       slog.New(slog.DiscardHandler),
 		endpoints: make(map[string]endpoint),
 	}
 }
+
+// SetLog says where calls are logged, at level debug; nowhere before. It is called before the first session runs.
+func (s *Service) SetLog(log *slog.Logger) { s.log = log }
 
 // Close closes connections that are not in use.
 func (s *Service) Close() { s.http.CloseIdleConnections() }
@@ -113,11 +119,13 @@ func (s *Service) getMedia(ctx context.Context, stream Stream, sel Selector) (bo
 	if err != nil {
 		return nil, "", err
 	}
+	s.log.Debug("asking for a session", "stream", stream.Name, "host", req.URL.Host, "start", sel.String())
 	resp, err := s.http.Do(req)
 	if err != nil {
 		return nil, "", &Error{Code: CodeUnreachable, Message: "no answer from " + req.URL.Host, Err: err}
 	}
 	requestID = anyHeader(resp.Header, "x-amzn-RequestId", "x-amz-RequestId")
+	s.log.Debug("the service answered", "stream", stream.Name, "status", resp.StatusCode, "request_id", requestID)
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
 		return nil, requestID, exception(resp, requestID)
@@ -188,6 +196,7 @@ func (s *Service) endpoint(ctx context.Context, stream Stream) (string, error) {
 		return "", controlError(err)
 	}
 	url := aws.ToString(out.DataEndpoint)
+	s.log.Debug("a data endpoint was found", "stream", stream.Name, "url", url)
 	s.mu.Lock()
 	s.endpoints[key] = endpoint{url: url, until: time.Now().Add(endpointLife)}
 	s.mu.Unlock()

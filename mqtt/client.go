@@ -165,6 +165,7 @@ func newBackOff() *backoff.ExponentialBackOff {
 // was none.
 func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 	offline := &will{topic: c.topics.Availability(), payload: Offline}
+	c.log.Debug("connecting to the MQTT broker", "broker", c.config.Broker.URL, "client_id", c.config.ClientID)
 	l, err := openLink(ctx, c.config.Broker, c.dial, c.config.ClientID, offline)
 	if err != nil {
 		return 0, err
@@ -214,6 +215,9 @@ func (c *Client) subscribeTo(ctx context.Context, l *link, filter string, handle
 		c.log.Error(without, "code", coded.Code, "err", err)
 		c.Event(Event{Code: coded.Code, Message: err.Error()})
 		return nil
+	}
+	if err == nil {
+		c.log.Debug("subscribed", "filter", filter)
 	}
 	return err
 }
@@ -271,6 +275,7 @@ func (c *Client) fill(l *link) error {
 			continue
 		}
 		time.Sleep(l.pace.Reserve().Delay()) // a few milliseconds at most
+		c.log.Debug("publishing", "topic", m.topic, "qos", m.qos, "bytes", len(m.payload))
 		if _, err := l.send(m, func() { sent(); c.notePublished() }); err != nil {
 			return err
 		}

@@ -213,6 +213,7 @@ func TestCtlSet(t *testing.T) {
 	if string(got) != want {
 		t.Errorf("%s", got)
 	}
+	s.self.until(`level=DEBUG msg="a decoder was chosen" codec=h264 element=avdec_h264`, `msg="a fragment has come" stream=gate`, `msg=publishing topic=edge-agent/v1/box/streams/gate/telemetry`)
 	s.until("telemetry of two seconds", func(m mqtt.Message, f map[string]any) bool {
 		from, err1 := time.Parse(time.RFC3339, fmt.Sprint(f["from"]))
 		to, err2 := time.Parse(time.RFC3339, fmt.Sprint(f["to"]))

@@ -21,6 +21,7 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 		return err
 	}
 	defer service.Close()
+	service.SetLog(log)
 	a, err := newAgent(cfg, service, log)
 	if err != nil {
 		return err

@@ -211,6 +211,7 @@ func (s *stream) Fragment(f mkv.Fragment) {
 	if f.HasBehind {
 		s.window.service.Add(f.Behind)
 	}
+	s.agent.log.Debug("a fragment has come", "stream", s.name, "fragment_number", f.Number, "frames", f.Frames, "behind", f.Behind)
 }
 
 // Report takes from the session what happens.
