@@ -38,6 +38,7 @@ const (
 	CodeSilent    = "decode.silent"    // frames go in and no picture comes out
 	CodeStale     = "decode.stale"     // the decoder delivers the same picture again and again
 	CodeDiffers   = "decode.differs"   // a decoder makes other pictures than the processor
+	CodeDown      = "decode.down"      // the box went down while a decoder was tried out
 	CodeMemory    = "decode.memory"    // the renderer process took too much memory
 	CodeAccess    = "decode.access"    // the user may not open the device nodes of decoders
 	CodeFallback  = "decode.fallback"  // another decoder took over

@@ -46,6 +46,8 @@ type Candidate struct {
 	Checksum string `json:"checksum"`
 	// Colorimetry says that the decoder worked only once a colorimetry was set.
 	Colorimetry bool `json:"colorimetry"`
+	// Down is how often in a row a trial did not come to its end, because the box went down in it or the power was cut.
+	Down int `json:"down"`
 }
 
 // ProbeReport is what was found out about the decoders of this box.
@@ -119,6 +121,7 @@ type ProbeConfig struct {
 	Limit   time.Duration // for each trial
 	Cache   string        // file that keeps results; "" keeps none
 	Again   bool          // try again what the cache has
+	Failed  bool          // try again of that what failed, as something passing may have been to blame
 	Sys     fs.FS         // default: /sys
 	Log     *slog.Logger
 
@@ -171,13 +174,22 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	for _, d := range Decoders(c.Prefer, hello.Elements) {
 		node := devices.Nodes[d.Element]
 		candidate := Candidate{Codec: d.Codec, Family: d.Family, Element: d.Element, Device: node, Driver: driverOf(c.Sys, node), Result: Untried}
-		if have := old.candidate(d.Element, d.Codec); have != nil && have.sameHardware(candidate) && !c.Again {
+		have := old.candidate(d.Element, d.Codec)
+		if have != nil && !have.sameHardware(candidate) {
+			have = nil
+		}
+		if have != nil && !c.again(*have) {
 			candidate = *have
 		} else if i := slices.IndexFunc(c.Clips, func(clip Clip) bool { return clip.Format.Codec == d.Codec }); i >= 0 {
+			if have != nil {
+				candidate.Down = have.Down
+			}
+			c.writeCache(report.without(candidate, old))
 			candidate.try(ctx, stage, c.Clips[i])
 			report.Time = time.Now()
 		}
 		if ctx.Err() != nil {
+			c.writeCache(report.with(old.Candidates...))
 			return report, ctx.Err()
 		}
 		report.Candidates = append(report.Candidates, candidate)
@@ -185,6 +197,32 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	}
 	c.writeCache(report)
 	return report, nil
+}
+
+// maxDown is how often a box may go down in the trial of a decoder. Once may have been a power cut.
+const maxDown = 2
+
+// again says that something is to be tried although there is a result.
+func (c *ProbeConfig) again(have Candidate) bool {
+	return c.Again || c.Failed && have.Result == Failed && have.Down < maxDown
+}
+
+// with adds what is known of further decoders.
+func (r ProbeReport) with(more ...Candidate) ProbeReport {
+	r.Candidates = slices.Clone(r.Candidates)
+	for _, c := range more {
+		if r.candidate(c.Element, c.Codec) == nil {
+			r.Candidates = append(r.Candidates, c)
+		}
+	}
+	return r
+}
+
+// without is what is to be found by the next start when the trial of a decoder takes the box down.
+func (r ProbeReport) without(c Candidate, old ProbeReport) ProbeReport {
+	c.Result, c.Code, c.Error = Failed, CodeDown, "the box went down while this decoder was tried out, or its power was cut"
+	c.Down++
+	return r.with(c).with(old.Candidates...)
 }
 
 // describeVA adds the device nodes of VA-API decoders, which know theirs only while they have it open. Drivers crash and hang in
@@ -232,7 +270,7 @@ func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
 	if !t.status.Opaque {
 		c.Checksum = together(t.status.Checksums)
 	}
-	c.Colorimetry = plan.Colorimetry && err == nil
+	c.Colorimetry, c.Down = plan.Colorimetry && err == nil, 0
 	if err != nil {
 		c.Result, c.Code, c.Error = Failed, CodeError, err.Error()
 		if errors.As(err, &f) {

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -167,4 +168,61 @@ func TestFirst(t *testing.T) {
 	expect(t, "wrong pictures", r.First(H264, Preference{}).Element, "avdec_h264")
 	expect(t, "wrong pictures, trusted", r.First(H264, Preference{Trusted: []string{"vah264dec"}}).Element, "vah264dec")
 	expect(t, "none", r.First(H265, Preference{}), nil)
+}
+
+// What failed is tried again when that is asked for; what took the box down, once only.
+func TestProbeOfWhatFailed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "decoders.json")
+	failed := func(c *ProbeConfig) { c.Cache, c.Failed = file, true }
+	first, _ := probe(t, "error", failed)
+	expect(t, "first", first.Candidates[0].Result, Failed)
+	for down, want := range map[int]Result{0: Passed, 1: Passed, 2: Failed} {
+		before := ProbeReport{GStreamer: first.GStreamer, Kernel: first.Kernel}
+		broken := first.Candidates[0]
+		for range down {
+			before = before.without(broken, ProbeReport{})
+			broken, before.Candidates = before.Candidates[0], nil
+		}
+		before.Candidates = []Candidate{broken}
+		b, _ := json.Marshal(before)
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := probe(t, "none", failed)
+		expect(t, "result", r.Candidates[0].Result, want)
+		if want == Failed {
+			expect(t, "code", r.Candidates[0].Code, CodeDown)
+			r, _ = probe(t, "none", failed, func(c *ProbeConfig) { c.Again = true })
+			expect(t, "result", r.Candidates[0].Result, Passed)
+		}
+		expect(t, "down", r.Candidates[0].Down, 0)
+	}
+}
+
+// When a trial does not come back, the next start finds that; when the agent is stopped in it, nothing.
+func TestProbeThatIsCutShort(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "decoders.json")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	c := ProbeConfig{
+		Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=mute", "GORACE=atexit_sleep_ms=0"}, Clips: tenFrames(), Cache: file, Sys: sysWith("i915"),
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := Probe(ctx, c); ended <- err }()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for len(LastProbe(file).Candidates) == 0 {
+		select {
+		case <-deadline:
+			t.Fatal("nothing is kept while a decoder is tried")
+		case <-tick.C:
+		}
+	}
+	during := LastProbe(file).Candidates[0]
+	expect(t, "code", during.Code, CodeDown)
+	expect(t, "down", during.Down, 1)
+	stop()
+	expect(t, "error", <-ended, context.Canceled)
+	expect(t, "kept", len(LastProbe(file).Candidates), 0)
 }

@@ -205,4 +205,5 @@ var codeTable = []Code{
 	{"shadow.unanswered", SeverityWarning, "The device shadow service did not answer.", "Check the policy of the certificate, and that the broker is AWS IoT Core. The agent tries again."},
 	{"shadow.too_large", SeverityWarning, "What would be reported in the device shadow is too large.", "Desire less, or configure fewer streams: a shadow has 8 KB for both. The older report stays."},
 	{"shadow.storage", SeverityWarning, "The configuration desired in the device shadow cannot be kept on the disk.", "It is in effect, but not after a restart without a network. Check that [agent] state_dir exists, is writable and not full."},
+	{"decode.down", SeverityWarning, "The box went down, twice, while this decoder was tried out.", "It is used after all others and not tried again by itself. Update kernel and driver; then `edge-agent probe --again` tries it once more."},
 }

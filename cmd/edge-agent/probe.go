@@ -119,10 +119,10 @@ func (p *prober) remembered() {
 	p.found(report)
 }
 
-// atStart finds out, once there is a picture, what has changed since then.
+// atStart finds out, once there is a picture, what has changed since then, and whether what failed still does.
 func (p *prober) atStart(ctx context.Context, picture func() bool) {
 	waitFor(ctx, picture, pictureFirst)
-	_, err := p.run(ctx, func(*decode.ProbeConfig) {})
+	_, err := p.run(ctx, func(c *decode.ProbeConfig) { c.Failed = true })
 	if err != nil && ctx.Err() == nil {
 		p.log.Warn("the decoders could not be tried out; they are taken in the configured order", "cause", err)
 	}
