@@ -138,7 +138,7 @@ type Decoder struct {
 	Driver string  `json:"driver"` // of the kernel, "" when not known
 	Result string  `json:"result"` // of trying it out: passed, failed, untried
 	FPS    float64 `json:"fps"`    // when it was tried out
-	Code   string  `json:"code"`   // why it failed, "" otherwise
+	Code   string  `json:"code"`   // why it failed, or what is wrong all the same; "" otherwise
 }
 
 // Display is a display that was found on the box.
