@@ -53,6 +53,7 @@ type Gate struct {
 	next    int // index of the first waiting unit
 	bytes   int // of all units
 	shut    bool
+	closed  bool
 	parked  bool
 	discont bool
 	dropped uint64
@@ -68,6 +69,9 @@ func NewGate(limits Limits) *Gate {
 func (g *Gate) Push(u Unit) (dropped int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return 0
+	}
 	if g.parked && u.Key {
 		g.cut(len(g.units))
 	}
@@ -121,6 +125,15 @@ func (g *Gate) Park() {
 	case g.taken <- struct{}{}:
 	default:
 	}
+}
+
+// Close makes a parked gate let go of what it keeps and take no more. It returns how many units it has dropped.
+func (g *Gate) Close() (dropped uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cut(len(g.units))
+	g.closed = true
+	return g.dropped
 }
 
 // Unpark makes Take begin with the last key frame. All units but the newest are marked for replay, or left out.

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,10 +16,11 @@ var errTurned = errors.New("another stream is shown")
 // their last group of pictures, so that any of them can be shown at once; they cost no decoding. Its methods
 // may be called from any goroutine.
 type Input struct {
-	r      *Renderer
-	name   string
-	prefer Preference
-	gate   *Gate
+	r    *Renderer
+	name string
+	gate *Gate
+
+	prefer Preference // r.mu is for this one
 
 	mu    sync.Mutex // orders Push
 	state input
@@ -39,7 +41,12 @@ func (r *Renderer) Input(name string, prefer Preference) *Input {
 func (r *Renderer) Show(in *Input) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.shown == in {
+	r.turn(in)
+}
+
+// turn is Show; r.mu is held.
+func (r *Renderer) turn(in *Input) {
+	if r.shown == in || !slices.Contains(r.inputs, in) {
 		return
 	}
 	r.shown.gate.Park()
@@ -49,6 +56,30 @@ func (r *Renderer) Show(in *Input) {
 	r.turned = make(chan struct{})
 	r.stats.FrameTime, r.stats.Wall = 0, time.Time{}
 	r.after = nil
+}
+
+// Prefer changes what is preferred for the stream. A decoder that is to be another one by that is tried beside the one in
+// use, and takes over at a key frame.
+func (in *Input) Prefer(p Preference) {
+	in.r.mu.Lock()
+	defer in.r.mu.Unlock()
+	in.prefer = p
+}
+
+// Close gives the input up, with all that it keeps; what is pushed later is ignored. If it is shown, nothing is from now on.
+func (in *Input) Close() {
+	r := in.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.inputs, in)
+	if i < 0 || in == r.own {
+		return
+	}
+	if r.shown == in {
+		r.turn(r.own)
+	}
+	r.inputs = slices.Delete(r.inputs, i, i+1)
+	r.stats.Dropped += in.gate.Close()
 }
 
 // showing is the input that is shown, and what is closed when it no longer is.

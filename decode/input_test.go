@@ -68,3 +68,45 @@ func TestParkedGate(t *testing.T) {
 	expect(t, "units", drain(g, -1), "!K")
 	expect(t, "dropped", g.Stats().Dropped, 1)
 }
+
+// What is closed keeps nothing, and what it cost stays counted.
+func TestClosedInput(t *testing.T) {
+	r := start(t, "none")
+	a, b := r.Input("a", Preference{}), r.Input("b", Preference{})
+	r.Show(a)
+	r.pushTo(a, "Kdd")
+	r.shown(3)
+	a.gate.Push(Unit{Key: true, Data: make([]byte, DefaultLimits.Bytes+1)})
+	r.pushTo(b, "Kdd")
+	b.Close()
+	b.Close()
+	r.Show(b)
+	expect(t, "a closed input is shown", b.Shown(), false)
+	a.Close()
+	expect(t, "a closed input is shown", a.Shown() || b.Shown(), false)
+	r.pushTo(a, "Kd")
+	r.pushTo(b, "Kd")
+	for _, in := range []*Input{a, b} {
+		expect(t, "units kept", len(in.gate.units), 0)
+		expect(t, "bytes kept", in.gate.bytes, 0)
+	}
+	expect(t, "inputs", len(r.inputs), 1)
+	expect(t, "dropped", r.Stats().Dropped, 1)
+	c := r.Input("c", Preference{})
+	r.pushTo(c, "Kd")
+	r.Show(c)
+	r.until("another input", func() bool { return strings.HasSuffix(r.got(), "|kd") })
+	expect(t, "restarts", r.Stats().Restarts, 0)
+}
+
+func TestPreferChangesTheChoice(t *testing.T) {
+	r := New(Config{})
+	in := r.Input("a", Preference{})
+	r.Show(in)
+	found := []string{"avdec_h264", "vah264dec"}
+	before, _ := r.best(Format{Codec: H264}, found)
+	in.Prefer(Preference{Order: []Family{Software}})
+	after, _ := r.best(Format{Codec: H264}, found)
+	expect(t, "before", before.Element, "vah264dec")
+	expect(t, "after", after.Element, "avdec_h264")
+}

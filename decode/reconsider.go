@@ -120,7 +120,7 @@ func (a *attempt) regained(p Plan) {
 	}
 	r := Report{
 		Code:    CodeRecovered,
-		Message: fmt.Sprintf("%s (%s) works again and decodes in place of %s", p.Element, p.Family, before.Element),
+		Message: fmt.Sprintf("%s (%s) passed a trial and decodes now in place of %s", p.Element, p.Family, before.Element),
 		Detail:  map[string]any{"element": p.Element, "family": string(p.Family), "replaced_element": before.Element},
 	}
 	a.mu.Lock()

@@ -46,9 +46,8 @@ type agent struct {
 	trouble   trouble
 	turning   sync.Mutex // one Show at a time
 	prober    prober
-	mqtt      *mqtt.Client // nil without a broker
-	info      mqtt.Info    // as last published
-	inputs    inputs
+	mqtt      *mqtt.Client    // nil without a broker
+	info      mqtt.Info       // as last published
 	working   context.Context // of everything that works; set by Run
 	retick    chan struct{}   // has something when the telemetry's interval has changed
 
@@ -80,16 +79,15 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 	}
 	a.prober = prober{cfg: cfg, log: log, found: a.renderer.SetProbe}
 	a.prober.remembered()
-	a.inputs = inputs{renderer: a.renderer}
 	a.positions = openPositions(cfg.Agent.StateDir)
 	for _, sc := range cfg.Streams {
-		s, err := a.newStream(cfg, sc)
+		s, err := a.newStream(cfg, sc, nil)
 		if err != nil {
 			a.renderer.Stop()
 			return nil, err // checked with the configuration
 		}
 		if cfg.Display.Show == sc.Name || len(a.streams) == 0 {
-			a.renderer.Show(s.input.Load())
+			a.renderer.Show(s.input)
 		}
 		a.streams = append(a.streams, s)
 	}

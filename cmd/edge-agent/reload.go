@@ -80,7 +80,8 @@ func (a *agent) apply(next Config) (out mqtt.ReloadData, err error) {
 	for _, sc := range next.Streams {
 		s, old := a.keep(now, sc)
 		if s == nil {
-			if s, err = a.newStream(next, sc); err != nil {
+			before, _ := a.find(sc.Name)
+			if s, err = a.newStream(next, sc, before); err != nil {
 				return out, err
 			}
 			fresh = append(fresh, s)
@@ -99,6 +100,7 @@ func (a *agent) apply(next Config) (out mqtt.ReloadData, err error) {
 		}
 		s.retire()
 		if !slices.ContainsFunc(streams, func(other *stream) bool { return other.name == s.name }) {
+			s.input.Close()
 			out.Removed = append(out.Removed, s.name)
 		}
 	}
@@ -153,7 +155,7 @@ func (a *agent) tune(next Config) {
 	for i, s := range a.all() {
 		sc := next.Streams[i]
 		s.session.SetMaxLag(time.Duration(sc.MaxLag))
-		s.prefer(streamPreference(next, sc))
+		s.input.Prefer(streamPreference(next, sc))
 	}
 }
 
@@ -172,7 +174,6 @@ func (a *agent) choose(now, next Config, shown string) {
 	case len(next.Streams) > 0:
 		name = next.Streams[0].Name
 	default:
-		a.renderer.Show(a.inputs.get("", preference(next)))
 		a.updateSlate()
 		return
 	}

@@ -64,7 +64,7 @@ func (a *agent) Show(name string) error {
 		return err
 	}
 	a.settle()
-	a.renderer.Show(s.input.Load())
+	a.renderer.Show(s.input)
 	a.updateSlate()
 	return nil
 }

@@ -136,10 +136,10 @@ func TestSlateTellsWhatIsWrong(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	s := &stream{name: "gate", agent: a}
-	s.input.Store(a.renderer.Input("gate", decode.Preference{}))
+	s.input = a.renderer.Input("gate", decode.Preference{})
 	s.session = ingest.NewSession(ingest.Stream{Name: "gate", StreamName: "gate"}, nil, nil, s)
 	a.streams = []*stream{s}
-	a.renderer.Show(s.input.Load())
+	a.renderer.Show(s.input)
 	s.Report(ingest.Report{State: ingest.Backoff, Code: "ingest.unreachable", Attempt: 3})
 	slate := a.slate()
 	if slate.Stream != "gate" || slate.State != "Not connected, trying again (attempt 3)" || slate.Code != "ingest.unreachable" ||

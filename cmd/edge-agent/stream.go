@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"math"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
@@ -21,7 +19,7 @@ type stream struct {
 	name    string
 	agent   *agent
 	session *ingest.Session
-	input   atomic.Pointer[decode.Input]
+	input   *decode.Input
 
 	// Of start and stop, which agent.Run calls before and after all commands, and
 	// commands in between.
@@ -45,8 +43,9 @@ type stream struct {
 	compared time.Time // when that lag was taken
 }
 
-// newStream makes a stream, which does nothing before start.
-func (a *agent) newStream(cfg Config, sc StreamConfig) (*stream, error) {
+// newStream makes a stream, which does nothing before start. It takes over the input of the stream in whose place it
+// comes, if there is one, and so the picture.
+func (a *agent) newStream(cfg Config, sc StreamConfig, before *stream) (*stream, error) {
 	start, err := ingest.ParseSelector(sc.Start)
 	if err != nil {
 		return nil, err
@@ -54,7 +53,11 @@ func (a *agent) newStream(cfg Config, sc StreamConfig) (*stream, error) {
 	now := time.Now()
 	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}, settled: a.renderer.Stats()}
 	s.report.State = ingest.Stopped
-	s.input.Store(a.inputs.get(sc.Name, streamPreference(cfg, sc)))
+	if before != nil {
+		s.input = before.input
+	} else {
+		s.input = a.renderer.Input(sc.Name, streamPreference(cfg, sc))
+	}
 	s.session = ingest.NewSession(ingest.Stream{
 		Name: sc.Name, StreamName: sc.StreamName, StreamARN: sc.StreamARN,
 		Start: start, MaxLag: time.Duration(sc.MaxLag), Stay: sc.OnLag == lagStay,
@@ -86,45 +89,8 @@ func (s *stream) stop() {
 	s.end = nil
 }
 
-// prefer makes the stream's pictures be decoded by another preference, from its next key frame on.
-func (s *stream) prefer(p decode.Preference) {
-	old, in := s.input.Load(), s.agent.inputs.get(s.name, p)
-	if old == in {
-		return
-	}
-	shown := old.Shown()
-	s.input.Store(in)
-	if shown {
-		s.agent.renderer.Show(in)
-	}
-}
-
-// inputs are those of the renderer, which cannot be given back: a stream that returns, or goes
-// back to what was preferred before, gets the one it had.
-type inputs struct {
-	renderer *decode.Renderer
-	made     []madeInput
-}
-
-type madeInput struct {
-	stream string
-	prefer decode.Preference
-	input  *decode.Input
-}
-
-func (n *inputs) get(stream string, p decode.Preference) *decode.Input {
-	for _, m := range n.made {
-		if m.stream == stream && slices.Equal(m.prefer.Order, p.Order) && slices.Equal(m.prefer.Vendor, p.Vendor) {
-			return m.input
-		}
-	}
-	m := madeInput{stream, p, n.renderer.Input(stream, p)}
-	n.made = append(n.made, m)
-	return m.input
-}
-
 // shown says that the stream is the one on the display.
-func (s *stream) shown() bool { return s.input.Load().Shown() }
+func (s *stream) shown() bool { return s.input.Shown() }
 
 // streamStatus is how a stream stands, for people at this machine.
 type streamStatus struct {
@@ -159,7 +125,7 @@ type window struct {
 // Frame takes a frame from the session.
 func (s *stream) Frame(f *ingest.Frame) {
 	now := time.Now()
-	input := s.input.Load()
+	input := s.input
 	if f.Recorded {
 		input.PushStored(f.Frame, at(f), f.Discontinuity)
 	} else {
