@@ -38,6 +38,8 @@ const slateClock = "2006-01-02 15:04:05 MST"
 
 // drawSlate draws a slate of a size in pixels, as it stands at a time.
 func drawSlate(s decode.Slate, size decode.Mode, now time.Time) *image.RGBA {
+	drawing.Lock()
+	defer drawing.Unlock()
 	img := image.NewRGBA(image.Rect(0, 0, size.Width, size.Height))
 	draw.Draw(img, img.Rect, image.NewUniform(slateGround), image.Point{}, draw.Src)
 	margin := size.Height / 12
@@ -128,19 +130,23 @@ func wrap(text string, most int, fits func(string) bool) func(yield func(string)
 	}
 }
 
-// faces are kept: a slate with a clock is drawn every second.
-var faces sync.Map // faceKey → font.Face
+// faces are kept: a slate with a clock is drawn every second. A face can only be used by one goroutine at a time, the one that
+// holds drawing.
+var (
+	drawing sync.Mutex
+	faces   = map[faceKey]font.Face{}
+)
 
 type faceKey struct {
 	bold bool
 	size float64
 }
 
-// face is a font whose letters take a part of the slate's height. It belongs to the goroutine that draws.
+// face is a font whose letters take a part of the slate's height.
 func (p *pen) face(ttf []byte, part float64) font.Face {
 	key := faceKey{&ttf[0] == &gobold.TTF[0], part * float64(p.height)}
-	if f, ok := faces.Load(key); ok {
-		return f.(font.Face)
+	if f, ok := faces[key]; ok {
+		return f
 	}
 	parsed, err := opentype.Parse(ttf)
 	if err != nil {
@@ -150,6 +156,6 @@ func (p *pen) face(ttf []byte, part float64) font.Face {
 	if err != nil {
 		panic(err)
 	}
-	faces.Store(key, face)
+	faces[key] = face
 	return face
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -123,6 +124,24 @@ func TestSlateHoldsLongText(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The text changes while the clock is drawn.
+func TestSlatesAreDrawnAtTheSameTime(t *testing.T) {
+	size := decode.Mode{Width: 320, Height: 180}
+	want := drawSlate(testSlate, size, testSlate.Since)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 20 {
+				if !bytes.Equal(drawSlate(testSlate, size, testSlate.Since).Pix, want.Pix) {
+					t.Error("a slate is drawn into another")
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestWrap(t *testing.T) {
