@@ -320,8 +320,14 @@ void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, i
 
 /* As in drm.h, which is not everywhere. */
 #define DRM_IOCTL_SET_MASTER _IO('d', 0x1e)
+#define DRM_IOCTL_DROP_MASTER _IO('d', 0x1f)
 
 int become_master(int fd)
 {
 	return ioctl(fd, DRM_IOCTL_SET_MASTER) == 0 ? 0 : errno;
+}
+
+void be_no_master(int fd)
+{
+	(void)ioctl(fd, DRM_IOCTL_DROP_MASTER); /* who is none need not become none */
 }

@@ -165,8 +165,11 @@ func (s *screen) close() error {
 	return nil
 }
 
+// closeCard gives the right to set modes back before it closes: the sink may leave a picture mapped when it fails, which
+// keeps the file open, and then this very process would be the other program that holds the display.
 func (s *screen) closeCard() {
 	if s.card != nil {
+		C.be_no_master(C.int(s.card.Fd()))
 		_ = s.card.Close()
 	}
 }

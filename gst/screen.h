@@ -59,4 +59,7 @@ void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, i
 /* become_master makes an open DRM device's file the one that sets modes; 0 or an errno. */
 int become_master(int fd);
 
+/* be_no_master gives that right back. */
+void be_no_master(int fd);
+
 #endif
