@@ -21,10 +21,10 @@ import (
 
 const policyDir = "../packaging/aws-iot"
 
-func readPolicies(t *testing.T) *brokertest.Policy {
+func readPolicies(t *testing.T, names ...string) *brokertest.Policy {
 	t.Helper()
 	var documents [][]byte
-	for _, name := range []string{"policy.json", "shadow-policy.json"} {
+	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join(policyDir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +51,12 @@ type iotSite struct {
 // newIoTSite makes the agent gate-7, whose certificate is of the thing.
 func newIoTSite(t *testing.T, thing string) *iotSite {
 	t.Helper()
-	s := &iotSite{t: t, policy: readPolicies(t), log: &logBuffer{lines: make(chan string, 1000)}, desired: make(chan Desired, 100)}
+	return newIoTSiteWith(t, thing, readPolicies(t, "policy.json", "shadow-policy.json"))
+}
+
+func newIoTSiteWith(t *testing.T, thing string, policy *brokertest.Policy) *iotSite {
+	t.Helper()
+	s := &iotSite{t: t, policy: policy, log: &logBuffer{lines: make(chan string, 1000)}, desired: make(chan Desired, 100)}
 	authority, dir := newAuthority(t), t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -86,6 +91,10 @@ func (s *iotSite) client() (c *Client, stop func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return c, s.run(c)
+}
+
+func (s *iotSite) run(c *Client) (stop func()) {
 	c.dial = func(ctx context.Context, network, _ string) (net.Conn, error) { // port 443 is where the front is
 		return (&net.Dialer{}).DialContext(ctx, network, s.FrontAddr())
 	}
@@ -98,7 +107,7 @@ func (s *iotSite) client() (c *Client, stop func()) {
 		}
 	}
 	s.t.Cleanup(stop)
-	return c, stop
+	return stop
 }
 
 // until waits for the shadow to be as wanted.
@@ -223,6 +232,47 @@ func TestTheCertificateOfAnotherThing(t *testing.T) {
 	}
 	if v := s.Violations(); len(v) == 0 || !strings.Contains(v[0], "gate-8") {
 		t.Errorf("violations %v", v)
+	}
+}
+
+// A certificate without the policy of the shadow has no shadow, says so, and all else works.
+func TestWithoutThePolicyOfTheShadow(t *testing.T) {
+	s := newIoTSiteWith(t, "gate-7", readPolicies(t, "policy.json"))
+	seen := listen(t, Broker{URL: s.URL()})
+	c, stop := s.client()
+	seen.wait(c.topics.Events(), `"code":"mqtt.refused"`)
+	c.SetShadow(ShadowReported{Version: "1"})
+	c.Event(Event{Code: "agent.started"})
+	seen.wait(c.topics.Events(), "agent.started")
+	stop()
+	if requests := s.Shadows.Requests(); len(requests) > 0 {
+		t.Errorf("requests %v", requests)
+	}
+	for _, v := range s.Violations() {
+		if !strings.Contains(v, "does not allow to subscribe to $aws") {
+			t.Error(v)
+		}
+	}
+}
+
+// What waited while there was no network goes out at a pace of which the service drops nothing.
+func TestABacklogIsWithinTheRate(t *testing.T) {
+	s := newIoTSite(t, "gate-7")
+	seen := listen(t, Broker{URL: s.URL()})
+	c, err := New(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const backlog = 250
+	for i := range backlog {
+		c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+		c.SetState("door", State{Attempt: i})
+	}
+	s.run(c)
+	seen.wait(c.topics.Events(), fmt.Sprintf(`"stream":"%d"`, backlog-1))
+	s.noViolations()
+	if status := c.Status(); status.Attempts > 0 || status.Err != nil || status.DroppedEvents > 0 {
+		t.Errorf("%+v", status)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 const ShadowName = "edge-agent"
 
 // ShadowReported is what an agent reports in its device shadow: what it is, what it does, and what
-// is configured. Maps are left out when they are empty.
+// is configured. Faults and Streams are left out when they are empty.
 type ShadowReported struct {
 	Schema     Schema                  `json:"schema"`
 	Version    string                  `json:"version"`     // of the agent
@@ -67,7 +67,7 @@ type ShadowConfig struct {
 	Display ShadowDisplay                 `json:"display,omitzero"`
 	Decode  ShadowDecode                  `json:"decode,omitzero"`
 	Log     ShadowLog                     `json:"log,omitzero"`
-	Streams map[string]ShadowStreamConfig `json:"streams,omitempty"` // all there are to be
+	Streams map[string]ShadowStreamConfig `json:"streams,omitzero"` // all there are to be
 }
 
 type ShadowMQTT struct {

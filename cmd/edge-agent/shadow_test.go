@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"pgregory.net/rapid"
+
 	"github.com/edge-agent/edge-agent/mqtt"
 )
 
@@ -285,4 +288,113 @@ func TestAStartUnderAShadow(t *testing.T) {
 	if cfg, s := load(permitted); cfg.Log.Level != "info" || s.outcome.Code != "shadow.storage" {
 		t.Errorf("broken: %+v %+v", cfg.Log, s)
 	}
+}
+
+// Whatever is desired: what the agent takes fits the schema, and so does what it then reports,
+// which leaves no difference.
+func TestWhatTheAgentTakesFitsTheSchemas(t *testing.T) {
+	desired, reported := compileShadowSchema(t, "shadow-desired"), compileShadowSchema(t, "shadow-reported")
+	values := []any{
+		"", "gate", "yard", "camera", "10s", "0s", "+.5s", "90s", "1h1m", "-1s", "debug", "loud", "now", "resume", "never", "jump", "stay",
+		"arn:aws:kinesisvideo:eu-west-1:123456789012:stream/a/1600000000000", 7.0, true,
+		[]any{},
+		[]any{"va"},
+		[]any{"va", "va"},
+		[]any{"software", "v4l2"},
+		[]any{7.0},
+	}
+	keys := append([]string{"mqtt.broker", "log.format", "display.sink", "control.shadow", "colour.a"}, live...)
+	streamKeys := append(keysOf(reflect.TypeFor[StreamConfig]()), "nme")
+	taken := 0
+	rapid.Check(t, func(t *rapid.T) {
+		config := map[string]any{}
+		for _, at := range rapid.SliceOfN(rapid.SampledFrom(keys), 0, 3).Draw(t, "keys") {
+			table, key := cutLastKey(at)
+			if config[table] == nil {
+				config[table] = map[string]any{}
+			}
+			config[table].(map[string]any)[key] = rapid.SampledFrom(values).Draw(t, at)
+		}
+		if rapid.Bool().Draw(t, "streams") {
+			streams := map[string]any{}
+			for _, name := range rapid.SliceOfN(rapid.SampledFrom([]string{"gate", "yard", "Roof"}), 0, 2).Draw(t, "names") {
+				stream := map[string]any{"stream_name": "camera"}
+				for _, key := range rapid.SliceOfN(rapid.SampledFrom(streamKeys), 0, 2).Draw(t, "of "+name) {
+					stream[key] = rapid.SampledFrom(values).Draw(t, key)
+				}
+				streams[name] = stream
+			}
+			config["streams"] = streams
+		}
+		text, err := json.Marshal(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := parseConfigUnder("config.toml", shadowFile, text)
+		if err != nil {
+			return
+		}
+		taken++
+		if err := desired.Validate(map[string]any{"config": config}); err != nil {
+			t.Fatalf("%s is taken and does not fit: %v", text, err)
+		}
+		answer := mqtt.ShadowReported{Desired: mqtt.ShadowOutcome{Status: mqtt.ShadowApplied}, Config: shadowConfig(c, text)}
+		payload, err := json.Marshal(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(payload)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := reported.Validate(value); err != nil {
+			t.Fatalf("%s is reported and does not fit: %v", payload, err)
+		}
+		has := value.(map[string]any)["config"].(map[string]any)
+		if diff := difference(config, has); len(diff) > 0 {
+			t.Fatalf("%s differs from %s in %v", text, payload, diff)
+		}
+	})
+	if taken == 0 {
+		t.Error("nothing was taken: the test tests nothing")
+	}
+}
+
+func compileShadowSchema(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/schema/" + name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// Whatever comes from the shadow: it breaks nothing, and changes nothing but what it may set.
+func FuzzDesiredConfiguration(f *testing.F) {
+	f.Add([]byte(`{"log":{"level":"debug"},"streams":{"gate":{"stream_name":"camera"}}}`))
+	f.Add([]byte(`{"mqtt":{"broker":"mqtt://evil"},"streams":[{"name":"x"}]}`))
+	f.Add([]byte(`{"streams":{"a":{"name":{},"decode_order":[null]}},"aws":{"iot":{}}}`))
+	file, err := parseConfig("config.toml", shadowFile)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := parseConfigUnder("config.toml", shadowFile, text)
+		if err != nil {
+			var faults ConfigErrors
+			if !errors.As(err, &faults) || len(faults) == 0 || len(shadowFaults(faults)) == 0 {
+				t.Fatalf("%v", err)
+			}
+			return
+		}
+		streams := c.Streams
+		if changed := keepStarted(&c, file); len(changed) > 0 {
+			t.Fatalf("%s has changed %v", text, changed)
+		}
+		for _, s := range streams {
+			if mqtt.ValidName(s.Name) != nil {
+				t.Fatalf("a stream is called %q", s.Name)
+			}
+		}
+	})
 }
