@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -147,9 +146,9 @@ func (k *call) run(ctx context.Context) (Response, error) {
 		switch {
 		case err == nil:
 			return r, nil
-		case ctx.Err() != nil && !isConnectionError(err):
+		case ctx.Err() != nil && !isBroken(err):
 			return Response{}, k.late(ctx)
-		case !k.connected || !isConnectionError(err):
+		case !k.connected || !isBroken(err):
 			return Response{}, err
 		}
 		k.lost = err
@@ -164,10 +163,11 @@ func (k *call) run(ctx context.Context) (Response, error) {
 	}
 }
 
-// isConnectionError tells whether another connection may be of use.
-func isConnectionError(err error) bool {
+// isBroken tells that the connection broke, or that there is none because the broker is just starting again. One
+// that refuses us would do so again.
+func isBroken(err error) bool {
 	var coded *Error
-	return errors.As(err, &coded) && strings.HasPrefix(coded.Code, "mqtt.")
+	return errors.As(err, &coded) && (coded.Code == "mqtt.unreachable" || coded.Code == "mqtt.tls")
 }
 
 // once sends the command on one connection and waits for its last response.
@@ -177,12 +177,12 @@ func (k *call) once(ctx context.Context) (Response, error) {
 		return Response{}, err
 	}
 	defer l.close(true)
+	k.connected = true
 	for _, filter := range k.filters {
 		if err := l.subscribe(ctx, filter, k.receive); err != nil {
 			return Response{}, err
 		}
 	}
-	k.connected = true
 	if err := k.publish(ctx, l); err != nil {
 		return Response{}, err
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,6 +200,39 @@ func TestACallWaitsForAnAgentThatIsReconnecting(t *testing.T) {
 	open()
 	if err := <-answer; err != nil || h.times() != 1 {
 		t.Errorf("err = %v, done %d times", err, h.times())
+	}
+}
+
+// Wherever the caller's connection is cut, the command is done once and answered.
+func TestACallSurvivesACutAtAnyByte(t *testing.T) {
+	const step, most = 31, 900 // of about 850 bytes from CONNECT to the last response
+	b := startBroker(t, brokertest.Options{})
+	var calls sync.WaitGroup // all at once: each waits a second or more before it connects again
+	defer calls.Wait()
+	for at := 1; at < most; at += step {
+		h := &hands{}
+		c, err := New(Config{
+			Broker: Broker{URL: b.URL()}, AgentID: fmt.Sprint("gate-", at), Logger: slog.New(slog.DiscardHandler),
+			Control: &Control{Enabled: true, Allow: Verbs(), Executor: h, Clock: func() Clock { return ClockSynced }},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := listenTo(t, c.config.Broker, c.Topics().Availability())
+		t.Cleanup(start(c))
+		in.wait(c.Topics().Availability(), Online)
+		proxy, ctx := startProxy(t, b), callContext(t)
+		proxy.CutAfter(at)
+		calls.Go(func() {
+			caller := Caller{Broker: Broker{URL: "mqtt://" + proxy.Addr()}, Agent: c.config.AgentID}
+			r, err := caller.Call(ctx, VerbRestart, StreamArgs{Stream: "door"})
+			if isBroken(err) && at < 80 { // before there was a connection
+				return
+			}
+			if err != nil || r.Status != StatusSucceeded || h.times() != 1 {
+				t.Errorf("cut behind byte %d: %+v, %v, done %d times", at, r, err, h.times())
+			}
+		})
 	}
 }
 

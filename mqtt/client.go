@@ -79,7 +79,7 @@ func New(config Config) (*Client, error) {
 	if _, err := config.Broker.check(); err != nil {
 		return nil, err
 	}
-	if err := config.checkProfile(); err != nil {
+	if err := errors.Join(config.checkProfile(), config.HomeAssistant.check()); err != nil {
 		return nil, err
 	}
 	c := &Client{

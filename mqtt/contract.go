@@ -31,6 +31,7 @@ package mqtt
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 )
 
@@ -88,6 +89,22 @@ func ValidName(name string) error {
 		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' {
 			return fmt.Errorf("%q is not one of a-z, 0-9 and '-'", r)
 		}
+	}
+	return nil
+}
+
+const maxTopicLen = 128
+
+var topicForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$`)
+
+// ValidTopic tells whether a topic of other programs can be used: words of letters, digits, '_' and '-' with a '/'
+// between them, 128 characters at most.
+func ValidTopic(topic string) error {
+	if len(topic) > maxTopicLen {
+		return fmt.Errorf("it has %d characters, at most %d are allowed", len(topic), maxTopicLen)
+	}
+	if !topicForm.MatchString(topic) {
+		return fmt.Errorf("it is not made of words of A-Z, a-z, 0-9, '_' and '-' with a '/' between them")
 	}
 	return nil
 }

@@ -24,6 +24,20 @@ const (
 	DefaultBirthTopic      = "homeassistant/status"
 )
 
+// check finds what cannot work; nil is fine.
+func (h *HomeAssistant) check() error {
+	if h == nil {
+		return nil
+	}
+	if err := ValidTopic(cmp.Or(h.DiscoveryPrefix, DefaultDiscoveryPrefix)); err != nil {
+		return configError("the discovery prefix %q of Home Assistant cannot be used: %w", h.DiscoveryPrefix, err)
+	}
+	if err := ValidTopic(cmp.Or(h.BirthTopic, DefaultBirthTopic)); err != nil {
+		return configError("the birth topic %q of Home Assistant cannot be used: %w", h.BirthTopic, err)
+	}
+	return nil
+}
+
 // home keeps the discovery message up to date with what the client was told. Safe for
 // concurrent use.
 type home struct {

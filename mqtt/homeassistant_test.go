@@ -321,6 +321,15 @@ func TestHomeAssistantIsToldNoMore(t *testing.T) {
 	})
 }
 
+func TestTopicsThatHomeAssistantCannotUseAreRefused(t *testing.T) {
+	for _, topic := range []string{"/", "a/", "/a", "a//b", "a/+", "#", "a b", "ä", strings.Repeat("a", 129)} {
+		for _, h := range []HomeAssistant{{DiscoveryPrefix: topic}, {BirthTopic: topic}} {
+			_, err := New(Config{Broker: Broker{URL: "mqtt://localhost"}, AgentID: "gate-7", HomeAssistant: &h})
+			wantCode(t, err, "mqtt.config")
+		}
+	}
+}
+
 // A real broker hands the message to a Home Assistant that comes later.
 func TestHomeAssistantMayComeLater(t *testing.T) {
 	b := startBroker(t, brokertest.Options{})

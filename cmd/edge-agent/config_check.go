@@ -26,7 +26,6 @@ var (
 	knownVerbs      = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
 
 	elementPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	topicPattern   = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$`)
 	regionPattern  = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
 )
 
@@ -208,8 +207,8 @@ func checkHomeAssistant(c *Config, fault reportFault) {
 		"homeassistant.discovery_prefix": c.HomeAssistant.DiscoveryPrefix,
 		"homeassistant.birth_topic":      c.HomeAssistant.BirthTopic,
 	} {
-		if !topicPattern.MatchString(topic) || len(topic) > 128 {
-			fault(key, fmt.Sprintf("= %q cannot be used", topic), "Write words of A-Z, a-z, 0-9, _ and - with a / between them, at most 128 characters.")
+		if err := mqtt.ValidTopic(topic); err != nil {
+			fault(key, fmt.Sprintf("= %q cannot be used: %s", topic, err), "Write it as it stands in Home Assistant's settings of MQTT, without wildcards.")
 		}
 	}
 	if c.HomeAssistant.Enabled && c.MQTT.Broker == "" {

@@ -136,6 +136,15 @@ func TestProxy(t *testing.T) {
 			t.Errorf("cut: %v", err)
 		}
 	}
+	p.CutAfter(3)
+	near, far = connect()
+	if err := errors.Join(pass(near, far), pass(far, near), pass(near, far)); err != nil {
+		t.Errorf("before the last byte: %v", err)
+	}
+	far.SetReadDeadline(time.Now().Add(replyTimeout))
+	if _, err := far.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("behind the last byte: %v", err)
+	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}

@@ -16,6 +16,7 @@ type Proxy struct {
 
 	mu     sync.Mutex
 	pairs  []*pair
+	left   int // bytes to forward until a connection is cut; 0 for no end
 	closed bool
 }
 
@@ -53,6 +54,26 @@ func (p *Proxy) Cut() {
 	for _, each := range p.current() {
 		each.close()
 	}
+}
+
+// CutAfter cuts the connection on which the nth byte from now on is forwarded, behind that byte. Both
+// directions and all connections count.
+func (p *Proxy) CutAfter(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = n
+}
+
+// admit tells how many of n bytes may pass, and whether the connection is to be cut behind them.
+func (p *Proxy) admit(n int) (pass int, cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left == 0 || n < p.left {
+		p.left = max(0, p.left-n)
+		return n, false
+	}
+	n, p.left = p.left, 0
+	return n, true
 }
 
 // Close closes all connections and accepts no more.
@@ -97,7 +118,7 @@ func (p *Proxy) add(each *pair) {
 	}
 	p.pairs = append(p.pairs, each)
 	p.running.Go(func() {
-		each.forward()
+		p.forward(each)
 		p.forget(each)
 	})
 }
@@ -109,16 +130,16 @@ func (p *Proxy) forget(gone *pair) {
 }
 
 // forward copies both ways until both ends are closed.
-func (c *pair) forward() {
+func (p *Proxy) forward(c *pair) {
 	var back sync.WaitGroup
-	back.Go(func() { c.copy(c.client, c.target) })
-	c.copy(c.target, c.client)
+	back.Go(func() { p.copy(c, c.client, c.target) })
+	p.copy(c, c.target, c.client)
 	back.Wait()
 }
 
 // copy ends when one end closes, and then closes the other. What comes on a stalled connection is
 // swallowed, its end too: neither side learns of the other any more.
-func (c *pair) copy(to, from net.Conn) {
+func (p *Proxy) copy(c *pair, to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -128,10 +149,11 @@ func (c *pair) copy(to, from net.Conn) {
 		case c.isStalled():
 			continue
 		}
+		n, cut := p.admit(n)
 		if err == nil {
 			_, err = to.Write(buffer[:n])
 		}
-		if err != nil {
+		if err != nil || cut {
 			c.close()
 			return
 		}
