@@ -35,6 +35,7 @@ type progress struct {
 
 	mu      sync.Mutex
 	started time.Time
+	checked time.Time // last check
 	heard   time.Time // last message; zero before Hello
 	opening time.Time // when the pipeline was asked for; zero when it is open or none was
 	number  uint32    // of the pipeline
@@ -140,10 +141,25 @@ func (p *progress) waiting() uint64 {
 	return p.fed - min(p.fed, p.status.Fed) + p.status.Queued
 }
 
-// check returns the failure of a child that does not work.
+// forgive lets the child have the time in which this process did not run either: that of a box that was asleep or
+// has too much to do says nothing about the child. p.mu is held.
+func (p *progress) forgive(now time.Time) {
+	slept := now.Sub(p.checked) - checkEvery
+	if !p.checked.IsZero() && slept > checkEvery {
+		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.stuck, &p.took} {
+			if !at.IsZero() && at.Before(now) {
+				*at = at.Add(min(slept, now.Sub(*at)))
+			}
+		}
+	}
+	p.checked = now
+}
+
+// check returns the failure of a child that does not work. It is to be called every checkEvery.
 func (p *progress) check(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forgive(now)
 	switch {
 	case p.heard.IsZero():
 		if now.Sub(p.started) > p.patience.Hello {

@@ -117,3 +117,35 @@ func TestBackoff(t *testing.T) {
 		expect(t, "backoff", backoff(n), want)
 	}
 }
+
+// A box that was asleep, or this process on it, is no fault of the child; a child that sleeps alone is.
+func TestSleepIsForgiven(t *testing.T) {
+	base := time.Unix(1000, 0)
+	life := func() *progress {
+		p := &progress{patience: Patience{Status: time.Second}, started: base}
+		p.hearing(base)
+		return p
+	}
+	p := life()
+	for at := checkEvery; at <= time.Second; at += checkEvery {
+		if err := p.check(base.Add(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.check(base.Add(1100*ms)) == nil {
+		t.Error("a child that has said nothing for longer than it may is not seen")
+	}
+	p = life()
+	_ = p.check(base.Add(100 * ms))
+	for at := time.Minute; at <= time.Minute+800*ms; at += checkEvery {
+		if err := p.check(base.Add(at)); err != nil {
+			t.Fatalf("after %v: %v", at, err)
+		}
+	}
+	for at := time.Minute + 900*ms; at <= time.Minute+1200*ms; at += checkEvery {
+		if p.check(base.Add(at)) != nil {
+			return
+		}
+	}
+	t.Error("a child that stays silent after the sleep is not seen")
+}
