@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"github.com/edge-agent/edge-agent/mqtt"
 )
@@ -90,6 +91,37 @@ func TestWordsAsBashCutsThem(t *testing.T) {
 			t.Errorf("%s: %q, want %s", split, got, want)
 		}
 	}
+}
+
+// Whatever stands on the command line, completing it is no reason to fail.
+func TestCompleteAnything(t *testing.T) {
+	words := rapid.SliceOfN(rapid.OneOf(
+		rapid.SampledFrom([]string{
+			"", "-", "--", "=", ":", "::", "=:", ",", "--=", "--ca", "--ca=", "-o", "-o=", "ctl", "set", "seek", "snapshot", "explain", "inspect",
+			"--json", "--decode-order", "--decode-order=va,", "a,b,", "fragment:", "producer:1", "--no-such", "__complete",
+		}),
+		rapid.String(),
+	), 1, 6)
+	var g grammar
+	parser, err := newParser(&g, stdio{}, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		split := words.Draw(t, "words")
+		joined, cut := unsplit(split)
+		last := joined[len(joined)-1]
+		if !strings.HasPrefix(last, cut) || strings.Join(joined, "") != strings.Join(split, "") {
+			t.Fatalf("bash's %q is %q, cut at %q", split, joined, cut)
+		}
+		for _, w := range [][]string{split, joined} {
+			for _, c := range complete(parser.Model.Node, w) {
+				if c != files && !strings.HasPrefix(c.text, w[len(w)-1]) {
+					t.Fatalf("%q becomes %q", w, c.text)
+				}
+			}
+		}
+	})
 }
 
 // Every list that the grammar names is known to the completion, and no verb is left out.
