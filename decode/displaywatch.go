@@ -29,13 +29,14 @@ const (
 //	   ▲                  ▲                                       │ looked for every lookEvery
 //	   └─ there is none ──┴──────── plugged, works again ◀────────┘
 type display struct {
-	mu     sync.Mutex
-	number uint32
-	failed map[Sink]pass
-	seen   []Connector
-	lost   bool   // one that was in use
-	why    string // code of the newest failure
-	told   string // why there is none, as reported
+	mu        sync.Mutex
+	connector string // that is wanted; "" for the best
+	number    uint32
+	failed    map[Sink]pass
+	seen      []Connector
+	lost      bool   // one that was in use
+	why       string // code of the newest failure
+	told      string // why there is none, as reported
 }
 
 // pass is a sink that is passed over.
@@ -61,6 +62,37 @@ func (d *display) look(connectors []Connector) {
 		d.seen = connectors
 		clear(d.failed)
 	}
+}
+
+// CheckConnector says why pictures cannot go to a KMS output now.
+func (r *Renderer) CheckConnector(name string) error {
+	switch now := r.Stats().Display; {
+	case r.config.Sink != KMS && r.config.Sink != Auto:
+		return errorf(CodeConnector, "pictures go to %s, which has no connectors; that is [display] sink", r.config.Sink)
+	case now.Sink == X11 || now.Sink == Wayland:
+		return errorf(CodeConnector, "pictures go to a window on %s, which has no connectors; [display] sink = \"kms\" does without it", now.Sink)
+	}
+	_, err := Surroundings{Connectors: Connectors(r.config.DRM)}.tryKMS(name)
+	return err
+}
+
+// SetConnector has pictures go to another KMS output; "" for the best there is. It is looked for within lookEvery, and until it
+// is there.
+func (r *Renderer) SetConnector(name string) {
+	d := &r.display
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if name != d.connector {
+		d.connector = name
+		d.told = ""
+		clear(d.failed)
+	}
+}
+
+func (r *Renderer) connector() string {
+	r.display.mu.Lock()
+	defer r.display.mu.Unlock()
+	return r.display.connector
 }
 
 // setTheStage sends a new child the display and the slate.
@@ -157,7 +189,8 @@ func (a *attempt) lookForDisplay() error {
 	a.r.mu.Lock()
 	now := a.r.stats.Display
 	a.r.mu.Unlock()
-	if now.Sink == X11 || now.Sink == Wayland || a.r.config.Sink == None {
+	window := (now.Sink == X11 || now.Sink == Wayland) && a.r.connector() == ""
+	if window || a.r.config.Sink == None {
 		return nil // what is plugged there is the desktop's business
 	}
 	// One look for both questions: what is pulled between two would be gone without having been lost.
@@ -187,7 +220,7 @@ func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.look(connectors)
-	choice, err := ChooseDisplay(r.config.Sink, r.config.Connector, Surroundings{
+	choice, err := ChooseDisplay(r.config.Sink, d.connector, Surroundings{
 		Getenv: os.Getenv, Connectors: connectors, Reachable: dial, Found: found,
 		Denied: func(s Sink) (string, bool) {
 			return "it failed a short while ago", s != None && now.Before(d.failed[s].until)

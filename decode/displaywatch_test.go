@@ -3,6 +3,7 @@ package decode
 import (
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -106,6 +107,42 @@ func TestOutputThatNobodyLookedAt(t *testing.T) {
 	o.plug(another...)
 	r.on("kms HDMI-A-1 1280x720") // another screen, plugged in faster than anybody looks
 	expect(t, "reports", len(r.reports), 0)
+}
+
+// Pictures go to another output, and back when that is asked for.
+func TestAnotherConnector(t *testing.T) {
+	second := append(slices.Clone(plugged), "card1-HDMI-A-2/status=connected", "card1-HDMI-A-2/connector_id=51", "card1-HDMI-A-2/modes=1280x720")
+	r, o := startWithOutputs(t, "none", Auto, append(second, "card1-DP-1/status=disconnected")...)
+	r.on("kms HDMI-A-1 1920x1080")
+	r.push("Kd")
+	r.shown(2)
+	for name, want := range map[string]string{"HDMI-A-2": "", "DP-1": "no screen", "HDMI-A-3": "there is no connector"} {
+		err := r.CheckConnector(name)
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || reportOf(err).Code != CodeConnector) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r.SetConnector("HDMI-A-2")
+	r.on("kms HDMI-A-2 1280x720")
+	r.push("d")
+	r.shown(3)
+	expect(t, "reports", len(r.reports), 0)
+	o.plug(plugged...)
+	r.report(CodeDisplayLost)
+	r.on("none") // it was asked for
+	r.SetConnector("")
+	r.report(CodeDisplayBack)
+	r.on("kms HDMI-A-1 1920x1080")
+	expect(t, "got", r.got(), "|Kdd")
+	expect(t, "restarts", r.Stats().Restarts, 0)
+}
+
+func TestNoConnectorsInAWindow(t *testing.T) {
+	for _, sink := range []Sink{X11, Wayland, None} {
+		if err := New(Config{Sink: sink}).CheckConnector("HDMI-A-1"); err == nil || reportOf(err).Code != CodeConnector {
+			t.Errorf("%s: %v", sink, err)
+		}
+	}
 }
 
 func TestStartWithoutDisplay(t *testing.T) {

@@ -123,6 +123,7 @@ func New(c Config) *Renderer {
 		c.Dev = "/dev"
 	}
 	r := &Renderer{config: c, log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{})}
+	r.display.connector = c.Connector
 	r.own = r.Input("", c.Prefer)
 	r.own.gate.Unpark()
 	r.shown = r.own

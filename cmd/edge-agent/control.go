@@ -129,16 +129,25 @@ func (a *agent) seek(args *mqtt.SeekArgs) (any, error) {
 }
 
 func (a *agent) showOn(args *mqtt.ShowArgs) (any, error) {
-	display := a.renderer.Stats().Display
-	if args.Display != "" && args.Display != display.Connector {
-		return nil, &failure{Code: codeFailed, Message: fmt.Sprintf(
-			"pictures go to %s; another connector is chosen by [display] connector and takes a restart of the agent", display)}
+	display := args.Display
+	if now := a.renderer.Stats().Display.Connector; display == "" {
+		display = now
+	} else if display != now {
+		if err := a.renderer.CheckConnector(display); err != nil {
+			return nil, err
+		}
 	}
 	before := a.shown()
 	if err := a.Show(args.Stream); err != nil {
 		return nil, err
 	}
-	return mqtt.ShowData{Stream: args.Stream, Before: before, Display: display.Connector}, nil
+	if args.Display != "" {
+		a.mu.Lock()
+		a.cfg.Display.Connector = args.Display
+		a.mu.Unlock()
+		a.renderer.SetConnector(args.Display)
+	}
+	return mqtt.ShowData{Stream: args.Stream, Before: before, Display: display}, nil
 }
 
 // set changes the configuration in effect, and tells what each setting was before.

@@ -93,7 +93,7 @@ type ctlSeek struct {
 
 type ctlShow struct {
 	Stream  string `arg:"" help:"Stream, by its name in topics."`
-	Display string `placeholder:"CONNECTOR" help:"Fail unless pictures go to this connector, such as HDMI-A-1."`
+	Display string `placeholder:"CONNECTOR" help:"Show on this connector, such as HDMI-A-2, until the next start or reload."`
 }
 
 type ctlSet struct {

@@ -44,7 +44,7 @@ func (a *agent) reconfigure(over desiredConfig) (out mqtt.ReloadData, err error)
 
 // live are the keys, besides those of streams, that apply puts into effect.
 var live = []string{
-	"mqtt.telemetry_interval", "display.show", "display.slate_after", "decode.order", "log.level",
+	"mqtt.telemetry_interval", "display.connector", "display.show", "display.slate_after", "decode.order", "log.level",
 }
 
 // keepStarted gives the keys that only a restart can change the value they were started with, and
@@ -148,6 +148,7 @@ func (a *agent) tune(next Config) {
 	if a.level != nil {
 		_ = a.level.UnmarshalText([]byte(next.Log.Level)) // it was checked
 	}
+	a.renderer.SetConnector(next.Display.Connector)
 	select {
 	case a.retick <- struct{}{}:
 	default:
