@@ -212,7 +212,7 @@ func (k *call) publish(ctx context.Context, l *link) error {
 	if _, err := l.send(message{topic: k.topics.Command(k.verb), qos: 1, payload: k.payload}, func() {}); err != nil {
 		return err
 	}
-	return l.confirm(ctx)
+	return l.confirm(ctx, nil)
 }
 
 // take looks at one message; done means that r is the last response.

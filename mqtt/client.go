@@ -246,7 +246,7 @@ func (c *Client) serve(ctx context.Context, l *link) error {
 	}
 }
 
-// drain publishes everything that waits, a window of it at a time. An event stays
+// drain publishes everything that waits, and what comes meanwhile, a window of it at a time. An event stays
 // in the outbox until it is confirmed.
 func (c *Client) drain(ctx context.Context, l *link) error {
 	for {
@@ -256,7 +256,7 @@ func (c *Client) drain(ctx context.Context, l *link) error {
 		if len(l.inflight) == 0 {
 			return nil
 		}
-		if err := l.confirm(ctx); err != nil {
+		if err := l.confirm(ctx, c.wake); err != nil {
 			return err
 		}
 	}

@@ -151,6 +151,25 @@ func TestNoOnlineAfterOffline(t *testing.T) {
 	})
 }
 
+// What comes while a confirmation is awaited goes out at once: a broker that delays its small packets (Nagle) or this
+// machine's kernel (delayed acknowledgements) would cost each message 40 ms.
+func TestAConfirmationHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(int) behaviour { return behaviour{noAck: func(n int) bool { return n == 1 }} })
+		defer f.close()
+		c := newTestClient(t, f)
+		defer start(c)()
+		synctest.Wait()
+		c.SetState("door", State{State: Playing})
+		synctest.Wait()
+		c.Event(Event{Code: "lag.high", Stream: "door"})
+		synctest.Wait()
+		if n := f.count(); n != 3 {
+			t.Errorf("%d of 3 messages were sent before the first was confirmed", n)
+		}
+	})
+}
+
 func TestStopSendsWhatIsWaiting(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		stop := start(c)

@@ -243,7 +243,7 @@ func publishAs(t *testing.T, b Broker, topic, payload string) {
 	if _, err := l.send(message{topic: topic, qos: 1, payload: []byte(payload)}, func() {}); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.confirm(t.Context()); err != nil {
+	if err := l.confirm(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -188,11 +188,15 @@ func failed(token paho.Token) error {
 	}
 }
 
-// confirm waits for the oldest message on its way. When ctx ends first, the
-// confirmation may still come.
-func (l *link) confirm(ctx context.Context) error {
+// confirm waits for the oldest message on its way, but not once there is more to send (nil: there never is). When ctx
+// ends first, the confirmation may still come.
+func (l *link) confirm(ctx context.Context, more <-chan struct{}) error {
 	d := l.inflight[0]
-	if err := l.awaitDelivery(ctx, d); err != nil {
+	err := l.await(ctx, d.token, d.due, "confirm "+d.topic, more)
+	if err == errMore {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	l.inflight = l.inflight[1:]
@@ -201,7 +205,7 @@ func (l *link) confirm(ctx context.Context) error {
 }
 
 func (l *link) awaitDelivery(ctx context.Context, d delivery) error {
-	return l.await(ctx, d.token, d.due, "confirm "+d.topic)
+	return l.await(ctx, d.token, d.due, "confirm "+d.topic, nil)
 }
 
 // settle takes the confirmations that have come, so that their messages are not sent twice.
@@ -233,7 +237,7 @@ func (l *link) subscribeAll(ctx context.Context, filters []string, handler paho.
 	}
 	token := l.paho.SubscribeMultiple(all, handler).(*paho.SubscribeToken)
 	due := time.Now().Add(confirmTimeout)
-	if err := l.await(ctx, token, due, "confirm the subscription to "+strings.Join(filters, ", ")); err != nil {
+	if err := l.await(ctx, token, due, "confirm the subscription to "+strings.Join(filters, ", "), nil); err != nil {
 		return err
 	}
 	for _, filter := range filters {
@@ -244,8 +248,11 @@ func (l *link) subscribeAll(ctx context.Context, filters []string, handler paho.
 	return nil
 }
 
-// await waits for a token. A context that ends leaves the link whole.
-func (l *link) await(ctx context.Context, token paho.Token, due time.Time, what string) error {
+// errMore means that there is something else to do than to wait.
+var errMore = errors.New("there is more to send")
+
+// await waits for a token. A context that ends leaves the link whole, and so does more, with errMore.
+func (l *link) await(ctx context.Context, token paho.Token, due time.Time, what string, more <-chan struct{}) error {
 	late := time.NewTimer(time.Until(due))
 	defer late.Stop()
 	select {
@@ -258,6 +265,8 @@ func (l *link) await(ctx context.Context, token paho.Token, due time.Time, what 
 		return l.breaks(err)
 	case <-late.C:
 		return l.lostError(fmt.Errorf("it did not %s within %s", what, confirmTimeout))
+	case <-more:
+		return errMore
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -43,7 +43,7 @@ func TestAStuckLinkHoldsNobodyUp(t *testing.T) {
 		began := time.Now()
 		for range 4 { // swallowed; blocked in the write; and then in paho's two channels
 			if _, err := l.send(message{topic: "a", qos: 1}, func() {}); err == nil {
-				l.confirm(ended)
+				l.confirm(ended, nil)
 			}
 		}
 		l.close(false)
