@@ -125,50 +125,6 @@ func BenchmarkReader(b *testing.B) {
 	}
 }
 
-// BenchmarkEBMLGo is the peer: ebml.Unmarshal of the same bytes into a channel of blocks.
-func BenchmarkEBMLGo(b *testing.B) {
-	one := benchBody()
-	one = one[:len(one)/160]
-	b.SetBytes(int64(len(one)) * 160)
-	b.ReportAllocs()
-	for b.Loop() {
-		for range 160 {
-			var doc struct {
-				EBML struct {
-					DocType string `ebml:"EBMLDocType"`
-				} `ebml:"EBML"`
-				Segment struct {
-					Tracks struct {
-						TrackEntry []struct{ TrackNumber uint64 }
-					}
-					Tags []struct {
-						Tag []struct {
-							SimpleTag []struct{ TagName, TagString string }
-						}
-					}
-					Cluster struct {
-						Timecode    uint64
-						SimpleBlock chan ebml.Block
-					}
-				} `ebml:",size=unknown"`
-			}
-			blocks := make(chan ebml.Block, 128)
-			doc.Segment.Cluster.SimpleBlock = blocks
-			done := make(chan struct{})
-			go func() {
-				for range blocks {
-				}
-				close(done)
-			}()
-			if err := ebml.Unmarshal(bytes.NewReader(one), &doc, ebml.WithIgnoreUnknown(true)); err != nil {
-				b.Fatal(err)
-			}
-			close(blocks)
-			<-done
-		}
-	}
-}
-
 // In the steady state a frame costs no allocation.
 func TestFramesAllocateNothing(t *testing.T) {
 	frame := simpleBlockBytes(0, 0, "frame")

@@ -130,6 +130,28 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestDensest(t *testing.T) {
+	at := func(ms ...int) (times []time.Time) {
+		for _, m := range ms {
+			times = append(times, time.UnixMilli(int64(m)))
+		}
+		return times
+	}
+	for _, c := range []struct {
+		times []time.Time
+		want  int
+	}{
+		{nil, 0},
+		{at(5), 1},
+		{at(0, 2001, 1000, 1001), 2},       // from 1001 to 2001
+		{at(0, 2001, 1000, 1001, 1500), 3}, // from 1000 on, or from 1001 on
+	} {
+		if got := densest(c.times, time.Second); got != c.want {
+			t.Errorf("%v: %d, want %d", c.times, got, c.want)
+		}
+	}
+}
+
 func TestHandoversAreReadFromTheLog(t *testing.T) {
 	var log bytes.Buffer
 	l := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))

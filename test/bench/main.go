@@ -16,6 +16,8 @@
 //	watching.go   contest: how old a frame is when it is on the screen
 //	returning.go  contest: how soon the picture is back after a fault
 //	showing.go    contest: how soon another stream is on the screen
+//	herding.go    contest: a thousand agents on one broker
+//	herd.go       the agents of that, and the peer's
 //	lasting.go    contest: what memory is taken in ten minutes; held only when asked for
 //	material.go   clip and capture
 //	service.go    the live stream, from a process of its own
@@ -56,6 +58,7 @@ type extent struct {
 	turns    int           // from one stream to the other
 	agents   int           // of the herd
 	calm     time.Duration // for which the herd is left alone
+	away     time.Duration // for which its broker is away
 	lasting  time.Duration
 	sampling time.Duration // of memory
 }
@@ -67,19 +70,19 @@ var (
 		},
 		clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, settle: 15 * time.Second,
 		off:   9, // the agent tells of pictures five times a second: a count may be six off
-		turns: 20, agents: 1000, calm: 30 * time.Second, lasting: 10 * time.Minute, sampling: 5 * time.Second,
+		turns: 20, agents: 1000, calm: 30 * time.Second, away: 5 * time.Second, lasting: 10 * time.Minute, sampling: 5 * time.Second,
 	}
 	quick = extent{
 		clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, settle: 2 * time.Second,
 		off:   1000, // a busy machine must not fail a test
-		turns: 2, agents: 20, calm: 2 * time.Second, lasting: 4 * time.Second, sampling: 500 * time.Millisecond,
+		turns: 2, agents: 20, calm: 2 * time.Second, away: time.Second, lasting: 4 * time.Second, sampling: 500 * time.Millisecond,
 	}
 )
 
 // roles are what this program is besides the bench: processes of which something is measured, or whose cost is
 // not to be counted for anybody. Each works until in ends.
 var roles = map[string]func(args []string, in io.Reader, out io.Writer) error{
-	serveRole: serve, pullRole: pull, receiveRole: receive,
+	serveRole: serve, pullRole: pull, receiveRole: receive, herdRole: herd,
 }
 
 // play takes a role, if the arguments name one.
@@ -133,7 +136,7 @@ type bench struct {
 func (b *bench) contests() []contest {
 	all := []contest{
 		b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.handingContest(), b.pullingContest(),
-		b.resumingContest(), b.watchingContest(), b.returningContest(), b.showingContest(), b.lastingContest(),
+		b.resumingContest(), b.watchingContest(), b.returningContest(), b.showingContest(), b.herdingContest(), b.lastingContest(),
 	}
 	for i := range all {
 		all[i].rounds = max(1, b.rounds[all[i].name])
@@ -197,5 +200,10 @@ func run(ctx context.Context, agent string, e extent, out, log io.Writer) error 
 			lines = append(lines, r.line(results))
 		}
 	}
-	return errors.Join(append(faults, printTable(out, lines))...)
+	faults = append(faults, printTable(out, lines))
+	if e.only == "" {
+		fmt.Fprintln(out, "Not held, because it takes long and has to be asked for: -only lasting (memory over "+e.lasting.String()+
+			"). What 1,000 deaths of the renderer leave behind: go test ./gst -run TestRestartsLeakNothing -restarts 1000.")
+	}
+	return errors.Join(faults...)
 }

@@ -1,0 +1,398 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+)
+
+// The times of a herd's life.
+const (
+	commandEvery = 10 * time.Millisecond // between two commands
+	answerWithin = 30 * time.Second      // after the last command
+	onlineWithin = 2 * time.Minute
+)
+
+// herdingContest looks at many agents on one broker.
+func (b *bench) herdingContest() contest {
+	h := &herding{bench: b}
+	n := strconv.Itoa(b.agents)
+	what := n + " agents in one process, with everything of package mqtt and nothing of video, on one mosquitto, against as many clients of the library that " +
+		"package mqtt is made of, which say and answer the same but have no events, keep nothing on disk and reconnect as the library does: "
+	return contest{
+		name: "herding", limit: 5 * time.Minute, check: h.check,
+		ours:  side{ours, func(ctx context.Context) (figures, error) { return h.run(ctx, ours) }},
+		peers: []side{{pahoClient, func(ctx context.Context) (figures, error) { return h.run(ctx, pahoClient) }}},
+		rows: []row{
+			{
+				name: n + " agents: until all are online", figure: "online", unit: "s", peer: pahoClient,
+				compared: what + "from the start of the process to the last one's \"online\".",
+			},
+			{
+				name: n + " agents: memory of one", figure: "rss", unit: "kB", peer: pahoClient, most: 256,
+				compared: what + "resident memory of the process in the end, less that of one with none, for each of them. Of ours, the mapped file of events and " +
+					"commands is about a fifth. The aim is a thousandth of a small box.",
+			},
+			{
+				name: n + " agents: CPU", figure: "cpu", unit: "%", peer: pahoClient, aim: 2,
+				compared: what + "CPU time of the process in per cent of one core, over " + b.calm.String() + " in which each sends telemetry every " + telemetryEvery.String() + ". " +
+					"Both spend it on waking goroutines; ours has a queue in front of the library's, and so one more.",
+			},
+			{
+				name: n + " agents: command to response, p50", figure: "p50", unit: "ms", peer: pahoClient,
+				compared: what + "from the publication of a command (status) to the arrival of its last response, of one command to each at one every " + commandEvery.String() +
+					". An agent records it on disk before and after.",
+			},
+			{name: n + " agents: command to response, p99", figure: "p99", unit: "ms", peer: pahoClient, most: 250, compared: "The same."},
+			{
+				name: "broker away " + b.away.String() + ": until all are back", figure: "back", unit: "s", peer: pahoClient,
+				compared: what + "after mosquitto was killed, from its being there again to the last one's \"online\".",
+			},
+			{
+				name: "broker away " + b.away.String() + ": most back in a second", figure: "herd", unit: "agents", peer: pahoClient, aim: 0.5,
+				compared: what + "the most that came back within any one second.",
+			},
+		},
+	}
+}
+
+type herding struct{ *bench }
+
+// check allows the processes that will be started the descriptors that they need: a socket and two files for each agent.
+func (h *herding) check(context.Context) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if need := uint64(4*h.agents + 100); limit.Max < need {
+		return fmt.Errorf("%d open files are allowed and %d needed; raise the limit (ulimit -Hn)", limit.Max, need)
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // said explicitly, it is also that of children
+}
+
+// run leads a herd through all that is measured.
+func (h *herding) run(ctx context.Context, kind string) (f figures, err error) {
+	broker, err := brokertest.Start(ctx, brokertest.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer broker.Stop()
+	empty, err := h.emptyHerd(ctx, kind, broker)
+	if err != nil {
+		return nil, err
+	}
+	w, err := watchHerd(broker.URL())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { w.stop() }()
+	began := time.Now()
+	p, err := h.start(ctx, kind, broker, h.agents)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	f = figures{}
+	if f["online"], err = w.allOnline(ctx, h.agents, began); err != nil {
+		return nil, p.said.explain(err)
+	}
+	if err := h.leaveAlone(ctx, w, p, f); err != nil {
+		return nil, p.said.explain(err)
+	}
+	if err := h.command(ctx, w, f); err != nil {
+		return nil, p.said.explain(err)
+	}
+	if err := h.restart(ctx, broker, &w, f); err != nil {
+		return nil, p.said.explain(err)
+	}
+	u, err := usageOf(p.cmd.Process.Pid)
+	f["rss"] = (float64(u.full) - empty) / 1e3 / float64(h.agents)
+	return f, err
+}
+
+// emptyHerd is the memory of a process with no members.
+func (h *herding) emptyHerd(ctx context.Context, kind string, broker *brokertest.Broker) (float64, error) {
+	p, err := h.start(ctx, kind, broker, 0)
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-ctx.Done():
+		return 0, errors.Join(ctx.Err(), p.stop())
+	case <-p.said.said:
+	}
+	u, err := usageOf(p.cmd.Process.Pid)
+	return float64(u.full), errors.Join(err, p.stop())
+}
+
+// herdProcess is a herd at work.
+type herdProcess struct {
+	cmd  *exec.Cmd
+	in   io.Closer
+	said *transcript
+}
+
+func (h *herding) start(ctx context.Context, kind string, broker *brokertest.Broker, n int) (*herdProcess, error) {
+	dir, err := os.MkdirTemp(h.dir, "herd-")
+	if err != nil {
+		return nil, err
+	}
+	p := &herdProcess{said: newTranscript("ready")}
+	if p.cmd, err = role(ctx, herdRole, kind, broker.URL(), strconv.Itoa(n), dir); err != nil {
+		return nil, err
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p.said, p.said
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	return p, p.cmd.Start()
+}
+
+func (p *herdProcess) stop() error {
+	_ = p.in.Close()
+	return p.said.explain(waitFor(p.cmd))
+}
+
+// leaveAlone looks at what a herd costs that only sends telemetry, and sees that it does.
+func (h *herding) leaveAlone(ctx context.Context, w *herdWatch, p *herdProcess, f figures) error {
+	if err := pause(ctx, warmUp); err != nil { // the disk may still be busy with the start
+		return err
+	}
+	told, began := w.toldSoFar(), time.Now()
+	before, err := timeOnCPU([]*exec.Cmd{p.cmd})
+	if err != nil {
+		return err
+	}
+	if err := pause(ctx, h.calm); err != nil {
+		return err
+	}
+	after, err := timeOnCPU([]*exec.Cmd{p.cmd})
+	if err != nil {
+		return err
+	}
+	elapsed := time.Since(began).Seconds()
+	f["cpu"] = 100 * (after - before).Seconds() / elapsed
+	came, expected := float64(w.toldSoFar()-told), elapsed*float64(h.agents)/telemetryEvery.Seconds()
+	if math.Abs(came-expected) > 0.1*expected+1 {
+		return fmt.Errorf("it %w: %.0f telemetry messages in %.1f s, not %.0f", errBusy, came, elapsed, expected)
+	}
+	return nil
+}
+
+// command sends one command to each agent.
+func (h *herding) command(ctx context.Context, w *herdWatch, f figures) error {
+	ticker := time.NewTicker(commandEvery)
+	defer ticker.Stop()
+	for i := range h.agents {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		if err := w.command(memberName(i)); err != nil {
+			return err
+		}
+	}
+	took, err := w.allAnswered(ctx, h.agents)
+	if err != nil {
+		return err
+	}
+	slices.Sort(took)
+	f["p50"], f["p99"] = millis(took[len(took)/2]), millis(took[len(took)*99/100])
+	return nil
+}
+
+// restart takes the broker away for a while, and w to the new one.
+func (h *herding) restart(ctx context.Context, broker *brokertest.Broker, w **herdWatch, f figures) error {
+	(*w).stop()
+	broker.Kill()
+	if err := pause(ctx, h.away); err != nil {
+		return err
+	}
+	if err := broker.Restart(ctx); err != nil {
+		return err
+	}
+	back := time.Now()
+	again, err := watchHerd(broker.URL())
+	if err != nil {
+		return err
+	}
+	*w = again
+	if f["back"], err = again.allOnline(ctx, h.agents, back); err != nil {
+		return err
+	}
+	f["herd"] = float64(again.mostInASecond())
+	return nil
+}
+
+// herdWatch is another client of the broker, which sees what a herd does.
+type herdWatch struct {
+	client, sender paho.Client
+	news           chan struct{} // has something when something came
+
+	mu     sync.Mutex
+	online map[string]time.Time // by topic: when it was so first
+	told   int                  // telemetry
+	sent   map[string]time.Time // commands that have no response, by id
+	took   []time.Duration      // of those that have
+}
+
+func watchHerd(broker string) (*herdWatch, error) {
+	w := &herdWatch{news: make(chan struct{}, 1), online: make(map[string]time.Time), sent: make(map[string]time.Time)}
+	w.client = paho.NewClient(paho.NewClientOptions().AddBroker(broker).SetClientID("watch").SetAutoReconnect(false).
+		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { w.receive(m, time.Now()) }))
+	// The confirmation of a command, on the same connection, would hold up what mosquitto sends next until this machine
+	// acknowledges it, up to 40 ms later.
+	w.sender = paho.NewClient(paho.NewClientOptions().AddBroker(broker).SetClientID("send").SetAutoReconnect(false))
+	if err := errors.Join(done(w.client.Connect()), done(w.sender.Connect())); err != nil {
+		return nil, err
+	}
+	base := mqtt.DefaultPrefix + "/v1/+/"
+	return w, done(w.client.SubscribeMultiple(map[string]byte{
+		base + "availability": 1, base + "streams/+/telemetry": 0, base + "cmd/+/response": 1,
+	}, nil))
+}
+
+// done waits for what was asked of the broker.
+func done(token paho.Token) error {
+	if !token.WaitTimeout(answerWithin) {
+		return errors.New("the broker does not answer")
+	}
+	return token.Error()
+}
+
+func (w *herdWatch) stop() {
+	w.client.Disconnect(0)
+	w.sender.Disconnect(0)
+}
+
+func (w *herdWatch) receive(m paho.Message, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch topic := m.Topic(); {
+	case strings.HasSuffix(topic, "/availability"):
+		if _, known := w.online[topic]; !known && string(m.Payload()) == mqtt.Online {
+			w.online[topic] = now
+		}
+	case strings.HasSuffix(topic, "/telemetry"):
+		w.told++
+		return
+	default:
+		var r mqtt.Response
+		if json.Unmarshal(m.Payload(), &r) != nil || r.Status != mqtt.StatusSucceeded {
+			return
+		}
+		if sent, ok := w.sent[r.ID]; ok {
+			w.took = append(w.took, now.Sub(sent))
+			delete(w.sent, r.ID)
+		}
+	}
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+}
+
+func (w *herdWatch) toldSoFar() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.told
+}
+
+// until waits until count says so many.
+func (w *herdWatch) until(ctx context.Context, what string, within time.Duration, n int, count func() int) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		w.mu.Lock()
+		has := count()
+		w.mu.Unlock()
+		if has >= n {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d %s", has, n, what)
+		case <-w.news:
+		}
+	}
+}
+
+// allOnline waits until n have said "online" and gives how many seconds after a time that was.
+func (w *herdWatch) allOnline(ctx context.Context, n int, since time.Time) (seconds float64, err error) {
+	if err := w.until(ctx, "are online", onlineWithin, n, func() int { return len(w.online) }); err != nil {
+		return 0, err
+	}
+	for _, at := range w.online {
+		seconds = max(seconds, at.Sub(since).Seconds())
+	}
+	return seconds, nil
+}
+
+// mostInASecond is how many came online within any one second.
+func (w *herdWatch) mostInASecond() (most int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var times []time.Time
+	for _, at := range w.online {
+		times = append(times, at)
+	}
+	return densest(times, time.Second)
+}
+
+// densest is how many of the times are within a span, at most.
+func densest(times []time.Time, span time.Duration) (most int) {
+	slices.SortFunc(times, time.Time.Compare)
+	first := 0
+	for i, at := range times {
+		for at.Sub(times[first]) > span {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+// command sends the command status to an agent.
+func (w *herdWatch) command(agent string) error {
+	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, agent)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	id := agent + "-" + strconv.FormatInt(now.UnixNano(), 36)
+	payload, err := json.Marshal(map[string]any{"id": id, "issued_at": mqtt.Time{Time: now}, "expires_at": mqtt.Time{Time: now.Add(time.Minute)}})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.sent[id] = now
+	w.mu.Unlock()
+	w.sender.Publish(topics.Command(mqtt.VerbStatus), 1, false, payload)
+	return nil
+}
+
+// allAnswered waits until n commands have been answered and gives how long each took.
+func (w *herdWatch) allAnswered(ctx context.Context, n int) ([]time.Duration, error) {
+	if err := w.until(ctx, "commands were answered", answerWithin, n, func() int { return len(w.took) }); err != nil {
+		return nil, err
+	}
+	return w.took, nil
+}
