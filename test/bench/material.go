@@ -66,7 +66,7 @@ func makeCapture(ctx context.Context, clip, file string, size int64) (c capture,
 		return c, err
 	}
 	defer server.Close()
-	body, err := getMedia(ctx, server.URL(), "EARLIEST")
+	body, err := getMedia(ctx, server.URL(), streamName, "EARLIEST")
 	if err != nil {
 		return c, err
 	}

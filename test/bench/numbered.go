@@ -17,11 +17,11 @@ const (
 	numberedLength = numberedFrames * time.Second / clipFPS
 )
 
-// numbered is a live stream of which every picture says when it was captured. The service also has the
-// other stream, otherAhead of it.
+// numbered is a live stream of which every picture says when it was captured, and the other stream, of which the
+// same is true.
 type numbered struct {
 	*service
-	began time.Time // when frame 0 was captured
+	began, otherBegan time.Time // when their frames 0 were captured
 }
 
 // numberedStream is made when it is needed first. Its service ends with ctx.
@@ -43,7 +43,10 @@ func (b *bench) numberedStream(ctx context.Context) (*numbered, error) {
 	if n.service, err = startService(ctx, file); err != nil {
 		return nil, err
 	}
-	if n.began, err = n.firstFrame(ctx); err != nil {
+	if n.began, err = n.firstFrame(ctx, streamName); err == nil {
+		n.otherBegan, err = n.firstFrame(ctx, otherStream)
+	}
+	if err != nil {
 		n.stop()
 		return nil, err
 	}
@@ -51,9 +54,9 @@ func (b *bench) numberedStream(ctx context.Context) (*numbered, error) {
 	return n, nil
 }
 
-// firstFrame is when the producer captured the first frame of the stream.
-func (n *numbered) firstFrame(ctx context.Context) (time.Time, error) {
-	body, err := getMedia(ctx, n.url, "EARLIEST")
+// firstFrame is when the producer captured the first frame of a stream.
+func (n *numbered) firstFrame(ctx context.Context, stream string) (time.Time, error) {
+	body, err := getMedia(ctx, n.url, stream, "EARLIEST")
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -71,12 +74,14 @@ func (n *numbered) firstFrame(ctx context.Context) (time.Time, error) {
 }
 
 // age is how long before now the newest frame of that number was captured.
-func (n *numbered) age(number int, now time.Time) time.Duration {
-	captured := n.began.Add(time.Duration(number) * time.Second / clipFPS)
-	return (now.Sub(captured)%numberedLength + numberedLength) % numberedLength
-}
+func (n *numbered) age(number int, now time.Time) time.Duration { return age(n.began, number, now) }
 
 // ageOfOther is the same for the other stream.
 func (n *numbered) ageOfOther(number int, now time.Time) time.Duration {
-	return (n.age(number, now) + otherAhead) % numberedLength
+	return age(n.otherBegan, number, now)
+}
+
+func age(began time.Time, number int, now time.Time) time.Duration {
+	captured := began.Add(time.Duration(number) * time.Second / clipFPS)
+	return (now.Sub(captured)%numberedLength + numberedLength) % numberedLength
 }

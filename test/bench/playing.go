@@ -210,7 +210,7 @@ func (b *bench) feedLive(ctx context.Context, cmd *exec.Cmd) (*live, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := getMedia(ctx, b.service.url, "NOW")
+	body, err := getMedia(ctx, b.service.url, streamName, "NOW")
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func (r *returning) back(ctx context.Context, s *screen, since time.Time) (took 
 
 // cut resets the connections of the agent and of the peer, and gives the agent's time.
 func (r *returning) cut(ctx context.Context, s *screen) (time.Duration, error) {
-	body, err := getMedia(ctx, r.live.url, "NOW")
+	body, err := getMedia(ctx, r.live.url, streamName, "NOW")
 	if err != nil {
 		return 0, err
 	}
@@ -150,7 +150,7 @@ func (r *returning) again(ctx context.Context, closeFirst func() error, first *m
 			break // as it was to be
 		}
 	}
-	body, err := getMedia(ctx, r.live.url, "NOW")
+	body, err := getMedia(ctx, r.live.url, streamName, "NOW")
 	if err != nil {
 		return 0, err
 	}

@@ -27,7 +27,7 @@ const (
 	region     = "us-east-1"
 )
 
-// otherStream is a stream with the same clip, which began so much earlier.
+// otherStream is a stream with the same clip, which began about so much earlier.
 const (
 	otherStream = "other"
 	otherAhead  = 5 * time.Second
@@ -75,14 +75,15 @@ func newServer(clip string, config kvstest.Config, stream kvstest.StreamConfig) 
 		return nil, err
 	}
 	server := kvstest.NewServer(config)
+	earlier := stream
+	earlier.History += otherAhead
+	if _, err := server.Add(otherStream, source, earlier); err != nil {
+		return nil, err
+	}
 	for i := range manyStreams {
 		if _, err := server.Add(streamNumber(i), source, stream); err != nil {
 			return nil, err
 		}
-	}
-	stream.History += otherAhead
-	if _, err := server.Add(otherStream, source, stream); err != nil {
-		return nil, err
 	}
 	return server, server.Start("127.0.0.1:0")
 }
@@ -133,7 +134,7 @@ func (s *service) stop() {
 
 // await returns when the newest fragment has come that far, for all to join the stream at the same place.
 func (s *service) await(ctx context.Context, place time.Duration) error {
-	body, err := getMedia(ctx, s.url, "NOW")
+	body, err := getMedia(ctx, s.url, streamName, "NOW")
 	if err != nil {
 		return err
 	}
@@ -159,10 +160,10 @@ func serverTime(body io.Reader) (time.Time, error) {
 	}
 }
 
-// getMedia opens the stream at a selector (NOW, EARLIEST) for a peer, which cannot sign
+// getMedia opens a stream at a selector (NOW, EARLIEST) for a peer, which cannot sign
 // calls. The caller closes the body.
-func getMedia(ctx context.Context, endpoint, selector string) (io.ReadCloser, error) {
-	payload := fmt.Appendf(nil, `{"StreamName":%q,"StartSelector":{"StartSelectorType":%q}}`, streamName, selector)
+func getMedia(ctx context.Context, endpoint, stream, selector string) (io.ReadCloser, error) {
+	payload := fmt.Appendf(nil, `{"StreamName":%q,"StartSelector":{"StartSelectorType":%q}}`, stream, selector)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/getMedia", bytes.NewReader(payload))
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -56,8 +57,10 @@ func (s *showing) run(ctx context.Context) (f figures, err error) {
 	}
 	service := newIngest(s.live.url)
 	defer service.Close()
+	said := newTranscript("")
 	renderer := decode.New(decode.Config{
 		Command: []string{s.agent, "renderer"}, Sink: decode.X11, Latency: latency,
+		Log: slog.New(slog.NewTextHandler(said, nil)),
 	})
 	first, other := s.input(renderer, streamName), s.input(renderer, otherStream)
 	renderer.Show(first)
@@ -68,7 +71,8 @@ func (s *showing) run(ctx context.Context) (f figures, err error) {
 	working.Go(func() { _ = renderer.Run(ctx) })
 	working.Go(func() { newSession(service, streamName, feeder{first}).Run(ctx) })
 	working.Go(func() { newSession(service, otherStream, feeder{other}).Run(ctx) })
-	return s.turnOften(ctx, screen, renderer, first, other)
+	f, err = s.turnOften(ctx, screen, renderer, first, other)
+	return f, said.explain(err)
 }
 
 func (s *showing) input(r *decode.Renderer, name string) *decode.Input {
@@ -115,7 +119,7 @@ func (s *showing) seen(ctx context.Context, screen *screen, age func(int, time.T
 	defer cancel()
 	err = screen.follow(ctx, func(n int, now time.Time) bool {
 		at = now
-		return age(n, now) < otherAhead
+		return age(n, now) < otherAhead/2
 	})
 	if err != nil {
 		err = context.Cause(ctx)
