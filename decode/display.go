@@ -225,7 +225,7 @@ func (s Surroundings) tryKMS(want string) (Display, error) {
 	if len(s.Connectors) == 0 {
 		return Display{}, errorf(CodeNoDisplay, "the kernel shows no output below /sys/class/drm; the box has no graphics or its driver is not loaded")
 	}
-	// Where nothing has looked at an output yet, the kernel does not know; opening it makes it look.
+	// Of some outputs the kernel cannot tell whether there is a screen.
 	connectors := slices.Clone(s.Connectors)
 	slices.SortStableFunc(connectors, func(a, b Connector) int { return cmp.Compare(order(a), order(b)) })
 	var seen []string

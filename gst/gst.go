@@ -15,7 +15,7 @@
 //	                                         slate ──┘
 //
 // Threads. [Serve] runs on its caller's goroutine, which reads the socket and pushes frames; one more goroutine
-// sends the status at intervals and draws the slate. For each pipeline one goroutine waits for the bus, in C.
+// sends the status at intervals, another draws the slate. For each pipeline one goroutine waits for the bus, in C.
 // Each change of state runs on a goroutine of its own that is given up when it does not come back, because
 // drivers hang there; Serve then returns an error and the process is to end. GStreamer's streaming
 // threads never enter Go: what they have to say they count in C. The lock they take there is never held

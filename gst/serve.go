@@ -39,7 +39,7 @@ func Main(ctx context.Context) error {
 // Serve does what the agent at the other end of conn says, until it closes its
 // end (nil), the context ends or the pipeline is frozen. It closes conn.
 func Serve(ctx context.Context, conn io.ReadWriteCloser) error {
-	s := &server{out: decode.NewWriter(conn), done: make(chan struct{})}
+	s := &server{out: decode.NewWriter(conn), done: make(chan struct{}), reworded: make(chan struct{}, 1)}
 	hello := decode.Hello{GStreamer: Version(), Elements: Elements()}
 	if err := s.out.JSON(decode.KindHello, hello); err != nil {
 		_ = conn.Close()
@@ -49,6 +49,7 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	defer stop()
 	var all sync.WaitGroup
 	all.Go(s.beat)
+	all.Go(s.paint)
 	err := s.read(conn)
 	_ = conn.Close()
 	close(s.done)
@@ -71,6 +72,8 @@ type server struct {
 	out  *decode.Writer
 	done chan struct{} // closed when reading is over
 
+	reworded chan struct{} // one place; filled when the slate has another text
+
 	loading sync.WaitGroup
 	taking  sync.Mutex // one snapshot is made at a time: it costs a core
 
@@ -81,7 +84,7 @@ type server struct {
 	slates slates
 }
 
-// beat sends the status at intervals, which is the heartbeat as well, and then sees to the slate.
+// beat sends the status at intervals, which is the heartbeat as well.
 func (s *server) beat() {
 	ticker := time.NewTicker(decode.StatusInterval)
 	defer ticker.Stop()
@@ -91,8 +94,23 @@ func (s *server) beat() {
 			return
 		case <-ticker.C:
 			s.tell()
-			s.drawSlate(time.Now())
 		}
+	}
+}
+
+// paint sees to the slate: at intervals, and at once when its text changes. It may take a slow box long, for which neither the heartbeat nor
+// frames are to wait.
+func (s *server) paint() {
+	ticker := time.NewTicker(decode.StatusInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-ticker.C:
+		case <-s.reworded:
+		}
+		s.drawSlate(time.Now())
 	}
 }
 
@@ -329,7 +347,10 @@ func (s *server) setSlate(text decode.Slate) {
 	s.mu.Lock()
 	s.slates.set(text, time.Now())
 	s.mu.Unlock()
-	s.drawSlate(time.Now())
+	select {
+	case s.reworded <- struct{}{}:
+	default: // it will be drawn with the newest text
+	}
 }
 
 // snapshot answers a numbered request with what is on the screen.

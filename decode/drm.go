@@ -1,0 +1,50 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"unsafe"
+)
+
+// askAbout has the kernel look at outputs of which it knows nothing yet. It looks at most of them by itself when it shows
+// its console; where there is none, it is the first program that asks who learns that there is a screen, and its modes.
+func askAbout(connectors []Connector, dev string) error {
+	var errs []error
+	for _, c := range connectors {
+		if !c.Unknown || c.Preferred != (Mode{}) || c.ID == 0 {
+			continue
+		}
+		if err := ask(filepath.Join(dev, "dri", c.Card), c.ID); err != nil {
+			errs = append(errs, fmt.Errorf("the kernel could not be asked about the output %s: %w", c.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// getConnector is struct drm_mode_get_connector of the kernel's drm_mode.h. To ask for no modes means to have it look.
+type getConnector struct {
+	_  [4]uint64
+	_  [4]uint32
+	id uint32
+	_  [7]uint32
+}
+
+// requestConnector is DRM_IOCTL_MODE_GETCONNECTOR: read and write, size, 'd', number.
+const requestConnector = 3<<30 | unsafe.Sizeof(getConnector{})<<16 | 'd'<<8 | 0xa7
+
+func ask(card string, connector int) error {
+	file, err := os.OpenFile(card, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	request := getConnector{id: uint32(connector)}
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, file.Fd(), requestConnector, uintptr(unsafe.Pointer(&request)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
