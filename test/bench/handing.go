@@ -123,7 +123,7 @@ func (h *handing) socketPair(ctx context.Context) (f figures, err error) {
 		return nil, err
 	}
 	err = h.send(ctx, conn)
-	if err := errors.Join(err, conn.Close(), waitFor(cmd)); err != nil {
+	if err := errors.Join(err, conn.Close(), waitFor(cmd, stopTimeout)); err != nil {
 		return nil, err
 	}
 	took, err := handovers(out.String())

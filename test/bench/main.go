@@ -18,6 +18,7 @@
 //	showing.go    contest: how soon another stream is on the screen
 //	herding.go    contest: a thousand agents on one broker
 //	herd.go       the agents of that, and the peer's
+//	herdwatch.go  what the broker's other clients see of them
 //	lasting.go    contest: what memory is taken in ten minutes; held only when asked for
 //	material.go   clip and capture
 //	service.go    the live stream, from a process of its own
@@ -80,7 +81,7 @@ var (
 )
 
 // roles are what this program is besides the bench: processes of which something is measured, or whose cost is
-// not to be counted for anybody. Each works until in ends.
+// not to be counted for anybody. Each works until its input ends.
 var roles = map[string]func(args []string, in io.Reader, out io.Writer) error{
 	serveRole: serve, pullRole: pull, receiveRole: receive, herdRole: herd,
 }

@@ -258,5 +258,5 @@ func (l *live) count(ctx context.Context, d time.Duration) (int, error) {
 func (l *live) stop() error {
 	_ = l.body.Close()
 	<-l.fed
-	return waitFor(l.cmd)
+	return waitFor(l.cmd, stopTimeout)
 }

@@ -48,12 +48,12 @@ func pause(ctx context.Context, d time.Duration) error {
 // end asks a process to end, sees to it and says how it ended.
 func end(cmd *exec.Cmd) error {
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	return waitFor(cmd)
+	return waitFor(cmd, stopTimeout)
 }
 
 // waitFor waits for a process that is about to end.
-func waitFor(cmd *exec.Cmd) error {
-	kill := time.AfterFunc(stopTimeout, func() { _ = cmd.Process.Kill() })
+func waitFor(cmd *exec.Cmd, within time.Duration) error {
+	kill := time.AfterFunc(within, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
 	return cmd.Wait()
 }
