@@ -144,6 +144,7 @@ func (s *shadow) next(now time.Time) (message, bool) {
 	switch {
 	case now.Before(s.ready):
 	case s.outdated:
+		s.outdated = false // what comes from now on may not be in the answer
 		return s.ask(now, s.topics.get(), shadowOrder{}, nil), true
 	case s.changed && !now.Before(s.nextTime):
 		return s.nextUpdate(now)
@@ -272,7 +273,7 @@ func (s *shadow) news(version int64) {
 
 // got takes in a document, whatever its version: one that was deleted begins anew.
 func (s *shadow) got(a shadowAnswerMessage, now time.Time) {
-	s.request, s.outdated, s.changed = nil, false, true
+	s.request, s.changed = nil, true
 	s.retry.Reset()
 	s.ready = now.Add(shadowPause)
 	s.version, s.there = a.Version, a.State.Reported
@@ -300,7 +301,7 @@ func (s *shadow) got(a shadowAnswerMessage, now time.Time) {
 
 // updated notes what the service has now. A hole before its version is somebody's change.
 func (s *shadow) updated(a shadowAnswerMessage) {
-	if s.version != 0 && a.Version != s.version+1 {
+	if a.Version != s.version+1 {
 		s.outdated = true
 	}
 	s.version, s.there = a.Version, s.request.becomes

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 )
 
 func TestShadowTopicsFitAWSIoTCore(t *testing.T) {
@@ -158,6 +160,21 @@ func TestAHoleInTheVersionsIsRead(t *testing.T) {
 	b.asks(0, "get")
 }
 
+// News may overtake the answer that was made before it.
+func TestNewsThatOvertakesAnAnswerIsRead(t *testing.T) {
+	b := newShadowBench(t)
+	get := b.asks(0, "get")
+	b.answers("update/delta", "another", 11, `"state":{}`)
+	b.answers("get/accepted", get.ClientToken, 10, `"state":{}`)
+	b.asks(shadowPause, "get")
+
+	b = newShadowBench(t) // somebody makes the shadow between our reading and our first writing
+	b.report("1")
+	b.answers("get/rejected", b.asks(0, "get").ClientToken, 0, `"code":404`)
+	b.answers("update/accepted", b.asks(shadowPause, "update").ClientToken, 2, `"state":{}`)
+	b.asks(0, "get")
+}
+
 func TestADeletedShadowIsWrittenWhole(t *testing.T) {
 	b := newShadowBench(t)
 	b.synced()
@@ -301,6 +318,88 @@ func applyPatch(target any, patch any) any {
 		}
 	}
 	return result
+}
+
+// Whatever operators do meanwhile, in whatever order and however often the service's messages
+// arrive, and whenever the connection breaks: in the end the service has what is to be reported,
+// and the agent has been given what is desired.
+func TestBothSidesAgreeInTheEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type arrival struct {
+			topic   string
+			payload []byte
+		}
+		var flying []arrival
+		service := brokertest.NewShadows(func(topic string, payload []byte) { flying = append(flying, arrival{topic, payload}) })
+		agent := newShadow("gate-7", make(chan struct{}, 1), func(string, string, map[string]any) {})
+		agent.open()
+		now, given, reported := t0, "", object{}
+		arrive := func(i int, again bool) {
+			a := flying[i]
+			if !again {
+				flying = append(flying[:i:i], flying[i+1:]...)
+			}
+			agent.take(a.topic, a.payload, now)
+		}
+		work := func() {
+			if m, ok := agent.next(now); ok {
+				service.Answer(m.topic, m.payload)
+			}
+			select {
+			case d := <-agent.desired:
+				given = string(d.Config)
+			default:
+			}
+		}
+		actions := map[string]func(*rapid.T){
+			"desire": func(t *rapid.T) {
+				level := rapid.SampledFrom([]string{`"a"`, `"b"`, `null`}).Draw(t, "level")
+				text := rapid.SampledFrom([]string{`{"config":{"log":` + level + `}}`, `{"config":null}`, `null`, `{"other":` + level + `}`}).Draw(t, "desired")
+				if err := service.Desire("gate-7", ShadowName, text); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"report": func(t *rapid.T) {
+				reported = drawObject(t, 2)
+				text, _ := json.Marshal(reported)
+				agent.set(text, text)
+			},
+			"delete": func(*rapid.T) { service.Delete("gate-7", ShadowName) },
+			"break":  func(*rapid.T) { flying = nil; agent.close(); agent.open() },
+			"wait":   func(*rapid.T) { now = now.Add(2 * time.Second) },
+			"arrive": func(t *rapid.T) {
+				if len(flying) > 0 {
+					arrive(rapid.IntRange(0, len(flying)-1).Draw(t, "which"), rapid.Bool().Draw(t, "again"))
+				}
+			},
+			"": func(*rapid.T) { work() },
+		}
+		t.Repeat(actions)
+		for range 20 {
+			for len(flying) > 0 {
+				arrive(0, false)
+			}
+			work()
+			now = now.Add(time.Hour)
+		}
+		state := service.State("gate-7", ShadowName)
+		want := ""
+		if c, ok := state.Desired["config"]; ok {
+			text, _ := json.Marshal(c)
+			want = string(text)
+		}
+		if given != want {
+			t.Fatalf("the agent was given %q, desired is %q", given, want)
+		}
+		if len(reported) > 0 && !reflect.DeepEqual(state.Reported, reported) {
+			t.Fatalf("the service has %v, reported is %v", state.Reported, reported)
+		}
+		flying = nil
+		work()
+		if len(flying) > 0 {
+			t.Fatalf("it goes on for ever: %v", flying)
+		}
+	})
 }
 
 // Nothing that comes on the topics of the shadow, in whatever order, breaks anything: what is

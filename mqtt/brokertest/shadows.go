@@ -29,7 +29,8 @@ type object = map[string]any
 // describes it, at a broker: it answers get and update of named shadows, merges, counts versions
 // and computes deltas. It does not time stamp single keys.
 type Shadows struct {
-	client paho.Client
+	client paho.Client                        // nil without a broker
+	out    func(topic string, payload []byte) // publishes
 
 	mu        sync.Mutex
 	documents map[string]*document // by the base of their topics
@@ -50,9 +51,16 @@ type ShadowState struct {
 	Desired, Reported map[string]any
 }
 
+// NewShadows is a service without a broker: it is handed requests with Answer, and gives to out
+// what it would publish.
+func NewShadows(out func(topic string, payload []byte)) *Shadows {
+	return &Shadows{out: out, documents: make(map[string]*document)}
+}
+
 // StartShadows connects to the broker and answers until Stop.
 func StartShadows(b *Broker) (*Shadows, error) {
-	s := &Shadows{documents: make(map[string]*document)}
+	s := NewShadows(nil)
+	s.out = func(topic string, payload []byte) { s.client.Publish(topic, 1, false, payload) }
 	options := paho.NewClientOptions().AddBroker("tcp://" + b.Addr()).SetClientID("shadow-service").
 		SetAutoReconnect(false).SetOrderMatters(false).SetConnectTimeout(shadowPatience)
 	if b.options.Username != "" {
@@ -163,20 +171,23 @@ type answer struct {
 	payload []byte
 }
 
-func (s *Shadows) receive(_ paho.Client, m paho.Message) {
-	i := strings.LastIndexByte(m.Topic(), '/') + 1
-	base, verb := m.Topic()[:i], m.Topic()[i:]
+func (s *Shadows) receive(_ paho.Client, m paho.Message) { s.Answer(m.Topic(), m.Payload()) }
+
+// Answer takes in a request, a get or an update.
+func (s *Shadows) Answer(topic string, payload []byte) {
+	i := strings.LastIndexByte(topic, '/') + 1
+	base, verb := topic[:i], topic[i:]
 	s.mu.Lock()
-	s.requests = append(s.requests, m.Topic())
+	s.requests = append(s.requests, topic)
 	var answers []answer
 	switch {
 	case s.silent:
-	case s.refuse != nil && s.refuse(m.Topic()) != 0:
-		answers = refusal(m.Topic(), m.Payload(), s.refuse(m.Topic()), "refused for a test")
+	case s.refuse != nil && s.refuse(topic) != 0:
+		answers = refusal(topic, payload, s.refuse(topic), "refused for a test")
 	case verb == "get":
-		answers = s.get(base, m.Payload())
+		answers = s.get(base, payload)
 	default:
-		_, answers = s.update(base, m.Payload())
+		_, answers = s.update(base, payload)
 	}
 	s.mu.Unlock()
 	s.publish(answers)
@@ -184,7 +195,7 @@ func (s *Shadows) receive(_ paho.Client, m paho.Message) {
 
 func (s *Shadows) publish(answers []answer) {
 	for _, a := range answers {
-		s.client.Publish(a.topic, 1, false, a.payload)
+		s.out(a.topic, a.payload)
 	}
 }
 

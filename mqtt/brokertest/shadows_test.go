@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// bare is a shadow service without a broker: what it would publish is returned.
-func bare() *Shadows { return &Shadows{documents: make(map[string]*document)} }
+// bare is a shadow service that nobody listens to.
+func bare() *Shadows { return NewShadows(func(string, []byte) {}) }
 
 func parse(t *testing.T, text string) object {
 	t.Helper()
