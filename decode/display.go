@@ -42,10 +42,6 @@ type Mode struct {
 	Width, Height int
 }
 
-// window is the size of the picture on X11, where the screen's size is not known
-// here: it fits nearly every screen.
-var window = Mode{1280, 720}
-
 // Display is where the pictures go.
 type Display struct {
 	Sink        Sink
@@ -53,7 +49,7 @@ type Display struct {
 	Driver      string // KMS: kernel driver of the card, for people
 	Connector   string // KMS: such as HDMI-A-1
 	ConnectorID int    // KMS: of the connector; 0 when the kernel does not tell
-	Mode        Mode   // size to scale to; zero: leave it to the sink
+	Mode        Mode   // size to scale to; zero: on X11 that of the screen, else leave it to the sink
 }
 
 // String names the display for people: "kms HDMI-A-1 1920x1080".
@@ -199,7 +195,7 @@ func (s Surroundings) tryX11() (Display, error) {
 	if err != nil {
 		return Display{}, &Error{Code: CodeNoDisplay, Message: "no X server answers at DISPLAY=" + name, Err: err}
 	}
-	return Display{Sink: X11, Mode: window}, nil
+	return Display{Sink: X11}, nil
 }
 
 // xAddress finds the socket of an X display: ":0", "unix:0" and "host:0.1".

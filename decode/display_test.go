@@ -43,8 +43,8 @@ func TestChooseDisplay(t *testing.T) {
 	}{
 		"auto: output":           {want: Auto, drm: pi, found: all, display: hdmi2, says: "x11: DISPLAY is not set"},
 		"auto: wayland first":    {want: Auto, env: session, drm: pi, found: all, display: Display{Sink: Wayland}},
-		"auto: no compositor":    {want: Auto, env: session, drm: pi, found: all, down: "/run/user/1000/wayland-0", display: Display{Sink: X11, Mode: window}, says: "wayland: no Wayland compositor answers"},
-		"auto: no waylandsink":   {want: Auto, env: session, drm: pi, found: all[2:], display: Display{Sink: X11, Mode: window}, says: "GStreamer has no waylandsink"},
+		"auto: no compositor":    {want: Auto, env: session, drm: pi, found: all, down: "/run/user/1000/wayland-0", display: Display{Sink: X11}, says: "wayland: no Wayland compositor answers"},
+		"auto: no waylandsink":   {want: Auto, env: session, drm: pi, found: all[2:], display: Display{Sink: X11}, says: "GStreamer has no waylandsink"},
 		"auto: x11 failed":       {want: Auto, env: map[string]string{"DISPLAY": ":0"}, drm: pi, found: all, denied: X11, display: hdmi2, says: "x11: failed"},
 		"auto: nothing":          {want: Auto, drm: drm(), found: all, display: Display{Sink: None}, says: "kms: the kernel shows no output"},
 		"auto: nothing plugged":  {want: Auto, drm: drm("card0-DP-1/status=disconnected"), found: all, display: Display{Sink: None}, says: "no screen is connected to any of DP-1"},

@@ -246,6 +246,11 @@ func (r *Renderer) screened(s Screened) {
 	r.mu.Lock()
 	now := r.stats.Display
 	r.mu.Unlock()
+	if current && s.Failure == nil {
+		r.mu.Lock()
+		r.stats.Mode = s.Mode
+		r.mu.Unlock()
+	}
 	switch {
 	case !current:
 	case s.Failure != nil:

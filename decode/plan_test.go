@@ -118,7 +118,7 @@ func TestDecodersOfBothCodecs(t *testing.T) {
 func TestPipelines(t *testing.T) {
 	displays := []Display{
 		{Sink: None},
-		{Sink: X11, Mode: window},
+		{Sink: X11, Mode: Mode{1280, 720}},
 		{Sink: Wayland},
 		{Sink: KMS, Card: "/dev/dri/card1", Connector: "HDMI-A-1", ConnectorID: 89, Mode: Mode{1920, 1080}},
 		{Sink: KMS, Card: "/dev/dri/card0", Connector: "HDMI-A-1"},

@@ -393,6 +393,7 @@ type Stats struct {
 	Decoder   string    // GStreamer element in use, or last used; "" before the first
 	Family    Family    // of Decoder
 	Display   Display   // in use, or last used
+	Mode      Mode      // of the screen there, as far as it is known
 	Passed    []string
 	Denied    []string // elements and sinks that failed and are passed over now
 

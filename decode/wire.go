@@ -115,6 +115,7 @@ type Screen struct {
 // case nothing is shown until the next Screen.
 type Screened struct {
 	Number  uint32
+	Mode    Mode // of the screen, as far as it is known
 	Failure *Failure
 }
 

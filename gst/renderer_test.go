@@ -161,20 +161,30 @@ func childOf(t *testing.T, parent int) int {
 	return 0
 }
 
+// The window fills the screen, whatever its size, and the picture keeps its aspect in it.
 func TestWindowUnderX(t *testing.T) {
-	display := virtualX(t)
 	frames := clip(t, "640x360", "30", append([]string{"-vf", "drawbox=x=0:y=0:w=320:h=ih:color=red:t=fill,drawbox=x=320:y=0:w=320:h=ih:color=blue:t=fill"}, x264...)...)
-	t.Setenv("DISPLAY", display)
-	r, reports := run(t, decode.Config{Sink: decode.X11, Unpaced: true})
-	push(r, frames)
-	await(t, r, reports, "the window", func() bool { return r.Stats().Shown > 0 })
-	screen := screenshot(t, display)
+	red, blue, black := color.RGBA{254, 0, 0, 255}, color.RGBA{0, 0, 254, 255}, color.RGBA{0, 0, 0, 255}
 	for _, c := range []struct {
-		x    int
-		want color.RGBA
-	}{{100, color.RGBA{254, 0, 0, 255}}, {1180, color.RGBA{0, 0, 254, 255}}} {
-		if got := color.RGBAModel.Convert(screen.At(c.x, 360)).(color.RGBA); !near(got, c.want) {
-			t.Errorf("at %d the screen is %v, not %v", c.x, got, c.want)
+		screen decode.Mode
+		want   map[image.Point]color.RGBA
+	}{
+		{decode.Mode{Width: 1280, Height: 720}, map[image.Point]color.RGBA{{100, 360}: red, {1180, 700}: blue, {5, 5}: red}},
+		{decode.Mode{Width: 1024, Height: 768}, map[image.Point]color.RGBA{{5, 384}: red, {1018, 384}: blue, {500, 40}: black, {700, 740}: black, {900, 110}: blue}},
+	} {
+		display := virtualX(t, c.screen)
+		t.Setenv("DISPLAY", display)
+		r, reports := run(t, decode.Config{Sink: decode.X11, Unpaced: true})
+		push(r, frames)
+		await(t, r, reports, "the window", func() bool { return r.Stats().Shown > 0 })
+		if got := r.Stats().Mode; got != c.screen {
+			t.Errorf("the screen is %v, not %v", got, c.screen)
+		}
+		screen := screenshot(t, display)
+		for at, want := range c.want {
+			if got := color.RGBAModel.Convert(screen.At(at.X, at.Y)).(color.RGBA); !near(got, want) {
+				t.Errorf("%v: at %v the screen is %v, not %v", c.screen, at, got, want)
+			}
 		}
 	}
 }
@@ -185,7 +195,7 @@ func near(a, b color.RGBA) bool {
 }
 
 // virtualX starts an X server without a screen and returns its display.
-func virtualX(t *testing.T) string {
+func virtualX(t *testing.T, size decode.Mode) string {
 	t.Helper()
 	if _, err := exec.LookPath("Xvfb"); err != nil {
 		t.Skip("Xvfb is not installed: no window can be shown")
@@ -195,7 +205,7 @@ func virtualX(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer read.Close()
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp")
+	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", size.Width, size.Height), "-nolisten", "tcp")
 	cmd.ExtraFiles = []*os.File{write}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -216,7 +226,7 @@ func virtualX(t *testing.T) string {
 // screenshot takes what is on the X server's screen.
 func screenshot(t *testing.T, display string) image.Image {
 	t.Helper()
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "x11grab", "-video_size", "1280x720", "-i", display, "-frames:v", "1", "-f", "image2pipe", "-c:v", "png", "-").Output()
+	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "x11grab", "-i", display, "-frames:v", "1", "-f", "image2pipe", "-c:v", "png", "-").Output()
 	if err != nil {
 		t.Fatalf("ffmpeg cannot grab the screen: %v", err)
 	}

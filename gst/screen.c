@@ -1,5 +1,6 @@
 #include "screen.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <gst/app/gstappsrc.h>
 #include <gst/video/video.h>
@@ -316,6 +317,26 @@ void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, i
 		return NULL;
 	}
 	return data;
+}
+
+gboolean x_screen_size(int *width, int *height)
+{
+	/* The sink has loaded the library already; linked to, it would be needed where there is no X. */
+	void *x11 = dlopen("libX11.so.6", RTLD_NOW | RTLD_LOCAL);
+	if (!x11)
+		return FALSE;
+	void *(*open)(const char *) = dlsym(x11, "XOpenDisplay");
+	int (*close)(void *) = dlsym(x11, "XCloseDisplay");
+	int (*screen)(void *) = dlsym(x11, "XDefaultScreen");
+	int (*get_width)(void *, int) = dlsym(x11, "XDisplayWidth");
+	int (*get_height)(void *, int) = dlsym(x11, "XDisplayHeight");
+	void *display = open && close && screen && get_width && get_height ? open(NULL) : NULL;
+	if (!display)
+		return FALSE;
+	*width = get_width(display, screen(display));
+	*height = get_height(display, screen(display));
+	close(display);
+	return TRUE;
 }
 
 /* As in drm.h, which is not everywhere. */

@@ -38,6 +38,9 @@ var errBusy = errors.New("another program holds the display; stop it (often a de
 // the display does not work any more. errFrozen says that the process is of no more use.
 func newScreen(asked decode.Screen, first func(), failed func(error)) (*screen, error) {
 	initOnce()
+	if d := &asked.Display; d.Sink == decode.X11 && d.Mode == (decode.Mode{}) {
+		d.Mode = xScreen()
+	}
 	pipeline, err := gst.NewPipelineFromString(asked.Display.Pipeline(asked.Unpaced))
 	if err != nil {
 		return nil, err
@@ -64,6 +67,15 @@ func newScreen(asked decode.Screen, first func(), failed func(error)) (*screen, 
 	}
 	s.work.Go(func() { s.listen(first, failed) })
 	return s, nil
+}
+
+// xScreen is the size of the X server's screen, which a window fills; without a window manager nothing else does that.
+func xScreen() decode.Mode {
+	var width, height C.int
+	if C.x_screen_size(&width, &height) == 0 {
+		return decode.Mode{Width: 1280, Height: 720} // it fits nearly everywhere
+	}
+	return decode.Mode{Width: int(width), Height: int(height)}
 }
 
 // openCard opens a graphics card and takes the right to set its modes, which only one program has.

@@ -56,6 +56,9 @@ ScreenCounts screen_counts(Screen *s);
  * down to fit into most_width. Free it with g_free. On failure NULL, and *error is a text to g_free. */
 void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, int *height, char **error);
 
+/* x_screen_size asks the X server at DISPLAY for the size of its screen. FALSE when there is none, or no libX11. */
+gboolean x_screen_size(int *width, int *height);
+
 /* become_master makes an open DRM device's file the one that sets modes; 0 or an errno. */
 int become_master(int fd);
 

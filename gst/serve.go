@@ -253,14 +253,15 @@ func (s *server) openScreen(asked decode.Screen) error {
 	if err := s.closeScreen(); err != nil {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
 	}
-	screen, err := newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, err) })
+	screen, err := newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, decode.Mode{}, err) })
 	if errors.Is(err, errFrozen) {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
 	}
-	s.screened(asked.Number, err)
 	if err != nil {
+		s.screened(asked.Number, decode.Mode{}, err)
 		return nil // the agent will ask for another
 	}
+	s.screened(asked.Number, screen.asked.Display.Mode, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.screen = screen
@@ -271,9 +272,9 @@ func (s *server) openScreen(asked decode.Screen) error {
 	return nil
 }
 
-// screened tells the agent what became of a display.
-func (s *server) screened(number uint32, err error) {
-	answer := decode.Screened{Number: number}
+// screened tells the agent what became of a display, and the size of its screen.
+func (s *server) screened(number uint32, mode decode.Mode, err error) {
+	answer := decode.Screened{Number: number, Mode: mode}
 	if err != nil {
 		f := displayFailure(err)
 		answer.Failure = &f

@@ -50,7 +50,7 @@ func awaitScreen(t *testing.T, display, what string, ok func(image.Image) bool) 
 // The slate is there before anything came, goes with the first picture, and comes back with its new text
 // when there are no more.
 func TestSlateUnderX(t *testing.T) {
-	display := virtualX(t)
+	display := virtualX(t, decode.Mode{Width: 1280, Height: 720})
 	frames := clip(t, "640x360", "60", append([]string{"-vf", "drawbox=w=iw:h=ih:color=red:t=fill"}, x264...)...)
 	t.Setenv("DISPLAY", display)
 	r, reports := run(t, decode.Config{Sink: decode.X11})

@@ -338,6 +338,7 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 func (c *Client) SetInfo(info Info) {
 	info.Decoders = append([]Decoder{}, info.Decoders...) // [] rather than null
 	info.Displays = append([]Display{}, info.Displays...)
+	info.PassedOver = append([]string{}, info.PassedOver...)
 	info.Commands = append([]string{}, info.Commands...)
 	c.tellInfo(info) // first: what it announces is then followed by its state
 	c.setRetained(c.topics.Info(), info)

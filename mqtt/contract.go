@@ -140,7 +140,8 @@ type Info struct {
 	SessionID  string    `json:"session_id"`  // new at every start of the agent
 	ConfigHash string    `json:"config_hash"` // of the effective configuration
 	Decoders   []Decoder `json:"decoders"`    // found on this box
-	Displays   []Display `json:"displays"`    // found on this box
+	Displays   []Display `json:"displays"`    // pictures go here; empty: nowhere
+	PassedOver []string  `json:"passed_over"` // why they go nowhere better, such as "x11: DISPLAY is not set"
 	Commands   []string  `json:"commands"`    // verbs allowed by the configuration
 	Shown      string    `json:"shown"`       // the stream on the display, "" when none is
 }

@@ -24,9 +24,10 @@ var payloads = map[string]any{
 	"info": Info{
 		Version: "1.2.3", Commit: "abcdef0", Arch: "arm64", OS: "Debian GNU/Linux 12", GStreamer: "1.22.0",
 		SessionID: "0195f3a1-0000-7000-8000-000000000001", ConfigHash: "9f86d081",
-		Decoders: []Decoder{{Name: "avdec_h264", Codec: "h264", Kind: "software", Result: "passed", FPS: 310.5}},
-		Displays: []Display{{Connector: "HDMI-A-1", Sink: "kms", Width: 1920, Height: 1080}},
-		Commands: []string{"status"}, Shown: "door",
+		Decoders:   []Decoder{{Name: "avdec_h264", Codec: "h264", Kind: "software", Result: "passed", FPS: 310.5}},
+		Displays:   []Display{{Connector: "HDMI-A-1", Sink: "kms", Width: 1920, Height: 1080}},
+		PassedOver: []string{"wayland: WAYLAND_DISPLAY is not set", "x11: DISPLAY is not set"},
+		Commands:   []string{"status"}, Shown: "door",
 	},
 	"state": State{
 		State: Backoff, Since: Time{t1}, Code: "ingest.cut", Message: "the connection broke", Attempt: 2,

@@ -291,7 +291,7 @@ func (a *agent) publishInfo() {
 	info := mqtt.Info{
 		Version: version, Commit: buildCommit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
 		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.config().hash(),
-		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats.Display), Commands: a.commands(),
+		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats), PassedOver: stats.Passed, Commands: a.commands(),
 		Shown: a.shown(),
 	}
 	if !reflect.DeepEqual(info, a.info) {
@@ -345,11 +345,12 @@ func resultCode(r decode.ProbeReport, c decode.Candidate) string {
 	return c.Code
 }
 
-func displays(d decode.Display) []mqtt.Display {
+func displays(stats decode.Stats) []mqtt.Display {
+	d := stats.Display
 	if d.Sink == "" || d.Sink == decode.None {
 		return []mqtt.Display{}
 	}
-	return []mqtt.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: d.Mode.Width, Height: d.Mode.Height}}
+	return []mqtt.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: stats.Mode.Width, Height: stats.Mode.Height}}
 }
 
 // hash tells two configurations apart without giving either away.

@@ -231,6 +231,6 @@ func (a *agent) probe(ctx context.Context) (any, error) {
 	}
 	stats := a.renderer.Stats()
 	return mqtt.ProbeData{
-		GStreamer: report.GStreamer, Decoders: decoders(stats.Decoders, report), Displays: displays(stats.Display),
+		GStreamer: report.GStreamer, Decoders: decoders(stats.Decoders, report), Displays: displays(stats),
 	}, nil
 }
