@@ -24,6 +24,10 @@
 //	                                  ▼ │
 //	                                Executor
 //
+// At AWS IoT Core (Config.Profile) messages stay within the limits of the service, and requests to
+// its device shadow (Config.Shadow) go between those of pending and the events; what the shadow
+// desires takes the place of a command, and Shadow.Desire that of the Executor.
+//
 // The other end is here too: Listen and Watch hear agents, Caller commands one.
 //
 // The code table (codes.go) is the project's one list of what can happen.

@@ -70,11 +70,11 @@ type shadow struct {
 	nextTime  time.Time      // no update before
 	retry     *backoff.ExponentialBackOff
 
-	version     int64  // of the newest document known; 0: there is none
-	there       object // what is reported in it
-	desiredSize int    // bytes of what is desired in it
-	given       *string
-	full, brief []byte // what is to be reported; brief is without streams
+	version     int64   // of the newest document known; 0: there is none
+	there       object  // what is reported in it
+	desiredSize int     // bytes of what is desired in it
+	given       *string // the desired configuration last handed out; nil: none yet
+	full, brief []byte  // what is to be reported; brief is without streams
 }
 
 // shadowRequest waits for its answer.

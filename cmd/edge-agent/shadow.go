@@ -165,8 +165,11 @@ func (a *agent) tryDesired(d desiredConfig) mqtt.ShadowOutcome {
 			map[string]any{"version": d.Version, "cause": outcome.Code, "faults": outcome.Faults})
 		return outcome
 	}
-	a.event("shadow.applied", "", "the configuration desired in the device shadow is in effect",
-		map[string]any{"version": d.Version, "config": d.Config})
+	message := "the configuration desired in the device shadow is in effect"
+	if len(d.Config) == 0 {
+		message = "nothing is desired in the device shadow any more, and the file alone counts"
+	}
+	a.event("shadow.applied", "", message, map[string]any{"version": d.Version, "config": d.Config})
 	if err := d.keep(a.started.Agent.StateDir); err != nil {
 		a.event("shadow.storage", "", "the configuration desired in the device shadow cannot be kept for a restart", map[string]any{"cause": err.Error()})
 	}

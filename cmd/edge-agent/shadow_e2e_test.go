@@ -76,7 +76,7 @@ sink = "none"
 	return core, config
 }
 
-const shadowPermitted = "[control]\nenabled = true\nallow = [\"set\"]\nshadow = true\n"
+const shadowPermitted = "[control]\nenabled = true\nallow = [\"set\", \"reload\"]\nshadow = true\n"
 
 // reported waits until the shadow has that value at a path such as "desired.status".
 func reported(t *testing.T, core *brokertest.IoTCore, path string, want any) map[string]any {
@@ -174,6 +174,21 @@ func TestTheShadowAndTheFile(t *testing.T) {
 	}
 	reported(t, core, "desired.status", "overridden")
 	reported(t, core, "config.log.level", "debug")
+
+	desireInShadow(t, core, `{"config":{"display":{"show":"yard"}}}`)
+	reported(t, core, "desired.code", "config.invalid")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, append(text, strings.Replace(cameraStream, "gate", "yard", 1)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := caller.Call(t.Context(), mqtt.VerbReload, mqtt.ReloadArgs{}); err != nil || r.Status != mqtt.StatusSucceeded {
+		t.Fatalf("%+v %v", r, err)
+	}
+	reported(t, core, "desired.status", "applied")
+	reported(t, core, "shown", "yard")
 
 	desireInShadow(t, core, `null`)
 	reported(t, core, "desired.status", "none")

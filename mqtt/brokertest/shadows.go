@@ -36,7 +36,6 @@ type Shadows struct {
 	documents map[string]*document // by the base of their topics
 	requests  []string             // topics, as they came
 	refuse    func(topic string) (code int)
-	silent    bool
 }
 
 type document struct {
@@ -94,13 +93,6 @@ func (s *Shadows) Refuse(code func(topic string) int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = code
-}
-
-// Silence has no request answered any more, or again.
-func (s *Shadows) Silence(silent bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.silent = silent
 }
 
 // Requests are the topics of all requests that came over MQTT, in their order.
@@ -181,7 +173,6 @@ func (s *Shadows) Answer(topic string, payload []byte) {
 	s.requests = append(s.requests, topic)
 	var answers []answer
 	switch {
-	case s.silent:
 	case s.refuse != nil && s.refuse(topic) != 0:
 		answers = refusal(topic, payload, s.refuse(topic), "refused for a test")
 	case verb == "get":
