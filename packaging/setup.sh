@@ -26,6 +26,7 @@ packages() {
 		demo   gstreamer1.0-x                  shows in an X11 window
 		demo   mosquitto                       the MQTT broker of the demo and the tests
 		test   xvfb                            an X server without a screen, to look at the picture
+		test   weston                          a Wayland compositor without a screen, for the same
 		test   ffmpeg                          makes clips and decodes them, to compare with
 		test   curl                            pulls streams, to compare with
 		test   bash                            completes command lines
