@@ -160,13 +160,17 @@ func (p *progress) check(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forgive(now)
+	status := p.patience.Status
+	if p.software {
+		status *= softwarePatience
+	}
 	switch {
 	case p.heard.IsZero():
 		if now.Sub(p.started) > p.patience.Hello {
 			return failed(CodeHang, "the renderer process did not say hello within %v", p.patience.Hello)
 		}
-	case now.Sub(p.heard) > p.patience.Status:
-		return failed(CodeHang, "the renderer process has not answered for %v", p.patience.Status)
+	case now.Sub(p.heard) > status:
+		return failed(CodeHang, "the renderer process has not answered for %v", status)
 	case !p.opening.IsZero():
 		if now.Sub(p.opening) > p.patience.Open {
 			return failed(CodeHang, "the pipeline did not start within %v", p.patience.Open)

@@ -14,9 +14,17 @@ func TestProgress(t *testing.T) {
 		at   time.Duration
 		code string
 	}{
-		"hello in time":    {func(*progress) {}, 30 * time.Second, ""},
-		"no hello":         {func(*progress) {}, 31 * time.Second, CodeHang},
-		"silence":          {func(p *progress) { p.hearing(base) }, 1001 * ms, CodeHang},
+		"hello in time": {func(*progress) {}, 30 * time.Second, ""},
+		"no hello":      {func(*progress) {}, 31 * time.Second, CodeHang},
+		"silence":       {func(p *progress) { p.hearing(base) }, 1001 * ms, CodeHang},
+		"software answers slowly": {func(p *progress) {
+			p.hearing(base)
+			p.software = true
+		}, 4000 * ms, ""},
+		"software does not answer": {func(p *progress) {
+			p.hearing(base)
+			p.software = true
+		}, 4001 * ms, CodeHang},
 		"idle":             {func(p *progress) { p.hearing(base.Add(time.Hour)) }, time.Hour, ""},
 		"opening":          {func(p *progress) { p.hearing(base.Add(9 * time.Second)); p.open(false, base) }, 9 * time.Second, ""},
 		"not opened":       {func(p *progress) { p.hearing(base.Add(11 * time.Second)); p.open(false, base) }, 11 * time.Second, CodeHang},
