@@ -7,6 +7,7 @@ package kms
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"image"
 	"image/png"
 	"os"
@@ -28,6 +29,24 @@ const (
 
 // mode is what vkms prefers.
 var mode = image.Pt(1024, 768)
+
+// keepMaps makes the display as fast as it is on real hardware: see keepmaps/keepmaps.c.
+var keepMaps = filepath.Join(os.Getenv("VIRTUAL_HARDWARE_OUT"), "keepmaps.so")
+
+func TestMain(m *testing.M) {
+	if out, err := exec.Command("gcc", "-O2", "-shared", "-fPIC", "-o", keepMaps, "keepmaps/keepmaps.c").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "keepmaps.c cannot be built: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// start runs a gateway whose renderer keeps its maps.
+func start(t *testing.T, c box.Config) *box.Box {
+	t.Helper()
+	c.Env = append(c.Env, "LD_PRELOAD="+keepMaps)
+	return box.Start(t, c)
+}
 
 // settings make the agent show on the display, decoded by the processor: it is not the decoder that is tested here.
 const settings = `
@@ -110,7 +129,7 @@ func look(t *testing.T) *monitor {
 func (m *monitor) until(what string, wanted func(scanout.Picture) bool) (scanout.Picture, time.Time) {
 	m.t.Helper()
 	deadline := time.After(box.Patience)
-	again := time.NewTicker(20 * time.Millisecond)
+	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	var p scanout.Picture
 	for {

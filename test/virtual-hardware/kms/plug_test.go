@@ -17,7 +17,7 @@ func TestUnplug(t *testing.T) {
 	clip := still(t, "640x360")
 	want := rendered(t, clip, "h264parse", "avdec_h264")
 	screen := look(t)
-	b := box.Start(t, box.Config{Clip: clip, Settings: settings})
+	b := start(t, box.Config{Clip: clip, Settings: settings})
 	screen.shows(want)
 
 	pulled := plug(t, "off")
@@ -39,7 +39,7 @@ func TestPluggedLater(t *testing.T) {
 	clip := still(t, "640x360")
 	want := rendered(t, clip, "h264parse", "avdec_h264")
 	plug(t, "off")
-	b := box.Start(t, box.Config{Clip: clip, Settings: settings})
+	b := start(t, box.Config{Clip: clip, Settings: settings})
 	if e := b.Event("display.none"); e.Message != "no screen is connected to any of "+connector {
 		t.Errorf("%q", e.Message)
 	}
@@ -61,7 +61,7 @@ func TestBusy(t *testing.T) {
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, holder.Fd(), isMaster, 0); errno != 0 {
 		t.Fatal(errno)
 	}
-	b := box.Start(t, box.Config{Clip: clip, Settings: settings})
+	b := start(t, box.Config{Clip: clip, Settings: settings})
 	if e := b.Event("display.busy"); !strings.Contains(e.Message, "another program holds the display") {
 		t.Errorf("%q", e.Message)
 	}

@@ -41,7 +41,7 @@ func TestSlate(t *testing.T) {
 	clip := still(t, "640x360")
 	want := rendered(t, clip, "h264parse", "avdec_h264")
 	screen := look(t)
-	b := box.Start(t, box.Config{Clip: clip, Settings: settings, Offline: true})
+	b := start(t, box.Config{Clip: clip, Settings: settings, Offline: true})
 	_, first := screen.until("the slate", func(p scanout.Picture) bool { return slate(slateWell)(p) || slate(slateWrong)(p) })
 	t.Logf("on the screen %v after the agent was started", first.Sub(b.Began))
 	p, _ := screen.until("the slate with an error", slate(slateWrong))

@@ -19,7 +19,10 @@ import (
 var ErrDark = errors.New("scanout: the screen is dark")
 
 // Card is an open graphics card.
-type Card struct{ file *os.File }
+type Card struct {
+	file   *os.File
+	mapped map[uint64][]byte // the memory of pictures, by its offset; the kernel gives it to no other while it is mapped
+}
 
 // Open opens a card. Close ends it.
 func Open(path string) (*Card, error) {
@@ -27,7 +30,7 @@ func Open(path string) (*Card, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scanout: %w", err)
 	}
-	c := &Card{file}
+	c := &Card{file, map[uint64][]byte{}}
 	// Who opens a card that nobody shows on becomes the one who may. Others say EINVAL.
 	_ = c.ask(dropMaster, nil)
 	all := clientCap{Capability: universalPlanes, Value: 1}
@@ -37,7 +40,12 @@ func Open(path string) (*Card, error) {
 	return c, nil
 }
 
-func (c *Card) Close() error { return c.file.Close() }
+func (c *Card) Close() error {
+	for _, memory := range c.mapped {
+		_ = syscall.Munmap(memory)
+	}
+	return c.file.Close()
+}
 
 // Picture is what a screen shows.
 type Picture struct {
@@ -45,8 +53,20 @@ type Picture struct {
 	Mode image.Point // width and height of the screen
 }
 
+// attempts is how often a picture may be replaced while it is asked for.
+const attempts = 5
+
 // Read reads the first plane that has a picture. Without one it is ErrDark.
 func (c *Card) Read() (Picture, error) {
+	for i := 1; ; i++ {
+		p, err := c.read()
+		if i == attempts || !errors.Is(err, syscall.ENOENT) {
+			return p, err
+		}
+	}
+}
+
+func (c *Card) read() (Picture, error) {
 	p, err := c.lit()
 	if err != nil {
 		return Picture{}, err
@@ -85,7 +105,7 @@ func (c *Card) lit() (plane, error) {
 	return plane{}, ErrDark
 }
 
-// pixels copies a buffer and gives it back.
+// pixels copies what is in a buffer.
 func (c *Card) pixels(b framebuffer) (*image.RGBA, error) {
 	defer func() { // only for this process; the other keeps it
 		_ = c.ask(closeBuffer, unsafe.Pointer(&bufferHandle{Handle: b.Handles[0]}))
@@ -96,22 +116,34 @@ func (c *Card) pixels(b framebuffer) (*image.RGBA, error) {
 	if b.Handles[0] == 0 {
 		return nil, errors.New("scanout: the kernel hides the picture from who is not root")
 	}
-	where := mapDumb{Handle: b.Handles[0]}
-	if err := c.ask(mapDumbBuffer, unsafe.Pointer(&where)); err != nil {
+	memory, err := c.memory(b)
+	if err != nil {
 		return nil, err
 	}
-	size := int(b.Offsets[0] + b.Pitches[0]*b.Height)
-	memory, err := syscall.Mmap(int(c.file.Fd()), int64(where.Offset), size, syscall.PROT_READ, syscall.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("scanout: the picture cannot be mapped: %w", err)
-	}
-	defer func() { _ = syscall.Munmap(memory) }()
 	img := image.NewRGBA(image.Rect(0, 0, int(b.Width), int(b.Height)))
 	for y := range int(b.Height) {
 		from := int(b.Offsets[0]) + y*int(b.Pitches[0])
 		swapRedAndBlue(img.Pix[y*img.Stride:][:4*b.Width], memory[from:])
 	}
 	return img, nil
+}
+
+// memory maps a buffer. It stays mapped, because to touch it for the first time is what takes long in User-Mode Linux.
+func (c *Card) memory(b framebuffer) ([]byte, error) {
+	where := mapDumb{Handle: b.Handles[0]}
+	if err := c.ask(mapDumbBuffer, unsafe.Pointer(&where)); err != nil {
+		return nil, err
+	}
+	size := int(b.Offsets[0] + b.Pitches[0]*b.Height)
+	if memory := c.mapped[where.Offset]; len(memory) >= size {
+		return memory, nil
+	}
+	memory, err := syscall.Mmap(int(c.file.Fd()), int64(where.Offset), size, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("scanout: the picture cannot be mapped: %w", err)
+	}
+	c.mapped[where.Offset] = memory
+	return memory, nil
 }
 
 // swapRedAndBlue makes R, G, B, A of DRM's B, G, R, X.
