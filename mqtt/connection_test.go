@@ -1,9 +1,12 @@
 package mqtt
 
 import (
+	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -116,6 +119,32 @@ func startProxy(t *testing.T, b *brokertest.Broker) *brokertest.Proxy {
 	}
 	t.Cleanup(func() { p.Close() })
 	return p
+}
+
+// Wherever an agent's first connection is cut, all its events arrive.
+func TestEventsSurviveACutAtAnyByte(t *testing.T) {
+	const step, most, each = 61, 2200, 3 // of about 2,000 bytes from CONNECT to the last PUBACK
+	b := startBroker(t, brokertest.Options{})
+	in := listenTo(t, Broker{URL: b.URL()}, DefaultPrefix+"/v1/+/events")
+	var agents []*Client
+	for at := 1; at < most; at += step {
+		proxy := startProxy(t, b)
+		proxy.CutAfter(at)
+		c, err := New(Config{Broker: Broker{URL: "mqtt://" + proxy.Addr()}, AgentID: fmt.Sprint("gate-", at), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range each {
+			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i), Message: strings.Repeat("as long as messages are ", 8)})
+		}
+		agents = append(agents, c)
+		t.Cleanup(start(c))
+	}
+	for _, c := range agents {
+		for i := range each {
+			in.wait(c.Topics().Events(), fmt.Sprintf(`"stream":"s%d"`, i))
+		}
+	}
 }
 
 // Connections that come about and break, one after the other, without the waits in between, leave no goroutine, no
