@@ -53,7 +53,7 @@ var payloads = map[string]any{
 			Faults: map[string]ShadowFault{"mqtt.telemetry_interval": {Code: "config.invalid", Reason: `= "0s" is too short. The least is "1s".`}},
 		},
 		Config: ShadowConfig{
-			MQTT: ShadowMQTT{TelemetryInterval: "10s"}, Display: ShadowDisplay{Show: new("door"), SlateAfter: "3s"},
+			MQTT: ShadowMQTT{TelemetryInterval: "10s"}, Display: ShadowDisplay{Connector: new(""), Show: new("door"), SlateAfter: "3s"},
 			Decode: ShadowDecode{Order: []string{"va", "software"}}, Log: ShadowLog{Level: "info"},
 			Streams: map[string]ShadowStreamConfig{"door": {StreamName: "door-camera", Start: "now", MaxLag: "10s", OnLag: "jump", DecodeOrder: []string{}}},
 		},
@@ -61,7 +61,7 @@ var payloads = map[string]any{
 	},
 	"shadow-reported-empty": ShadowReported{Desired: ShadowOutcome{Status: ShadowNone}},
 	"shadow-desired": ShadowDesired{Config: ShadowConfig{
-		MQTT: ShadowMQTT{TelemetryInterval: "30s"}, Display: ShadowDisplay{Show: new("yard"), SlateAfter: "5s"},
+		MQTT: ShadowMQTT{TelemetryInterval: "30s"}, Display: ShadowDisplay{Connector: new("HDMI-A-1"), Show: new("yard"), SlateAfter: "5s"},
 		Decode: ShadowDecode{Order: []string{"v4l2", "software"}}, Log: ShadowLog{Level: "debug"},
 		Streams: map[string]ShadowStreamConfig{
 			"door": {StreamName: "door-camera", Start: "resume", MaxLag: "20s", OnLag: "stay", DecodeOrder: []string{"software"}},

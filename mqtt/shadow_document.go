@@ -75,6 +75,7 @@ type ShadowMQTT struct {
 }
 
 type ShadowDisplay struct {
+	Connector  *string `json:"connector,omitempty"`
 	Show       *string `json:"show,omitempty"`
 	SlateAfter string  `json:"slate_after,omitempty"`
 }

@@ -140,7 +140,7 @@ func shadowConfig(c Config, desired json.RawMessage) mqtt.ShadowConfig {
 	_ = json.Unmarshal(desired, &wanted) // it was checked; nil desires nothing
 	out := mqtt.ShadowConfig{
 		MQTT:    mqtt.ShadowMQTT{TelemetryInterval: spelled(c.MQTT.TelemetryInterval, wanted.MQTT.TelemetryInterval)},
-		Display: mqtt.ShadowDisplay{Show: &c.Display.Show, SlateAfter: spelled(c.Display.SlateAfter, wanted.Display.SlateAfter)},
+		Display: mqtt.ShadowDisplay{Connector: &c.Display.Connector, Show: &c.Display.Show, SlateAfter: spelled(c.Display.SlateAfter, wanted.Display.SlateAfter)},
 		Decode:  mqtt.ShadowDecode{Order: c.Decode.Order},
 		Log:     mqtt.ShadowLog{Level: c.Log.Level},
 		Streams: make(map[string]mqtt.ShadowStreamConfig),
