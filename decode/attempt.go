@@ -34,14 +34,6 @@ func (f *failure) setDetail(key string, value any) {
 	f.Detail[key] = value
 }
 
-// denyName is what is denied after the failure: the decoder, or the way to the screen.
-func (f *failure) denyName() string {
-	if f.Code == CodeDisplayLost {
-		return string(f.plan.Display.Sink)
-	}
-	return f.plan.name()
-}
-
 func reportOf(err error) Report {
 	r := Report{Code: CodeError, Message: err.Error()}
 	var e *Error
@@ -309,7 +301,7 @@ func (a *attempt) status(s Status) {
 }
 
 // failure is what the child reported, in words.
-func (f Failure) failure() error {
+func (f Failure) failure() *failure {
 	e := failed(f.Code, "%s: %s", f.Element, f.Message)
 	if f.Element == "" {
 		e.Message = f.Message
@@ -348,9 +340,8 @@ func (a *attempt) blame(err error) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f.plan = a.plan
-	if f.Code == CodeNoDecoder || f.Code == CodeNoDisplay || f.Code == CodeConnector {
-		f.plan = nil
+	if f.Code != CodeNoDecoder && f.Code != CodeDisplayLost {
+		f.plan = a.plan
 	}
 	if !a.showing.IsZero() {
 		f.worked = time.Since(a.showing)

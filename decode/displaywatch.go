@@ -2,7 +2,6 @@ package decode
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -254,7 +253,7 @@ func (r *Renderer) screened(s Screened) {
 	switch {
 	case !current:
 	case s.Failure != nil:
-		r.displayFailed(now, *s.Failure)
+		r.displayFailed(now, s.Failure.failure().Report)
 	case back && now.Sink != None:
 		d.mu.Lock()
 		d.lost, d.told, d.why = false, "", ""
@@ -263,19 +262,15 @@ func (r *Renderer) screened(s Screened) {
 	}
 }
 
-// displayFailed passes over a sink for a while.
-func (r *Renderer) displayFailed(now Display, f Failure) {
+// displayFailed passes over the sink of a display for a while, and reports why.
+func (r *Renderer) displayFailed(now Display, report Report) {
 	d := &r.display
 	d.mu.Lock()
 	span := d.pass(now.Sink, time.Now())
-	again := d.lost && d.why == f.Code
-	d.why = f.Code
+	again := d.lost && d.why == report.Code
+	d.why = report.Code
 	d.mu.Unlock()
-	report := Report{Code: f.Code, Message: fmt.Sprintf("%v: %s; it is tried again in %v", now, f.Message, span)}
-	var e *failure
-	if errors.As(f.failure(), &e) {
-		report.Detail = e.Detail
-	}
+	report.Message = fmt.Sprintf("%v: %s; it is tried again in %v", now, report.Message, span)
 	r.mu.Lock()
 	r.stats.Display = Display{} // whatever is chosen next is another one
 	r.mu.Unlock()

@@ -131,7 +131,6 @@ func (a *attempt) regained(p Plan) {
 		r.Message = fmt.Sprintf("%s (%s) decodes now in place of %s, which did not pass its trial (%s)", p.Element, p.Family, before.Element, cause)
 		r.Detail["cause"] = cause
 	}
-	a.r.log.Info(r.Message, "code", r.Code)
 	a.r.config.Report(r)
 }
 

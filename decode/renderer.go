@@ -32,7 +32,7 @@ type Config struct {
 	Pictures func(pipeline uint32, checksums []string)
 
 	// Report is told what happens to the picture. It is called from the renderer's
-	// goroutines and from Push, and must not block.
+	// goroutines and from Push, and must not block. What is reported is not logged here as well.
 	Report func(Report)
 	Log    *slog.Logger
 
@@ -260,8 +260,12 @@ func (r *Renderer) note(err error, wait time.Duration) {
 	if !errors.As(err, &f) {
 		f = failed(CodeError, "the renderer process ended: %v", err)
 	}
+	if f.Code == CodeDisplayLost { // it hangs, and the process with it
+		r.displayFailed(r.Stats().Display, f.Report)
+		return
+	}
 	if f.plan != nil {
-		name, now := f.denyName(), time.Now()
+		name, now := f.plan.name(), time.Now()
 		r.mu.Lock()
 		span := r.deny.deny(name, f.worked, f.plan.Family == Software, now)
 		if f.unnegotiated {
@@ -279,7 +283,9 @@ func (r *Renderer) note(err error, wait time.Duration) {
 		f.setDetail("family", string(f.plan.Family))
 		f.setDetail("display", f.plan.Display.String())
 	}
-	r.log.Warn(f.Message, "code", f.Code, "retry_in", wait)
+	if wait > 0 {
+		f.setDetail("retry_in_ms", wait.Milliseconds())
+	}
 	r.config.Report(f.Report)
 }
 
@@ -360,7 +366,6 @@ func (r *Renderer) firstPicture(p Plan) {
 		code = CodeFallback
 		message = fmt.Sprintf("%s (%s) decodes now, after %s failed", p.Element, p.Family, f.plan.Element)
 	}
-	r.log.Info(message, "code", code)
 	r.config.Report(Report{Code: code, Message: message, Detail: map[string]any{
 		"element": p.Element, "family": string(p.Family), "display": p.Display.String(),
 		"failed_element": f.plan.Element, "cause": f.Code,

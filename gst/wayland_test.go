@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,13 +40,14 @@ func startCompositor(t *testing.T) *compositor {
 	}
 	cmd := exec.Command("weston", append(args, pixman())...)
 	cmd.Env = append(os.Environ(), c.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has clients of its own
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-ended
 		if log, err := os.ReadFile(filepath.Join(folder, "log")); t.Failed() && err == nil {
 			t.Logf("weston said:\n%s", log)
