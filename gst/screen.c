@@ -183,6 +183,15 @@ void screen_turn(Screen *s, guint32 number)
 	g_mutex_unlock(&s->lock);
 }
 
+/* same_rate leaves out what says nothing about a picture. kmssink sets the mode anew with all that changes in its caps, and
+ * the screen is black meanwhile: so those of the slate and of pictures are to end up the same. */
+static GstCaps *same_rate(GstCaps *caps)
+{
+	caps = gst_caps_copy(caps);
+	gst_caps_set_simple(caps, "framerate", GST_TYPE_FRACTION, 0, 1, NULL);
+	return caps;
+}
+
 /* push gives a picture to the source under another time. The buffer may be in use elsewhere, so what is
  * pushed is another one with the same memory. */
 static gboolean push(Screen *s, GstSample *sample, guint64 due)
@@ -196,7 +205,9 @@ static gboolean push(Screen *s, GstSample *sample, guint64 due)
 		gst_buffer_add_parent_buffer_meta(buffer, original); /* it goes back to its pool after this one */
 		GST_BUFFER_PTS(buffer) = due;
 	}
-	GstSample *moved = gst_sample_new(buffer, gst_sample_get_caps(sample), NULL, NULL);
+	GstCaps *caps = same_rate(gst_sample_get_caps(sample));
+	GstSample *moved = gst_sample_new(buffer, caps, NULL, NULL);
+	gst_caps_unref(caps);
 	GstFlowReturn ret = gst_app_src_push_sample(GST_APP_SRC(s->source), moved);
 	gst_sample_unref(moved);
 	gst_buffer_unref(buffer);
@@ -248,7 +259,7 @@ gboolean screen_slate(Screen *s, const void *pixels, int width, int height)
 	GstBuffer *buffer = gst_buffer_new_memdup(pixels, size);
 	GST_BUFFER_PTS(buffer) = due;
 	GstCaps *caps = gst_caps_new_simple("video/x-raw", "format", G_TYPE_STRING, "RGBx", "width", G_TYPE_INT, width,
-		"height", G_TYPE_INT, height, "framerate", GST_TYPE_FRACTION, 0, 1, "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, NULL);
+		"height", G_TYPE_INT, height, "interlace-mode", G_TYPE_STRING, "progressive", "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, NULL);
 	GstSample *sample = gst_sample_new(buffer, caps, NULL, NULL);
 	gst_caps_unref(caps);
 	gst_buffer_unref(buffer);

@@ -3,7 +3,10 @@
 package kms
 
 import (
+	"bytes"
 	"image/color"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
@@ -36,12 +39,16 @@ func slate(bar color.RGBA) func(scanout.Picture) bool {
 	}
 }
 
-// Before there is a picture the slate is on the screen, and again when there are no more.
+// Before there is a picture the slate is on the screen, and again when there are no more. In between it is never black.
 func TestSlate(t *testing.T) {
 	clip := still(t, "640x360")
 	want := rendered(t, clip, "h264parse", "avdec_h264")
 	screen := look(t)
-	b := start(t, box.Config{Clip: clip, Settings: settings, Offline: true})
+	log := filepath.Join(t.TempDir(), "gst.log")
+	b := start(t, box.Config{
+		Clip: clip, Settings: settings, Offline: true,
+		Env: []string{"GST_DEBUG=kmssink:4", "GST_DEBUG_NO_COLOR=1", "GST_DEBUG_FILE=" + log + ".%p"},
+	})
 	_, first := screen.until("the slate", func(p scanout.Picture) bool { return slate(slateWell)(p) || slate(slateWrong)(p) })
 	t.Logf("on the screen %v after the agent was started", first.Sub(b.Began))
 	p, _ := screen.until("the slate with an error", slate(slateWrong))
@@ -56,4 +63,25 @@ func TestSlate(t *testing.T) {
 	b.Stream.Produce()
 	screen.shows(want)
 	decodersWork(t, b)
+	if n := modesSet(t, log); n != 1 {
+		t.Errorf("the mode was set %d times, and the screen black as often", n)
+	}
+}
+
+// modesSet counts in what kmssink has logged, whichever process it was in.
+func modesSet(t *testing.T, log string) int {
+	t.Helper()
+	files, err := filepath.Glob(log + ".*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += bytes.Count(text, []byte("configuring mode setting"))
+	}
+	return n
 }
