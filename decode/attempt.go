@@ -213,6 +213,7 @@ func (a *attempt) read(ctx context.Context) error {
 		m, err := r.Next()
 		if err != nil {
 			var errno syscall.Errno // a connection reset, by a process that died with frames unread
+			a.child.saidAll()
 			if errors.Is(err, io.EOF) || errors.As(err, &errno) || ctx.Err() != nil {
 				return broken(ctx, err)
 			}

@@ -34,6 +34,9 @@ type child struct {
 	started chan error
 	exited  chan struct{} // closed when the process is gone and reaped
 
+	said     chan struct{} // closed when all that the process has said is read
+	saidOnce sync.Once
+
 	oomKills uint64 // of the kernel, before this process started
 
 	mu       sync.Mutex
@@ -55,7 +58,7 @@ func startChild(command, env []string) (*child, error) {
 	}
 	defer logWrite.Close()
 
-	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{}), oomKills: oomKills()}
+	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{}), said: make(chan struct{}), oomKills: oomKills()}
 	c.cmd = exec.Command(command[0], command[1:]...)
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stderr = logWrite
@@ -142,12 +145,24 @@ func (c *child) stop(grace time.Duration) {
 	_ = c.log.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // whoever left the process group may hold it open
 }
 
-// ending waits for the end of the process and says how it came.
+// saidAll notes that all that the process has said is read.
+func (c *child) saidAll() { c.saidOnce.Do(func() { close(c.said) }) }
+
+// ending waits for the end of the process and says how it came. What the process itself said last is a better reason, and
+// ends the context.
 func (c *child) ending(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-c.exited:
+	}
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.said:
+	case <-timer.C:
 	}
 	detail := map[string]any{}
 	how := "exited"

@@ -406,7 +406,7 @@ type Stats struct {
 	Decoded  uint64 // pictures
 	Shown    uint64 // pictures on the screen
 	Late     uint64 // pictures that were not shown, because their time was over
-	Skipped  uint64 // frames that were not decoded, because the decoder was behind
+	Skipped  uint64 // frames that were not decoded: the decoder was behind, or made no picture of them
 	Dropped  uint64 // frames that found no room or came before a key frame
 	Waiting  int    // frames in the queue
 	Restarts int    // children that ended

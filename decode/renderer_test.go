@@ -157,6 +157,9 @@ func misbehave(fault string, out *Writer) (decoded uint64) {
 		for range time.Tick(StatusInterval) {
 			_ = out.JSON(KindStatus, Status{})
 		}
+	case "last words":
+		_ = out.JSON(KindFailure, Failure{Code: CodeError, Element: "vah264dec", Message: "there is no driver"})
+		os.Exit(1)
 	case "close":
 		_ = out.w.(net.Conn).Close()
 		select {}
@@ -319,6 +322,8 @@ func TestFallback(t *testing.T) {
 		"silent":   {CodeSilent, impatient, map[string]any{"element": "vah264dec"}},
 		"nonsense": {CodeCrash, func(*Config) {}, nil},
 		"close":    {CodeCrash, quick, nil},
+
+		"last words": {CodeError, func(*Config) {}, map[string]any{"gst_element": "vah264dec"}},
 	} {
 		t.Run(fault, func(t *testing.T) {
 			r := start(t, fault, c.change)

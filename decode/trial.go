@@ -76,6 +76,7 @@ func (s *stage) converse(ctx context.Context, talk func(ctx context.Context, l *
 	if err != nil {
 		var f *failure
 		if !errors.As(err, &f) { // a connection that broke; the end of the process says why
+			c.saidAll()
 			err = broken(running, err)
 		}
 	}

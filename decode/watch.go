@@ -24,6 +24,10 @@ var DefaultPatience = Patience{
 	First: time.Second, Next: 700 * time.Millisecond, Still: 900 * time.Millisecond, Frames: 24, More: 10,
 }
 
+// leastStatuses is how often the child must have said that nothing goes on: where it is not heard, nothing is known of its
+// decoder.
+const leastStatuses = 3
+
 // softwarePatience is how many times longer the processor's decoders may take: a box that is busy makes them slow, and
 // nothing better comes after them.
 const softwarePatience = 4
@@ -44,7 +48,8 @@ type progress struct {
 
 	stuck    time.Time // when the first frame since the last progress was sent
 	stuckFed uint64    // frames since then
-	took     time.Time // when the decoder was last seen to have taken a frame
+	statuses int       // since then, none of them of progress
+	had      uint64    // frames that the decoder had taken by then
 	still    stillness
 	trusting bool // do not mind pictures that stand still
 	software bool // it is the processor that decodes
@@ -62,7 +67,7 @@ func (p *progress) open(software bool, now time.Time) uint32 {
 	defer p.mu.Unlock()
 	p.number++
 	p.opening, p.software = now, software
-	p.fed, p.stuckFed, p.still = 0, 0, stillness{}
+	p.fed, p.stuckFed, p.statuses, p.had, p.still = 0, 0, 0, 0, stillness{}
 	return p.number
 }
 
@@ -80,7 +85,7 @@ func (p *progress) opened(number uint32, now time.Time) {
 	defer p.mu.Unlock()
 	if number == p.number {
 		p.opening = time.Time{}
-		p.stuck = now // frames that came while it was opening have waited for that
+		p.stuck, p.statuses = now, 0 // frames that came while it was opening have waited for that
 	}
 }
 
@@ -90,7 +95,7 @@ func (p *progress) sent(u Unit, now time.Time) {
 	p.still.sent(u)
 	p.fed++
 	if p.stuckFed == 0 {
-		p.stuck = now
+		p.stuck, p.statuses = now, 0
 	}
 	p.stuckFed++
 }
@@ -118,10 +123,9 @@ func (p *progress) advance(s Status, now time.Time) (before Status, current bool
 		return before, false
 	}
 	if s.Decoded > before.Decoded || s.Held {
-		p.stuckFed, p.stuck = p.waiting(), now
-	}
-	if s.taken() != before.taken() {
-		p.took = now
+		p.stuckFed, p.stuck, p.statuses, p.had = p.waiting(), now, 0, s.taken()
+	} else {
+		p.statuses++
 	}
 	p.still.advance(s, now)
 	return before, true
@@ -146,7 +150,7 @@ func (p *progress) waiting() uint64 {
 func (p *progress) forgive(now time.Time) {
 	slept := now.Sub(p.checked) - checkEvery
 	if !p.checked.IsZero() && slept > checkEvery {
-		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.stuck, &p.took} {
+		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.stuck} {
 			if !at.IsZero() && at.Before(now) {
 				*at = at.Add(min(slept, now.Sub(*at)))
 			}
@@ -193,9 +197,9 @@ func (p *progress) checkPictures(now time.Time) error {
 		limit, still = limit*softwarePatience, still*softwarePatience
 	}
 	switch {
-	case p.stuckFed < max(1, frames) || now.Sub(p.stuck) <= limit:
-	case current && p.status.Queued > 0 && now.Sub(p.took) > limit:
-		return failed(CodeHang, "the decoder has taken no frame for %v; %d wait for it", limit, p.status.Queued)
+	case p.stuckFed < max(1, frames) || p.statuses < leastStatuses || now.Sub(p.stuck) <= limit:
+	case current && p.status.taken()-p.had < frames:
+		return failed(CodeHang, "the decoder has stopped: for %v no picture came out, and %d frames wait for it", limit, p.waiting())
 	default:
 		return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
 	}

@@ -28,13 +28,18 @@ func TestProgress(t *testing.T) {
 		"idle":             {func(p *progress) { p.hearing(base.Add(time.Hour)) }, time.Hour, ""},
 		"opening":          {func(p *progress) { p.hearing(base.Add(9 * time.Second)); p.open(false, base) }, 9 * time.Second, ""},
 		"not opened":       {func(p *progress) { p.hearing(base.Add(11 * time.Second)); p.open(false, base) }, 11 * time.Second, CodeHang},
-		"no first picture": {after(base, 3, Status{}), 1501 * ms, CodeSilent},
-		"not yet":          {after(base, 3, Status{}), 1500 * ms, ""},
-		"few frames":       {after(base, 2, Status{}), 1501 * ms, ""},
-		"no next picture":  {after(base, 2, Status{Fed: 1, Decoded: 1}), 701 * ms, CodeSilent},
-		"not yet again":    {after(base, 2, Status{Fed: 1, Decoded: 1}), 700 * ms, ""},
-		"few frames again": {after(base, 1, Status{Fed: 1, Decoded: 1}), 701 * ms, ""},
-		"takes no frame":   {after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3}), 701 * ms, CodeHang},
+		"no first picture": {after(base, 3, Status{Fed: 3}), 1501 * ms, CodeSilent},
+		"not yet":          {after(base, 3, Status{Fed: 3}), 1500 * ms, ""},
+		"few frames":       {after(base, 2, Status{Fed: 2}), 1501 * ms, ""},
+		"no next picture":  {after(base, 2, Status{Fed: 3, Decoded: 1}), 701 * ms, CodeSilent},
+		"not yet again":    {after(base, 2, Status{Fed: 3, Decoded: 1}), 700 * ms, ""},
+		"few frames again": {after(base, 1, Status{Fed: 2, Decoded: 1}), 701 * ms, ""},
+		"was not heard": {func(p *progress) {
+			after(base, 3, Status{Fed: 3})(p)
+			p.statuses = leastStatuses - 1
+		}, 1501 * ms, ""},
+		"none was taken": {after(base, 3, Status{}), 1501 * ms, CodeHang},
+		"takes no frame": {after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3}), 701 * ms, CodeHang},
 		"takes frames": {func(p *progress) {
 			after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3})(p)
 			p.advance(Status{Number: p.number, Fed: 4, Decoded: 1, Queued: 2}, base.Add(600*ms))
@@ -44,11 +49,11 @@ func TestProgress(t *testing.T) {
 			p.advance(Status{Number: p.number, Fed: 4, Decoded: 1, Queued: 3, Held: true}, base.Add(600*ms))
 		}, 1300 * ms, ""},
 		"software is slow": {func(p *progress) {
-			after(base, 3, Status{Fed: 1, Decoded: 1})(p)
+			after(base, 3, Status{Fed: 4, Decoded: 1})(p)
 			p.software = true
 		}, 2800 * ms, ""},
 		"software is silent": {func(p *progress) {
-			after(base, 3, Status{Fed: 1, Decoded: 1})(p)
+			after(base, 3, Status{Fed: 4, Decoded: 1})(p)
 			p.software = true
 		}, 2801 * ms, CodeSilent},
 	} {
@@ -74,7 +79,9 @@ func after(base time.Time, fed int, s Status) func(*progress) {
 			p.sent(Unit{}, base)
 		}
 		s.Number = n
-		p.advance(s, base)
+		for range leastStatuses {
+			p.advance(s, base)
+		}
 		p.hearing(base.Add(time.Minute))
 	}
 }

@@ -153,7 +153,7 @@ type Status struct {
 	Shown    uint64 // pictures that were on the screen
 	Fresh    uint64 // pictures that differ from those before them
 	Late     uint64 // pictures that were dropped because their time was over
-	Skipped  uint64 // frames that were not decoded, because the decoder was behind
+	Skipped  uint64 // frames that were not decoded: the decoder was behind, or made no picture of them
 	Anchored uint64 // how often the time line was anchored
 
 	// Of the newest picture on the screen; zero before the first.

@@ -272,7 +272,8 @@ News bus_wait(GstElement *pipeline, guint64 timeout_ns)
 	News n = {0};
 	GstBus *bus = gst_element_get_bus(pipeline);
 	GstMessage *m = gst_bus_timed_pop_filtered(bus, timeout_ns,
-		GST_MESSAGE_ERROR | GST_MESSAGE_WARNING | GST_MESSAGE_EOS | GST_MESSAGE_LATENCY | GST_MESSAGE_APPLICATION);
+		GST_MESSAGE_ERROR | GST_MESSAGE_WARNING | GST_MESSAGE_EOS | GST_MESSAGE_LATENCY | GST_MESSAGE_QOS |
+			GST_MESSAGE_APPLICATION);
 	gst_object_unref(bus);
 	if (!m)
 		return n;
@@ -287,6 +288,10 @@ News bus_wait(GstElement *pipeline, guint64 timeout_ns)
 		break;
 	case GST_MESSAGE_EOS:
 		n.kind = NEWS_EOS;
+		break;
+	case GST_MESSAGE_QOS:
+		n.kind = NEWS_LOST;
+		name_source(&n, m);
 		break;
 	case GST_MESSAGE_LATENCY:
 		gst_bin_recalculate_latency(GST_BIN(pipeline));

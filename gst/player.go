@@ -59,7 +59,7 @@ func newPlayer(p decode.Plan, number uint32) (*player, error) {
 	initOnce()
 	pipeline, err := gst.NewPipelineFromString(p.Pipeline())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the pipeline cannot be built; an element of which GStreamer knows may not find its driver: %w", err)
 	}
 	unpaced := C.gboolean(0)
 	if p.Unpaced {

@@ -36,9 +36,9 @@ PlayerCounts player_counts(Player *p);
  * of them since the last call. FALSE while there are fewer. */
 gboolean player_margin(Player *p, guint n, gint64 *margin);
 
-typedef enum { NEWS_NONE, NEWS_ERROR, NEWS_WARNING, NEWS_EOS, NEWS_FIRST_PICTURE, NEWS_WOKEN } NewsKind;
+typedef enum { NEWS_NONE, NEWS_ERROR, NEWS_WARNING, NEWS_EOS, NEWS_FIRST_PICTURE, NEWS_LOST, NEWS_WOKEN } NewsKind;
 
-/* News is one message of a pipeline's bus. The strings belong to the receiver. */
+/* News is one message of a pipeline's bus; NEWS_LOST is a frame of which a decoder made no picture. The strings belong to the receiver. */
 typedef struct {
 	NewsKind kind;
 	char *name;     /* of the element */

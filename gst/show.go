@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
@@ -32,6 +33,8 @@ type show struct {
 	work  sync.WaitGroup // listen
 	quit  chan struct{}
 	ended chan struct{} // closed at the end of the stream or the first error
+
+	lost atomic.Uint64 // frames of which the decoder made no picture
 
 	mu     sync.Mutex
 	screen *screen       // nil while there is none
@@ -153,6 +156,7 @@ func (s *show) status() decode.Status {
 		s.screen.counts(&status, &s.line)
 	}
 	s.seen.counts(&status)
+	status.Skipped += s.lost.Load()
 	return status
 }
 
@@ -180,6 +184,10 @@ func (s *show) listen() {
 		case n.kind == C.NEWS_WARNING && n.message != warning: // some decoders warn with every frame
 			warning = n.message
 			fmt.Fprintf(os.Stderr, "%s warns: %s\n", n.name, n.message)
+		case n.kind == C.NEWS_LOST:
+			if s.lost.Add(1) == 1 {
+				fmt.Fprintf(os.Stderr, "%s made no picture of a frame; more of these are only counted\n", n.factory)
+			}
 		case n.kind == C.NEWS_ERROR && !over:
 			_ = s.out.JSON(decode.KindFailure, failureOf(s.open.Number, &startError{n}))
 			fallthrough

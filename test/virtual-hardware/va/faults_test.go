@@ -4,6 +4,8 @@ package va
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,7 +80,58 @@ func TestFaultsWhileDecoding(t *testing.T) {
 				fallsBack(t, b, element, software, w)
 			})
 		}
-		try("H.264", "vah264dec", "avdec_h264", clip.H264(), c.h264)
-		try("H.265", "vah265dec", "avdec_h265", clip.H265(), c.h265)
+		try("H.264", "vah264dec", "avdec_h264", small(t, "libx264"), c.h264)
+		try("H.265", "vah265dec", "avdec_h265", small(t, "libx265"), c.h265)
+	}
+}
+
+// A decoder that does not even begin. It passed its trial once, so it is asked for.
+func TestFaultsAtTheStart(t *testing.T) {
+	for _, c := range []struct {
+		name, rule string
+		wants
+	}{
+		{"no driver", "initialize 1 forever error", wants{"decode.error", nil}},
+		{"no context", "context 1 forever error", wants{"decode.error", nil}},
+		{"no surfaces", "surfaces 1 forever error", wants{"decode.error", map[string]any{"gst_domain": "gst-stream-error-quark", "gst_code": 1}}},
+		{"too few surfaces", "surfaces 4 forever error", wants{"decode.hang", nil}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			state := probed(t)
+			breakDriver(t, c.rule)
+			b := box.Start(t, box.Config{Clip: clip.H264(), Settings: settings, State: state})
+			fallsBack(t, b, "vah264dec", "avdec_h264", c.wants)
+		})
+	}
+}
+
+// One picture that fails is a lost frame, and no reason to give the hardware up.
+func TestOneLostFrame(t *testing.T) {
+	b := start(t, small(t, "libx264"), "vah264dec")
+	breakDriver(t, "end 1 1 error")
+	b.Telemetry("a lost frame", func(m mqtt.Telemetry) bool { return m.DroppedFrames > 0 })
+	if said := "vah264dec made no picture of a frame"; !strings.Contains(b.Log(), said) {
+		t.Errorf("the log does not have %q", said)
+	}
+	b.Decoding("vah264dec")
+	for _, e := range b.Events() {
+		if strings.HasPrefix(e.Code, "decode.") {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// Without a driver GStreamer has no such decoders when it looks for them anew, and nobody misses them.
+func TestNoDriver(t *testing.T) {
+	nowhere := t.TempDir()
+	b := box.Start(t, box.Config{
+		Clip: small(t, "libx264"), Settings: settings, State: probed(t),
+		Env: []string{"LIBVA_DRIVERS_PATH=" + nowhere, "GST_REGISTRY=" + filepath.Join(nowhere, "registry.bin")},
+	})
+	b.Decoding("avdec_h264")
+	for _, e := range b.Events() {
+		if strings.HasPrefix(e.Code, "decode.") {
+			t.Errorf("%+v", e)
+		}
 	}
 }

@@ -5,7 +5,11 @@ package va
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/fnv"
+	"image"
+	"image/png"
 	"io"
 	"slices"
 	"sync"
@@ -61,32 +65,51 @@ func read(t *testing.T, file []byte) []*mkv.Frame {
 	}
 }
 
-// decodeWith decodes recordings one after the other, in the agent's own renderer, and gives the checksums of each one's pictures.
+// render runs the agent's own renderer, which shows nowhere and as fast as it can, and gives what it is told to.
+func render(t *testing.T, family decode.Family, c decode.Config) *decode.Renderer {
+	t.Helper()
+	c.Command, c.DRM = []string{box.Program(t), "renderer"}, fstest.MapFS{}
+	c.Sink, c.Unpaced, c.Prefer = decode.None, true, decode.Preference{Order: []decode.Family{family}}
+	c.Patience = decode.DefaultPatience
+	c.Patience.First, c.Patience.Next, c.Patience.Status, c.Patience.Still = box.Patience, box.Patience, box.Patience, 0 // 1080p is slow in there
+	c.Limits = decode.Limits{Units: 10000, Bytes: 1 << 30}
+	c.Report = func(r decode.Report) { t.Errorf("%s: %s", r.Code, r.Message) }
+	r := decode.New(c)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { _ = r.Run(ctx); close(ended) }()
+	t.Cleanup(func() { stop(); <-ended })
+	return r
+}
+
+// until polls until something is so.
+func until(t *testing.T, r *decode.Renderer, what string, so func() bool) {
+	t.Helper()
+	deadline := time.After(box.Patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: %+v", what, r.Stats())
+		case <-tick.C:
+		}
+	}
+}
+
+// decodeWith decodes recordings one after the other and gives the checksums of each one's pictures.
 func decodeWith(t *testing.T, family decode.Family, list []recording) [][]string {
 	t.Helper()
 	var mu sync.Mutex
 	var pipelines [][]string
-	patience := decode.DefaultPatience
-	patience.First, patience.Next, patience.Still = box.Patience, box.Patience, 0 // 1080p is slow in there
-	r := decode.New(decode.Config{
-		Command: []string{box.Program(t), "renderer"}, Sink: decode.None, Unpaced: true, DRM: fstest.MapFS{},
-		Prefer: decode.Preference{Order: []decode.Family{family}}, Patience: patience,
-		Limits: decode.Limits{Units: 10000, Bytes: 1 << 30},
-		Report: func(r decode.Report) { t.Errorf("%s: %s", r.Code, r.Message) },
-		Pictures: func(n uint32, sums []string) {
-			mu.Lock()
-			defer mu.Unlock()
-			for int(n) > len(pipelines) {
-				pipelines = append(pipelines, nil)
-			}
-			pipelines[n-1] = sums
-		},
-	})
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { _ = r.Run(ctx); close(ended) }()
-	defer func() { stop(); <-ended }()
-
+	r := render(t, family, decode.Config{Pictures: func(n uint32, sums []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for int(n) > len(pipelines) {
+			pipelines = append(pipelines, nil)
+		}
+		pipelines[n-1] = sums
+	}})
 	// The next recording makes a decoder give out all it has; behind the last one comes the first again.
 	at := time.Duration(0)
 	for _, clip := range append(slices.Clone(list), list[0]) {
@@ -95,25 +118,17 @@ func decodeWith(t *testing.T, family decode.Family, list []recording) [][]string
 			at += 40 * time.Millisecond
 		}
 	}
-	deadline := time.After(2 * box.Patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	until(t, r, "not all recordings were decoded", func() bool {
 		mu.Lock()
-		got := slices.Clone(pipelines)
-		mu.Unlock()
-		if len(got) > len(list) {
-			if used := r.Stats().Family; used != family {
-				t.Fatalf("it was %s that decoded, not %s", used, family)
-			}
-			return got[:len(list)]
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%d of %d recordings were decoded: %+v", len(got), len(list), r.Stats())
-		case <-tick.C:
-		}
+		defer mu.Unlock()
+		return len(pipelines) > len(list)
+	})
+	if used := r.Stats().Family; used != family {
+		t.Fatalf("it was %s that decoded, not %s", used, family)
 	}
+	mu.Lock()
+	defer mu.Unlock()
+	return pipelines[:len(list)]
 }
 
 // Decoding is exact, so VA-API's pictures are those of the processor, whatever the encoder made use of.
@@ -144,4 +159,55 @@ func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
 			t.Errorf("%s: VA-API made\n%v\nand the processor\n%v", clip.name, got[i], want[i])
 		}
 	}
+}
+
+// What is shown is the driver's own picture, and the newest: it says which one it is.
+func TestPictureIsTheNewest(t *testing.T) {
+	frames := read(t, h264(t, "numbered", "640x360", "30", "-tune", "zerolatency").file)
+	r := render(t, decode.VA, decode.Config{Env: []string{"VIRTUAL_VA_MODE=pattern"}})
+	for i, f := range frames {
+		r.Push(f, time.Duration(i)*40*time.Millisecond, false)
+	}
+	const kept = 1 // in the decoder, until the next frame tells that it is whole
+	until(t, r, "not all pictures were shown", func() bool { return r.Stats().Shown >= uint64(len(frames)-kept) })
+	b, err := r.Snapshot(t.Context(), decode.Snapshot{PNG: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := int(r.Stats().Shown) - 1
+	if number := cells(img, 0); number != uint32(newest) {
+		t.Errorf("the picture on the screen is number %d, and the newest %d", number, newest)
+	}
+	if got, want := cells(img, 1), sliceSum(frames[newest].Data); got != want {
+		t.Errorf("it is of slices with the checksum %08x, and the newest frame's is %08x", got, want)
+	}
+}
+
+// cells reads a row of the pattern: 32 cells of 16 pixels, bright for 1.
+func cells(img image.Image, row int) (word uint32) {
+	for i := range 32 {
+		if r, _, _, _ := img.At(16*i+8, 16*row+8).RGBA(); r > 0x8000 {
+			word |= 1 << (31 - i)
+		}
+	}
+	return word
+}
+
+// sliceSum is the pattern's checksum of a frame of H.264, whose NAL units have their lengths before them.
+func sliceSum(frame []byte) uint32 {
+	const nonIDR, idr = 1, 5
+	h := fnv.New32a()
+	for len(frame) > 4 {
+		n := binary.BigEndian.Uint32(frame)
+		nal := frame[4 : 4+n]
+		if kind := nal[0] & 31; kind == nonIDR || kind == idr {
+			h.Write(nal)
+		}
+		frame = frame[4+n:]
+	}
+	return h.Sum32()
 }
