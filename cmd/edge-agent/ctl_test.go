@@ -377,8 +377,8 @@ func TestCtlWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.until("mqtt.unreachable", "; trying again", "connected to the broker again")
-	s.stream.Fail(4500)
-	p.until("gate kvs.media.4500")
+	s.do("stop gate")
+	p.until(`state="stopped`)
 }
 
 func TestFleetTable(t *testing.T) {
