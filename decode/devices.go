@@ -15,7 +15,6 @@ import (
 // deviceNode is one by which decoders reach their hardware.
 type deviceNode struct {
 	path   string
-	group  string // that owns it; "" when not known
 	closed bool   // this user may not open it: GStreamer then knows of no decoder behind it
 }
 
@@ -29,7 +28,7 @@ func deviceNodes(dev string) []deviceNode {
 		paths, _ := filepath.Glob(filepath.Join(dev, pattern)) // the only error is one of the pattern
 		for _, path := range paths {
 			const readAndWrite = 4 | 2
-			nodes = append(nodes, deviceNode{path, groupOf(path), syscall.Access(path, readAndWrite) != nil})
+			nodes = append(nodes, deviceNode{path, syscall.Access(path, readAndWrite) != nil})
 		}
 	}
 	slices.SortFunc(nodes, func(a, b deviceNode) int { return cmp.Compare(a.path, b.path) })
@@ -64,11 +63,11 @@ func ClosedDevices() []string {
 	return paths
 }
 
-// access says which nodes are closed and what to do about it.
-func access(closed []deviceNode) Report {
+// access says which nodes are closed and what to do about it; group gives the name of a file's group.
+func access(closed []deviceNode, group func(path string) string) Report {
 	var paths, groups []string
 	for _, n := range closed {
-		paths, groups = append(paths, n.path), append(groups, n.group)
+		paths, groups = append(paths, n.path), append(groups, group(n.path))
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)

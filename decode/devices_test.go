@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -28,8 +29,8 @@ func TestDeviceNodes(t *testing.T) {
 	for _, n := range deviceNodes(dev) {
 		name, _ := filepath.Rel(dev, n.path)
 		got = append(got, name)
-		if n.closed || n.group == "" {
-			t.Errorf("%+v", n)
+		if n.closed || groupOf(n.path) == "" {
+			t.Errorf("%+v of the group %q", n, groupOf(n.path))
 		}
 	}
 	want := []string{"dri/renderD128", "media0", "video10"}
@@ -40,8 +41,13 @@ func TestDeviceNodes(t *testing.T) {
 }
 
 func TestAccess(t *testing.T) {
-	nodes := []deviceNode{{"/dev/dri/renderD128", "render", true}, {"/dev/media0", "video", false}, {"/dev/video4", "video", true}, {"/dev/video5", "video", true}}
-	r := access(closedNodes(nodes))
+	nodes := []deviceNode{{"/dev/dri/renderD128", true}, {"/dev/media0", false}, {"/dev/video4", true}, {"/dev/video5", true}}
+	r := access(closedNodes(nodes), func(path string) string {
+		if strings.HasPrefix(path, "/dev/dri/") {
+			return "render"
+		}
+		return "video"
+	})
 	expect(t, "code", r.Code, CodeAccess)
 	expect(t, "message", r.Message, "this user may not open /dev/dri/renderD128, /dev/video4, /dev/video5: decoders behind them are not seen; "+
 		"they belong to the group render or video, which the user has to be in, and the agent to be started anew")
@@ -51,9 +57,9 @@ func TestAccess(t *testing.T) {
 func TestTellClosed(t *testing.T) {
 	var told []string
 	r := New(Config{Report: func(r Report) { told = append(told, r.Detail["devices"].([]string)...) }})
-	video := deviceNode{"/dev/video0", "video", true}
-	media := deviceNode{"/dev/media0", "video", true}
-	for _, nodes := range [][]deviceNode{{video}, {video}, {}, {media}, {{"/dev/media0", "video", false}}} {
+	video := deviceNode{"/dev/video0", true}
+	media := deviceNode{"/dev/media0", true}
+	for _, nodes := range [][]deviceNode{{video}, {video}, {}, {media}, {{"/dev/media0", false}}} {
 		r.tellClosed(nodes)
 	}
 	expect(t, "told", len(told), 2)

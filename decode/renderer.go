@@ -241,7 +241,7 @@ func (r *Renderer) tellClosed(nodes []deviceNode) {
 	r.closed = closed
 	r.mu.Unlock()
 	if news && len(closed) > 0 && !r.config.Prefer.softwareOnly() {
-		r.config.Report(access(closed))
+		r.config.Report(access(closed, groupOf))
 	}
 }
 
