@@ -15,7 +15,7 @@ import (
 // deviceNode is one by which decoders reach their hardware.
 type deviceNode struct {
 	path   string
-	closed bool   // this user may not open it: GStreamer then knows of no decoder behind it
+	closed bool // this user may not open it: GStreamer then knows of no decoder behind it
 }
 
 // devicePatterns are below /dev: stateless codecs, all of Video4Linux, and graphics.
