@@ -1,7 +1,7 @@
 #compdef edge-agent
 # Completion of edge-agent for zsh, made by `edge-agent completion zsh`.
 #
-#   source <(edge-agent completion zsh)      or save it as _edge-agent in a folder of $fpath
+#   source <(edge-agent completion zsh)      after compinit; or save it as _edge-agent in a folder of $fpath
 #
 # The program itself says what may come next, one word and its help a line, so this never grows old.
 _edge_agent() {
