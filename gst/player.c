@@ -11,7 +11,7 @@
 
 /* Catching up is not seen if it takes no longer than UNSEEN. Then it is: a picture every STRIDE, as much as
  * is seen as motion and does not keep the decoder from its work. */
-#define UNSEEN (150 * GST_MSECOND)
+#define UNSEEN (100 * GST_MSECOND)
 #define STRIDE (40 * GST_MSECOND)
 
 struct Player {
