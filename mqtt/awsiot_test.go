@@ -135,6 +135,35 @@ func TestOneRetainedMessageATopicAndSecond(t *testing.T) {
 	})
 }
 
+// Its state is cleared and set anew, and both are retained messages of one topic.
+func TestAStreamThatGoesAndComesBackIsHeldBackToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(goodBroker)
+		defer f.close()
+		c := newIoTClient(t, f)
+		c.SetStreams([]string{"door"})
+		c.SetState("door", State{Attempt: 1})
+		defer start(c)()
+		for i := range 3 {
+			time.Sleep(2 * time.Second)
+			c.SetStreams(nil)
+			time.Sleep(100 * time.Millisecond)
+			c.SetStreams([]string{"door"})
+			c.SetState("door", State{Attempt: i + 2})
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+			if states := f.received(c.Topics().State("door")); len(states[len(states)-1]) != 0 {
+				t.Fatalf("%s follows at once", states[len(states)-1])
+			}
+		}
+		time.Sleep(time.Second)
+		states := f.received(c.Topics().State("door"))
+		if last := string(states[len(states)-1]); !strings.Contains(last, `"attempt":4`) {
+			t.Errorf("the last state is %q", last)
+		}
+	})
+}
+
 // What can never be sent is counted, and holds up nothing that comes after it.
 func TestAnEventThatCannotBeSentIsCountedAsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -177,7 +177,7 @@ func TestThePolicyAllowsWhatTheAgentDoesAndNothingElse(t *testing.T) {
 	}
 	// what only happens when something is refused
 	s.Shadows.Refuse(func(string) int { return 400 })
-	s.nextTimeNow(c)
+	s.updateNow(c)
 	c.SetShadow(ShadowReported{Version: "2"})
 	waitLine(t, s.log, "shadow.refused")
 	s.Shadows.Refuse(func(topic string) int { return map[bool]int{true: 500}[strings.HasSuffix(topic, "/get")] })
@@ -196,11 +196,11 @@ func TestThePolicyAllowsWhatTheAgentDoesAndNothingElse(t *testing.T) {
 	}
 }
 
-// nextTimeNow lets the next update go at once.
-func (s *iotSite) nextTimeNow(c *Client) {
+// updateNow lets the next update go at once.
+func (s *iotSite) updateNow(c *Client) {
 	c.shadow.mu.Lock()
 	defer c.shadow.mu.Unlock()
-	c.shadow.nextTime, c.shadow.ready = time.Time{}, time.Time{}
+	c.shadow.nextUpdate = time.Time{}
 }
 
 // echo carries out every command by doing nothing.
@@ -321,7 +321,7 @@ func TestShadowIsKept(t *testing.T) {
 		}
 	}
 
-	s.nextTimeNow(c)
+	s.updateNow(c)
 	c.SetShadow(ShadowReported{Version: "1", Streams: streams("yard")})
 	s.until("one stream", func(st brokertest.ShadowState) bool {
 		all, _ := st.Reported["streams"].(map[string]any)
@@ -330,7 +330,7 @@ func TestShadowIsKept(t *testing.T) {
 
 	// the shadow is deleted, and made again by the next report
 	s.Shadows.Delete("gate-7", ShadowName)
-	s.nextTimeNow(c)
+	s.updateNow(c)
 	c.SetShadow(ShadowReported{Version: "2", Streams: streams("yard")})
 	s.until("all of the report", func(st brokertest.ShadowState) bool {
 		return st.Reported["version"] == "2" && st.Reported["streams"] != nil

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,8 @@ type pending struct {
 	snapshots []message
 	telemetry []message
 	dropped   uint64 // telemetry
+
+	taken map[string]time.Time // when a retained topic was last taken, for as long as every holds it back
 }
 
 // latest is the newest payload of a retained topic; revision counts its changes,
@@ -47,8 +50,7 @@ type pending struct {
 type latest struct {
 	payload         []byte
 	revision, taken uint64
-	at              time.Time // when it was last taken
-	cleared         func()    // called once an empty payload is sent; may be nil
+	cleared         func() // called once an empty payload is sent; may be nil
 }
 
 // response waits until it is confirmed.
@@ -149,8 +151,9 @@ func (p *pending) next() (m message, sent func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, topic := range p.order {
-		if l := p.retained[topic]; l.taken != l.revision && p.wait(l) <= 0 {
-			l.taken, l.at = l.revision, time.Now()
+		if l := p.retained[topic]; l.taken != l.revision && p.wait(topic) <= 0 {
+			l.taken = l.revision
+			p.take(topic)
 			revision := l.revision
 			sent = func() { p.sent(topic, revision) }
 			return message{topic: topic, qos: 1, retained: true, payload: l.payload}, sent, true
@@ -169,22 +172,32 @@ func (p *pending) next() (m message, sent func(), ok bool) {
 	return m, func() {}, ok
 }
 
+// take notes that a retained topic is sent now. The caller holds p.mu.
+func (p *pending) take(topic string) {
+	if p.every == 0 {
+		return
+	}
+	maps.DeleteFunc(p.taken, func(_ string, at time.Time) bool { return time.Since(at) > p.every })
+	if p.taken == nil {
+		p.taken = make(map[string]time.Time)
+	}
+	p.taken[topic] = time.Now()
+}
+
 // wait is for how long a topic is held back. The caller holds p.mu.
-func (p *pending) wait(l *latest) time.Duration {
-	if l.at.IsZero() {
+func (p *pending) wait(topic string) time.Duration {
+	at, recently := p.taken[topic]
+	if !recently {
 		return 0
 	}
-	return p.every - time.Since(l.at)
+	return p.every - time.Since(at)
 }
 
 // hold is for how long a retained topic may not be published to.
 func (p *pending) hold(topic string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l := p.retained[topic]; l != nil {
-		return p.wait(l)
-	}
-	return 0
+	return p.wait(topic)
 }
 
 // held returns a channel that fires when a topic that is held back may be sent.
@@ -192,8 +205,8 @@ func (p *pending) held() <-chan time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	soonest := time.Duration(0)
-	for _, l := range p.retained {
-		if wait := p.wait(l); l.taken != l.revision && wait > 0 && (soonest == 0 || wait < soonest) {
+	for topic, l := range p.retained {
+		if wait := p.wait(topic); l.taken != l.revision && wait > 0 && (soonest == 0 || wait < soonest) {
 			soonest = wait
 		}
 	}

@@ -35,7 +35,7 @@ const (
 	// shadowEvery is the least time between two updates. Far more are allowed for a thing, but
 	// every one costs money.
 	shadowEvery = 5 * time.Second
-	// shadowPause is how long nothing is asked after a document was read, however fast others change it.
+	// shadowPause is the least time between two readings, however fast others change the document.
 	shadowPause = time.Second
 	// maxShadow is the size of a shadow, desired and reported together without their metadata:
 	// "Maximum size of a JSON state document" is 8 KB. The rest is for how the service counts.
@@ -61,14 +61,15 @@ type shadow struct {
 	wake    chan struct{}
 	report  func(code, message string, detail map[string]any)
 
-	mu        sync.Mutex
-	connected bool
-	request   *shadowRequest // on its way, may be nil
-	outdated  bool           // the document has to be read
-	changed   bool           // there may be something to update
-	ready     time.Time      // no request before
-	nextTime  time.Time      // no update before
-	retry     *backoff.ExponentialBackOff
+	mu         sync.Mutex
+	connected  bool
+	request    *shadowRequest // on its way, may be nil
+	outdated   bool           // the document has to be read
+	changed    bool           // there may be something to update
+	ready      time.Time      // no request before: the last one failed
+	nextGet    time.Time      // no get before
+	nextUpdate time.Time      // no update before
+	retry      *backoff.ExponentialBackOff
 
 	version     int64   // of the newest document known; 0: there is none
 	there       object  // what is reported in it
@@ -118,7 +119,8 @@ func (s *shadow) set(full, brief []byte) {
 func (s *shadow) open() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.connected, s.outdated, s.request, s.ready = true, true, nil, time.Time{}
+	s.connected, s.outdated, s.request = true, true, nil
+	s.ready, s.nextGet = time.Time{}, time.Time{}
 }
 
 // close ends a connection.
@@ -143,11 +145,11 @@ func (s *shadow) next(now time.Time) (message, bool) {
 	}
 	switch {
 	case now.Before(s.ready):
-	case s.outdated:
+	case s.outdated && !now.Before(s.nextGet):
 		s.outdated = false // what comes from now on may not be in the answer
 		return s.ask(now, s.topics.get(), shadowOrder{}, nil), true
-	case s.changed && !now.Before(s.nextTime):
-		return s.nextUpdate(now)
+	case s.changed && !s.outdated && !now.Before(s.nextUpdate):
+		return s.makeUpdate(now)
 	}
 	return message{}, false
 }
@@ -163,12 +165,20 @@ func (s *shadow) due() <-chan time.Time {
 	case s.request != nil:
 		at = s.request.due
 	case s.outdated:
-	case s.changed && at.Before(s.nextTime):
-		at = s.nextTime
-	case !s.changed:
+		at = later(at, s.nextGet)
+	case s.changed:
+		at = later(at, s.nextUpdate)
+	default:
 		return nil
 	}
 	return time.After(time.Until(at))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // shadowOrder is the payload of a request.
@@ -193,9 +203,9 @@ func (s *shadow) ask(now time.Time, topic string, o shadowOrder, becomes object)
 	return message{topic: topic, qos: 1, payload: payload}
 }
 
-// nextUpdate tells the service what is not as it has it. The version makes it refuse, should
+// makeUpdate tells the service what is not as it has it. The version makes it refuse, should
 // somebody else have changed the document meanwhile.
-func (s *shadow) nextUpdate(now time.Time) (message, bool) {
+func (s *shadow) makeUpdate(now time.Time) (message, bool) {
 	s.changed = false
 	if s.full == nil {
 		return message{}, false
@@ -213,7 +223,7 @@ func (s *shadow) nextUpdate(now time.Time) (message, bool) {
 	if len(patch) == 0 {
 		return message{}, false
 	}
-	s.nextTime = now.Add(shadowEvery)
+	s.nextUpdate = now.Add(shadowEvery)
 	return s.ask(now, s.topics.update(), shadowOrder{State: &shadowState{Reported: patch}, Version: s.version}, becomes), true
 }
 
@@ -275,7 +285,7 @@ func (s *shadow) news(version int64) {
 func (s *shadow) got(a shadowAnswerMessage, now time.Time) {
 	s.request, s.changed = nil, true
 	s.retry.Reset()
-	s.ready = now.Add(shadowPause)
+	s.nextGet = now.Add(shadowPause)
 	s.version, s.there = a.Version, a.State.Reported
 	desired, _ := json.Marshal(a.State.Desired) // it came from JSON
 	s.desiredSize = len(desired)

@@ -175,6 +175,36 @@ func TestNewsThatOvertakesAnAnswerIsRead(t *testing.T) {
 	b.asks(0, "get")
 }
 
+// Somebody who changes the shadow all the time does not keep the agent from reporting, nor
+// has it read more than once a second.
+func TestConstantNewsDoesNotKeepFromReporting(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	version, gets, updates := int64(11), 0, 0
+	for i := range 600 { // a minute
+		version++
+		b.answers("update/delta", "another", version, `"state":{}`)
+		b.report(fmt.Sprint(i))
+		for range 2 {
+			m, ok := b.next(b.now)
+			switch {
+			case !ok:
+			case strings.HasSuffix(m.topic, "/get"):
+				gets++
+				b.answers("get/accepted", b.request.token, version, `"state":{"reported":{"version":"1"}}`)
+			default:
+				updates++
+				version++
+				b.answers("update/accepted", b.request.token, version, `"state":{}`)
+			}
+		}
+		b.now = b.now.Add(100 * time.Millisecond)
+	}
+	if gets > 61 || updates < 10 || updates > 13 {
+		t.Errorf("%d gets, %d updates", gets, updates)
+	}
+}
+
 func TestADeletedShadowIsWrittenWhole(t *testing.T) {
 	b := newShadowBench(t)
 	b.synced()
