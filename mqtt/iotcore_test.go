@@ -210,10 +210,17 @@ func (echo) Execute(context.Context, Command) (any, error) { return StatusData{}
 
 // AWS allows a policy 2,048 characters that are no white space.
 func TestPoliciesAreSmallEnough(t *testing.T) {
-	for _, name := range []string{"policy.json", "shadow-policy.json"} {
-		text, err := os.ReadFile(filepath.Join(policyDir, name))
+	files, err := filepath.Glob(policyDir + "/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no policies: %v", err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !json.Valid(text) {
+			t.Errorf("%s is no JSON", name)
 		}
 		filled := strings.NewReplacer("REGION", "ap-southeast-2", "ACCOUNT", "123456789012").Replace(string(text))
 		if n := len(strings.Join(strings.Fields(filled), "")); n > 2048 {
