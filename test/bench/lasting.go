@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"time"
@@ -98,6 +99,9 @@ func (l *lasting) watch(ctx context.Context, agent, peer *exec.Cmd) (figures, er
 		}
 	}
 	l.peer = samples[2]
+	for i, who := range []string{"agent", "renderer", "peer"} {
+		fmt.Fprintf(l.log, "memory in MB, every %v: %s %.1f\n", l.sampling, who, samples[i])
+	}
 	return figures{
 		"agent": fifth(samples[0], 4), "agent growth": growth(samples[0]),
 		"renderer": fifth(samples[1], 4), "renderer growth": growth(samples[1]),
