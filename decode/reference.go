@@ -24,6 +24,16 @@ func (f *Format) disposable(frame []byte) bool {
 	return slices > 0
 }
 
+// sliceBytes is how many bytes of a frame that is no key frame are slices.
+func (f *Format) sliceBytes(frame []byte) (n int) {
+	for nal := range mkv.Units(frame, f.LengthSize) {
+		if slice, _ := f.unreferenced(nal); slice {
+			n += len(nal)
+		}
+	}
+	return n
+}
+
 // unreferenced says whether a NAL unit is a slice, and whether others can be decoded without it.
 func (f *Format) unreferenced(nal []byte) (slice, free bool) {
 	if f.Codec == H264 {

@@ -2,8 +2,8 @@ package decode
 
 import "time"
 
-// restlessSize is the size from which on a frame that is no key frame certainly changes the picture:
-// frames that say "as before" are smaller.
+// restlessSize is the size of slices from which on a frame that is no key frame certainly changes the picture:
+// frames that say "as before" are smaller, but for what fills them up to a bit rate that has to be kept.
 const restlessSize = 512
 
 // stillness finds decoders that deliver the same picture again and again although the stream
@@ -16,7 +16,9 @@ type stillness struct {
 }
 
 // restless says that a frame should change the picture.
-func (u Unit) restless() bool { return !u.Key && len(u.Data) >= restlessSize }
+func (u Unit) restless() bool {
+	return !u.Key && len(u.Data) >= restlessSize && u.Format.sliceBytes(u.Data) >= restlessSize
+}
 
 func (s *stillness) sent(u Unit) {
 	if u.restless() {

@@ -2,13 +2,26 @@ package decode
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 	"time"
 )
 
+// unitOf makes a frame of H.264, of one NAL unit that begins with a byte.
+func unitOf(header byte, size int) Unit {
+	data := append(binary.BigEndian.AppendUint32(nil, uint32(size)), make([]byte, size)...)
+	data[4] = header
+	return Unit{Format: &Format{Codec: H264, Stream: AVC, LengthSize: 4}, Data: data}
+}
+
 func TestStillness(t *testing.T) {
-	restless, calm, key := Unit{Data: make([]byte, restlessSize)}, Unit{Data: make([]byte, restlessSize-1)}, Unit{Data: make([]byte, restlessSize), Key: true}
+	const slice, filler = 0x41, 0x0c
+	restless, calm := unitOf(slice, restlessSize), unitOf(slice, restlessSize-1)
+	filled := unitOf(slice, restlessSize-1)
+	filled.Data = append(filled.Data, unitOf(filler, restlessSize).Data...)
+	key := unitOf(slice, restlessSize)
+	key.Key = true
 	base := time.Unix(1000, 0)
 	for name, c := range map[string]struct {
 		unit     Unit
@@ -24,6 +37,7 @@ func TestStillness(t *testing.T) {
 		"few frames":                {restless, 29, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
 		"few pictures":              {restless, 30, Status{Fresh: 5, Decoded: 39}, 5 * time.Second, 5 * time.Second, false},
 		"frames that say as before": {calm, 30, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
+		"and are filled up":         {filled, 30, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
 		"key frames only":           {key, 30, Status{Fresh: 5, Decoded: 40}, 5 * time.Second, 5 * time.Second, false},
 		"endless patience":          {restless, 30, Status{Fresh: 5, Decoded: 40}, time.Hour, 0, false},
 	} {

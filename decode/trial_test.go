@@ -18,7 +18,8 @@ func TestTrialWorks(t *testing.T) {
 	units := func(n, size int) []Unit {
 		list := make([]Unit, n)
 		for i := range list {
-			list[i] = Unit{Data: make([]byte, size), Key: i == 0}
+			list[i] = unitOf(0x41, size)
+			list[i].Key = i == 0
 		}
 		return list
 	}

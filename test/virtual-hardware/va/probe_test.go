@@ -48,14 +48,18 @@ func probe(t *testing.T, state string, more ...string) []candidate {
 	return list
 }
 
-var known []byte // decoders.json
+// What a probe with a driver that works found out, and what it left in the state folder.
+var (
+	candidates []candidate
+	known      []byte
+)
 
-// probed is the state of a box that has tried out its decoders, with a driver that works.
+// probed is the state of a box that has tried out its decoders.
 func probed(t *testing.T) map[string][]byte {
 	t.Helper()
 	if known == nil {
 		state := t.TempDir()
-		probe(t, state)
+		candidates = probe(t, state)
 		var err error
 		if known, err = os.ReadFile(filepath.Join(state, "decoders.json")); err != nil {
 			t.Fatal(err)
@@ -65,25 +69,25 @@ func probed(t *testing.T) map[string][]byte {
 }
 
 // find gives an element's candidate for its codec.
-func find(t *testing.T, list []candidate, element string) decode.Candidate {
+func find(t *testing.T, element string) decode.Candidate {
 	t.Helper()
-	for _, c := range list {
+	for _, c := range candidates {
 		if c.Element == element {
 			return c.Candidate
 		}
 	}
-	t.Fatalf("%s is not among %+v", element, list)
+	t.Fatalf("%s is not among %+v", element, candidates)
 	return decode.Candidate{}
 }
 
 func TestProbe(t *testing.T) {
-	list := probe(t, t.TempDir())
+	probed(t)
 	for va, software := range map[string]string{"vah264dec": "avdec_h264", "vah265dec": "avdec_h265"} {
-		got, want := find(t, list, va), find(t, list, software)
+		got, want := find(t, va), find(t, software)
 		if got.Family != decode.VA || got.Device != node || got.Result != decode.Passed || got.Pictures != 90 || got.Checksum == "" || got.Checksum != want.Checksum {
 			t.Errorf("%+v\nand the processor's %+v", got, want)
 		}
-		for _, first := range list {
+		for _, first := range candidates {
 			if first.Codec == got.Codec {
 				if first.Element != va {
 					t.Errorf("%s comes before %s", first.Element, va)
