@@ -65,7 +65,7 @@ func TestFaultsWhileDecoding(t *testing.T) {
 		{name: "decoding hangs", rule: "end 1 1 hang", h264: hang, h265: hang},
 		{name: "decoding crashes", rule: "end 1 1 crash", h264: crash},
 		{name: "waiting for a picture fails", rule: "sync 1 forever error", h264: unreadable},
-		{name: "waiting for a picture hangs", rule: "sync 1 1 hang", h264: hang},
+		{name: "waiting for a picture hangs", rule: "sync 1 forever hang", h264: hang},
 		{name: "pictures cannot be mapped", rule: "map 1 forever error", h264: unreadable},
 		{name: "vapostproc swallows pictures", rule: "process 1 forever error", h264: wants{"decode.silent", nil}},
 		{name: "vapostproc does nothing", rule: "process 1 forever skip", h264: wants{"decode.stale", nil}},
