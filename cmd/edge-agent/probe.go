@@ -34,7 +34,7 @@ func (c probeCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	probe.Again = c.Again
+	probe.Again, probe.Failed = c.Again, true
 	report, err := decode.Probe(ctx, probe)
 	if err != nil {
 		return err
