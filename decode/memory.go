@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -49,26 +48,4 @@ func oomKills() uint64 {
 		}
 	}
 	return 0
-}
-
-// processState says in words what a process does that does not answer.
-func processState(pid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	i := bytes.LastIndexByte(b, ')') // the name before it may hold anything
-	if i < 0 || i+2 >= len(b) {
-		return "gone"
-	}
-	switch b[i+2] {
-	case 'R':
-		return "computing"
-	case 'S':
-		return "waiting"
-	case 'D':
-		return "stuck in the kernel"
-	case 'T', 't':
-		return "stopped by a signal"
-	case 'Z', 'X':
-		return "dead"
-	}
-	return string(b[i+2])
 }

@@ -29,13 +29,14 @@ var DefaultPatience = Patience{
 const leastStatuses = 3
 
 // softwarePatience is how many times longer the processor's decoders may take: a box that is busy makes them slow, and
-// nothing better comes after them.
+// nothing better comes after them. A process that does not even want the processor is not slow.
 const softwarePatience = 4
 
 // progress is what is known of the child's life: what was asked of it and what it answered.
 // It tells a child that works from one that does not.
 type progress struct {
 	patience Patience
+	atWork   func() bool // tells whether the child computes, or would if the box let it
 
 	mu      sync.Mutex
 	started time.Time
@@ -165,7 +166,7 @@ func (p *progress) check(now time.Time) error {
 	defer p.mu.Unlock()
 	p.forgive(now)
 	status := p.patience.Status
-	if p.software {
+	if p.software && now.Sub(p.heard) > status && p.atWork() {
 		status *= softwarePatience
 	}
 	switch {

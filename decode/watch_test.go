@@ -25,6 +25,10 @@ func TestProgress(t *testing.T) {
 			p.hearing(base)
 			p.software = true
 		}, 4001 * ms, CodeHang},
+		"software neither answers nor computes": {func(p *progress) {
+			p.hearing(base)
+			p.software, p.atWork = true, func() bool { return false }
+		}, 1001 * ms, CodeHang},
 		"idle":             {func(p *progress) { p.hearing(base.Add(time.Hour)) }, time.Hour, ""},
 		"opening":          {func(p *progress) { p.hearing(base.Add(9 * time.Second)); p.open(false, base) }, 9 * time.Second, ""},
 		"not opened":       {func(p *progress) { p.hearing(base.Add(11 * time.Second)); p.open(false, base) }, 11 * time.Second, CodeHang},
@@ -58,7 +62,7 @@ func TestProgress(t *testing.T) {
 		}, 2801 * ms, CodeSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := progress{patience: patience, started: base}
+			p := progress{patience: patience, started: base, atWork: func() bool { return true }}
 			c.life(&p)
 			err := p.check(base.Add(c.at))
 			var f *failure
