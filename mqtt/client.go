@@ -88,6 +88,7 @@ func New(config Config) (*Client, error) {
 		c.shadow = newShadow(config.Shadow.Thing, c.wake, c.noteShadow)
 	}
 	c.pending.every = c.bounds.retainEvery
+	c.pending.take(topics.Availability())                // an agent that has just stopped may have said "offline"
 	c.pending.set(topics.Availability(), []byte(Online)) // set first, so it goes first
 	c.setHome(held.told)
 	return c, nil

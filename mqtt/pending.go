@@ -172,7 +172,7 @@ func (p *pending) next() (m message, sent func(), ok bool) {
 	return m, func() {}, ok
 }
 
-// take notes that a retained topic is sent now. The caller holds p.mu.
+// take notes that a retained topic is sent now. The caller holds p.mu, if p is in use.
 func (p *pending) take(topic string) {
 	if p.every == 0 {
 		return

@@ -40,7 +40,8 @@ type IoTCore struct {
 	mu         sync.Mutex
 	conns      map[net.Conn]bool
 	violations []string
-	keepAlive  time.Duration // of the newest client
+	retained   map[string]time.Time // when a topic was last published with retain, by whomever
+	keepAlive  time.Duration        // of the newest client
 }
 
 // What the service takes; see mqtt/awsiot.go for where that is written.
@@ -61,7 +62,7 @@ func StartIoTCore(ctx context.Context, options IoTOptions) (*IoTCore, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &IoTCore{Broker: b, options: options, conns: make(map[net.Conn]bool)}
+	c := &IoTCore{Broker: b, options: options, conns: make(map[net.Conn]bool), retained: make(map[string]time.Time)}
 	if c.Shadows, err = StartShadows(b); err != nil {
 		b.Stop()
 		return nil, err
@@ -180,7 +181,7 @@ func (c *IoTCore) serve(conn *tls.Conn) {
 	}
 	defer behind.Close()
 	conn.SetDeadline(time.Time{})
-	s := &session{core: c, thing: state.PeerCertificates[0].Subject.CommonName, client: conn, broker: behind, filters: make(map[string]bool), retained: make(map[string]time.Time)}
+	s := &session{core: c, thing: state.PeerCertificates[0].Subject.CommonName, client: conn, broker: behind, filters: make(map[string]bool)}
 	c.wg.Go(func() {
 		defer conn.Close()
 		defer behind.Close()
@@ -195,7 +196,6 @@ type session struct {
 	thing          string // of the certificate
 	client, broker net.Conn
 	filters        map[string]bool
-	retained       map[string]time.Time // when a topic was last published with retain
 
 	mu        sync.Mutex
 	publishes []time.Time // of the last second
@@ -317,12 +317,24 @@ func (s *session) checkPublish(p *packets.PublishPacket) error {
 		return errDropped
 	}
 	if p.Retain {
-		now := time.Now()
-		if since := now.Sub(s.retained[p.TopicName]); since < time.Second-50*time.Millisecond { // what the way here took may differ
-			s.core.note("%s is retained anew after %v", p.TopicName, since)
-			return errDropped
-		}
-		s.retained[p.TopicName] = now
+		return s.core.retain(p.TopicName)
+	}
+	return nil
+}
+
+// retain notes a retained message.
+func (c *IoTCore) retain(topic string) error {
+	c.mu.Lock()
+	now := time.Now()
+	since := now.Sub(c.retained[topic])
+	tooSoon := since < time.Second-50*time.Millisecond // what the way here took may differ
+	if !tooSoon {
+		c.retained[topic] = now
+	}
+	c.mu.Unlock()
+	if tooSoon {
+		c.note("%s is retained anew after %v", topic, since)
+		return errDropped
 	}
 	return nil
 }
