@@ -34,9 +34,9 @@ const (
 	CodeStart     = "decode.start"     // the renderer process cannot be started
 	CodeError     = "decode.error"     // a pipeline element reported an error
 	CodeCrash     = "decode.crash"     // the renderer process died
-	CodeHang      = "decode.hang"      // the renderer process does not answer
+	CodeHang      = "decode.hang"      // the renderer process does not answer, or its decoder takes no more frames
 	CodeSilent    = "decode.silent"    // frames go in and no picture comes out
-	CodeStale     = "decode.stale"     // the decoder delivers the same picture again and again
+	CodeStale     = "decode.stale"     // the decoder delivers the same pictures again and again
 	CodeDiffers   = "decode.differs"   // a decoder makes other pictures than the processor
 	CodeDown      = "decode.down"      // the box went down while a decoder was tried out
 	CodeMemory    = "decode.memory"    // the renderer process took too much memory
