@@ -21,7 +21,7 @@ type Patience struct {
 // a picture that stands still for a second and a half. Boxes as slow as a Raspberry Pi under load keep to it.
 var DefaultPatience = Patience{
 	Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second,
-	First: time.Second, Next: 700 * time.Millisecond, Still: 900 * time.Millisecond, Frames: 24, More: 10,
+	First: time.Second, Next: 700 * time.Millisecond, Still: 750 * time.Millisecond, Frames: 24, More: 10,
 }
 
 // leastStatuses is how often the child must have said that nothing goes on: where it is not heard, nothing is known of its
