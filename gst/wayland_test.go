@@ -124,7 +124,9 @@ func TestWayland(t *testing.T) {
 	}
 	frames := clip(t, "640x360", "60", append([]string{"-vf", "drawbox=x=0:y=0:w=320:h=ih:color=red:t=fill,drawbox=x=320:y=0:w=320:h=ih:color=blue:t=fill"}, x264...)...)
 	r, reports := run(t, decode.Config{Sink: decode.Wayland})
-	r.SetSlate(testSlate)
+	slate := testSlate
+	slate.After = time.Hour // the last picture stays until somebody has looked
+	r.SetSlate(slate)
 	at := func(img image.Image, x, y int) color.RGBA { return color.RGBAModel.Convert(img.At(x, y)).(color.RGBA) }
 	c.awaitScreen("the slate", func(img image.Image) bool {
 		return near(at(img, 1270, 5), slateGround) && near(at(img, 5, 715), slateWrong) && near(at(img, 1270, 715), slateGround)
