@@ -69,7 +69,7 @@ type shadow struct {
 	ready      time.Time      // no request before: the last one failed
 	nextGet    time.Time      // no get before
 	nextUpdate time.Time      // no update before
-	retry      *backoff.ExponentialBackOff
+	retry      *backoff.ExponentialBackOff // begins anew once both sides agree; that a get succeeds says nothing of updates
 
 	version     int64   // of the newest document known; 0: there is none
 	there       object  // what is reported in it
@@ -221,6 +221,7 @@ func (s *shadow) makeUpdate(now time.Time) (message, bool) {
 	becomes := decodeObject(text)
 	patch := mergePatch(s.there, becomes)
 	if len(patch) == 0 {
+		s.retry.Reset()
 		return message{}, false
 	}
 	s.nextUpdate = now.Add(shadowEvery)
@@ -284,7 +285,6 @@ func (s *shadow) news(version int64) {
 // got takes in a document, whatever its version: one that was deleted begins anew.
 func (s *shadow) got(a shadowAnswerMessage, now time.Time) {
 	s.request, s.changed = nil, true
-	s.retry.Reset()
 	s.nextGet = now.Add(shadowPause)
 	s.version, s.there = a.Version, a.State.Reported
 	desired, _ := json.Marshal(a.State.Desired) // it came from JSON

@@ -239,6 +239,22 @@ func TestFailuresWaitLongerEachTime(t *testing.T) {
 	b.asks(shadowPause, "update")
 }
 
+// An update that always fails waits longer each time too, although the document can be read in between.
+func TestUpdatesThatFailWaitLongerEachTime(t *testing.T) {
+	b := newShadowBench(t)
+	b.synced()
+	b.report("2")
+	for i := range 5 {
+		b.answers("update/rejected", b.asks(0, "update").ClientToken, 0, `"code":403`)
+		b.asksNothing(time.Second << i)
+		b.answers("get/accepted", b.asks(10*time.Second<<i, "get").ClientToken, 11, `"state":{}`)
+	}
+	b.answers("update/accepted", b.asks(0, "update").ClientToken, 12, `"state":{}`)
+	b.report("3")
+	b.answers("update/rejected", b.asks(shadowEvery, "update").ClientToken, 0, `"code":403`)
+	b.asks(7*time.Second, "get")
+}
+
 // An answer that comes after its time is news, not an answer.
 func TestALateAnswer(t *testing.T) {
 	b := newShadowBench(t)
