@@ -340,7 +340,9 @@ func TestAFleetTakesWhateverComes(t *testing.T) {
 	if e := f.Agents()[0].LastEvent; len(e.Detail) != 1 || e.Code != "y" {
 		t.Errorf("event %+v", e)
 	}
-	f.apply("edge-agent/v1/a/availability", nil)
+	for _, topic := range []string{"availability", "info", "streams/door/state"} { // as one who clears all of it
+		f.apply("edge-agent/v1/a/"+topic, nil)
+	}
 	if slices.ContainsFunc(f.Agents(), func(a AgentView) bool { return a.ID == "a" }) {
 		t.Error("an agent that was cleared is still there")
 	}

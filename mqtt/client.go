@@ -213,7 +213,6 @@ func (c *Client) subscribeTo(ctx context.Context, l *link, filter string, handle
 // serve publishes what comes until the link breaks or ctx ends.
 func (c *Client) serve(ctx context.Context, l *link) error {
 	for {
-		repeat := c.flushRepeats()
 		if err := c.drain(ctx, l); err != nil {
 			return err
 		}
@@ -223,7 +222,7 @@ func (c *Client) serve(ctx context.Context, l *link) error {
 		}
 		select {
 		case <-c.wake:
-		case <-repeat:
+		case <-c.repeatsDue():
 		case <-c.pending.held():
 		case <-shadowDue:
 		case err := <-l.lost:
@@ -238,6 +237,7 @@ func (c *Client) serve(ctx context.Context, l *link) error {
 // in the outbox until it is confirmed.
 func (c *Client) drain(ctx context.Context, l *link) error {
 	for {
+		c.putDueRepeats() // there may always be something to confirm
 		if err := c.fill(l); err != nil {
 			return err
 		}
@@ -315,7 +315,7 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 		return false
 	}
 	c.pending.forget(c.topics.Availability()) // "online", should it still wait
-	c.flushAllRepeats()
+	c.putAllRepeats()
 	if err := c.drain(ctx, l); err != nil {
 		c.log.Info("stopped before the broker confirmed everything", "err", err)
 	}

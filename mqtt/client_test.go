@@ -170,6 +170,24 @@ func TestAConfirmationHoldsNothingUp(t *testing.T) {
 	})
 }
 
+// Nor does a connection on which there is always something to confirm hold up the sums of repeats.
+func TestAConfirmationHoldsNoSumUp(t *testing.T) {
+	late := func(n int) bool { return n == 3 } // behind "online" and the first event
+	inBubble(t, every(behaviour{noAck: late}), func(t *testing.T, f *fakeBroker, c *Client) {
+		defer start(c)()
+		c.Event(Event{Code: "lag.high", Stream: "door"})
+		c.Event(Event{Code: "lag.high", Stream: "door"})
+		time.Sleep(repeatWindow / 2)
+		c.SetState("door", State{State: Playing})
+		time.Sleep(repeatWindow/2 + time.Second)
+		c.Telemetry("door", Telemetry{})
+		synctest.Wait()
+		if got := events(t, f, c); len(got) != 2 || len(f.dials) != 1 {
+			t.Errorf("events %+v on %d connections", got, len(f.dials))
+		}
+	})
+}
+
 func TestStopSendsWhatIsWaiting(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		stop := start(c)

@@ -52,12 +52,17 @@ func severityOf(code string) Severity {
 	return SeverityError // a code that nobody described deserves a look
 }
 
-// flushRepeats puts the sums that are due into the outbox and returns a channel
-// that fires when the next ones are.
-func (c *Client) flushRepeats() <-chan time.Time {
+// putDueRepeats puts the sums that are due into the outbox.
+func (c *Client) putDueRepeats() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.putAll(c.repeats.due(time.Now()))
+}
+
+// repeatsDue returns a channel that fires when there is a sum to put.
+func (c *Client) repeatsDue() <-chan time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	at, ok := c.repeats.next()
 	if !ok {
 		return nil
@@ -65,7 +70,7 @@ func (c *Client) flushRepeats() <-chan time.Time {
 	return time.After(time.Until(at))
 }
 
-func (c *Client) flushAllRepeats() {
+func (c *Client) putAllRepeats() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.putAll(c.repeats.all(time.Now()))

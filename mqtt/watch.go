@@ -188,6 +188,9 @@ func (f *Fleet) apply(topic string, payload []byte) bool {
 		return false
 	}
 	id, what := levels[2], levels[3:]
+	if len(payload) == 0 && f.agents[id] == nil {
+		return false // what is left of an agent that is gone
+	}
 	if len(payload) == 0 && what[0] == "availability" {
 		delete(f.agents, id)
 		return true
