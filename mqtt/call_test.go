@@ -104,6 +104,7 @@ func TestCallForASnapshot(t *testing.T) {
 }
 
 func TestCallsWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
 	caller, _ := obedient(t, &hands{}, nil)
 	short := func() context.Context {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -150,6 +151,7 @@ func wantCode(t *testing.T, err error, code string) {
 
 // The broker is killed while a command is carried out: it is answered all the same, and done once.
 func TestACallSurvivesABrokerRestart(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	h := &hands{do: func(context.Context, Command) (any, error) {
@@ -184,6 +186,7 @@ func TestACallSurvivesABrokerRestart(t *testing.T) {
 
 // An agent that is not there when the command is sent gets it when it comes.
 func TestACallWaitsForAnAgentThatIsReconnecting(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	h := &hands{}
 	c := newObedient(t, b, h, nil)
@@ -205,6 +208,7 @@ func TestACallWaitsForAnAgentThatIsReconnecting(t *testing.T) {
 
 // Wherever the caller's connection is cut, the command is done once and answered.
 func TestACallSurvivesACutAtAnyByte(t *testing.T) {
+	t.Parallel()
 	const step, most = 31, 900 // of about 850 bytes from CONNECT to the last response
 	b := startBroker(t, brokertest.Options{})
 	var calls sync.WaitGroup // all at once: each waits a second or more before it connects again
@@ -237,6 +241,7 @@ func TestACallSurvivesACutAtAnyByte(t *testing.T) {
 }
 
 func TestACallWhoseBrokerStaysAway(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	caller := Caller{Broker: Broker{URL: b.URL()}, Agent: "gate-7"}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -259,6 +264,7 @@ func TestACallWhoseBrokerStaysAway(t *testing.T) {
 }
 
 func TestAWatchSurvivesABrokerRestart(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	c := newObedient(t, b, &hands{}, nil)
 	defer start(c)()

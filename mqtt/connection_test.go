@@ -56,6 +56,7 @@ func TestLogins(t *testing.T) {
 // Mosquitto's acl_file grants every subscription and then keeps the messages back; its plugin for
 // dynamic security does refuse (seen with 2.0.11). The agent says so and works all the same.
 func TestARefusedSubscriptionIsSaid(t *testing.T) {
+	t.Parallel()
 	plugins, err := filepath.Glob("/usr/lib/*/mosquitto_dynamic_security.so")
 	if err != nil || len(plugins) == 0 {
 		t.Skip("no mosquitto_dynamic_security.so (Debian package mosquitto)")
@@ -88,7 +89,7 @@ func TestARefusedSubscriptionIsSaid(t *testing.T) {
 // The other end is gone and nobody has said so: nothing is confirmed, and what was sent goes out
 // again on another connection.
 func TestAHalfOpenConnectionIsLeft(t *testing.T) {
-	t.Parallel() // it takes as long as the broker has to confirm
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	proxy := startProxy(t, b)
 	c, log := newRealClient(t, Broker{URL: "mqtt://" + proxy.Addr()})
@@ -123,6 +124,7 @@ func startProxy(t *testing.T, b *brokertest.Broker) *brokertest.Proxy {
 
 // Wherever an agent's first connection is cut, all its events arrive.
 func TestEventsSurviveACutAtAnyByte(t *testing.T) {
+	t.Parallel()
 	const step, most, each = 61, 2200, 3 // of about 2,000 bytes from CONNECT to the last PUBACK
 	b := startBroker(t, brokertest.Options{})
 	in := listenTo(t, Broker{URL: b.URL()}, DefaultPrefix+"/v1/+/events")
@@ -198,7 +200,7 @@ func openFiles(t *testing.T) int {
 
 // Two agents with one id throw each other out, and say so.
 func TestTwoAgentsWithOneID(t *testing.T) {
-	t.Parallel() // it takes as long as the back-off
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	broker := Broker{URL: b.URL()}
 	in := listen(t, broker)

@@ -190,6 +190,7 @@ func TestNoTemplateIsLeftOut(t *testing.T) {
 // What Home Assistant sends for every entity that commands is carried out by an agent on a real broker, and
 // no two commands have one id.
 func TestCommandsOfHomeAssistantAreObeyed(t *testing.T) {
+	t.Parallel()
 	h := &hands{}
 	caller, c := obedient(t, h, nil)
 	in := listen(t, caller.Broker)

@@ -150,6 +150,7 @@ func (s *iotSite) noViolations() {
 // Everything that an agent says, and hears, is within the limits and allowed by the policies;
 // and they allow nothing else.
 func TestThePolicyAllowsWhatTheAgentDoesAndNothingElse(t *testing.T) {
+	t.Parallel()
 	s := newIoTSite(t, "gate-7")
 	s.config.Control = &Control{Enabled: true, Allow: []Verb{VerbStatus}, Executor: echo{}, Clock: func() Clock { return ClockSynced }}
 	if err := s.Shadows.Desire("gate-7", ShadowName, `{"config":{"log":{"level":"debug"}}}`); err != nil {
@@ -231,6 +232,7 @@ func TestPoliciesAreSmallEnough(t *testing.T) {
 
 // The certificate of another thing does not let in, and the reason can be found.
 func TestTheCertificateOfAnotherThing(t *testing.T) {
+	t.Parallel()
 	s := newIoTSite(t, "gate-8")
 	c, _ := s.client()
 	waitLine(t, s.log, "a policy that does not allow the login")
@@ -244,6 +246,7 @@ func TestTheCertificateOfAnotherThing(t *testing.T) {
 
 // A certificate without the policy of the shadow has no shadow, says so, and all else works.
 func TestWithoutThePolicyOfTheShadow(t *testing.T) {
+	t.Parallel()
 	s := newIoTSiteWith(t, "gate-7", readPolicies(t, "policy.json"))
 	seen := listen(t, Broker{URL: s.URL()})
 	c, stop := s.client()
@@ -264,6 +267,7 @@ func TestWithoutThePolicyOfTheShadow(t *testing.T) {
 
 // What waited while there was no network goes out at a pace of which the service drops nothing.
 func TestABacklogIsWithinTheRate(t *testing.T) {
+	t.Parallel()
 	s := newIoTSite(t, "gate-7")
 	seen := listen(t, Broker{URL: s.URL()})
 	c, err := New(s.config)
@@ -285,6 +289,7 @@ func TestABacklogIsWithinTheRate(t *testing.T) {
 
 // Without a name in the TLS handshake the service does not speak MQTT on port 443.
 func TestTheProtocolIsNamedInTheHandshake(t *testing.T) {
+	t.Parallel()
 	s := newIoTSite(t, "gate-7")
 	s.config.Broker.URL = "mqtts://localhost:8883" // as if it were the other port
 	s.client()
@@ -297,6 +302,7 @@ func TestTheProtocolIsNamedInTheHandshake(t *testing.T) {
 // An operator makes, changes and takes back what is desired; the agent hears of each, and what
 // it reports arrives, also what is no longer there.
 func TestShadowIsKept(t *testing.T) {
+	t.Parallel()
 	s := newIoTSite(t, "gate-7")
 	c, _ := s.client()
 	if d := s.nextDesired(); d.Config != nil || d.Version != 0 {
@@ -347,6 +353,7 @@ func TestShadowIsKept(t *testing.T) {
 
 // What changes while the agent is away is found at the next connection, and told once.
 func TestShadowIsReadAtEveryConnection(t *testing.T) {
+	t.Parallel()
 	s := newIoTSite(t, "gate-7")
 	_, stop := s.client()
 	s.nextDesired()
@@ -376,6 +383,7 @@ func TestShadowIsReadAtEveryConnection(t *testing.T) {
 
 // The report of an agent that changes all the time costs an update every five seconds.
 func TestReportsOnlyWhatHasChanged(t *testing.T) {
+	t.Parallel()
 	s := newIoTSite(t, "gate-7")
 	c, stop := s.client()
 	s.nextDesired()

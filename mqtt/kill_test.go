@@ -266,6 +266,7 @@ func (a *account) catchUp(p *tap) {
 // The agent is killed at any point, with and without a broker: in the end every event has arrived
 // or is counted as dropped, and no seq was given twice.
 func TestEventsSurviveAnAgentThatIsKilled(t *testing.T) {
+	t.Parallel()
 	rounds := 6
 	if *long {
 		rounds = 60
@@ -311,6 +312,7 @@ func TestEventsSurviveAnAgentThatIsKilled(t *testing.T) {
 
 // The disk is too small for what waits: that is said, and nothing is lost while the agent lives.
 func TestEventsSurviveAFullDisk(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	dir := t.TempDir()
 	b.Kill()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -36,6 +37,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	// The parallel tests are those that wait for back-offs and time-outs with a real broker: they
+	// need time, not processors.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -175,6 +181,7 @@ func TestAvailabilityOverACleanStop(t *testing.T) {
 }
 
 func TestTheBrokerSaysOfflineForAKilledAgent(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	broker := Broker{URL: b.URL()}
 	in := listen(t, broker)
@@ -186,6 +193,7 @@ func TestTheBrokerSaysOfflineForAKilledAgent(t *testing.T) {
 
 // The broker forgets everything; the client brings it back, and what happened meanwhile.
 func TestABrokerRestartLosesNothing(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	broker := Broker{URL: b.URL()}
 	c, log := newRealClient(t, broker)
@@ -269,6 +277,7 @@ func (g *gate) shut() (open func()) {
 
 // The broker hangs with events on the way, is killed, and comes back empty.
 func TestEventsSurviveABrokerThatIsKilled(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	broker := Broker{URL: b.URL()}
 	c, _ := newRealClient(t, broker)
@@ -297,6 +306,7 @@ func TestEventsSurviveABrokerThatIsKilled(t *testing.T) {
 }
 
 func TestAWrongPasswordIsNamedAndNeverShown(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{Username: "gate", Password: "right-canary"})
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte("wrong-canary\n"), 0o600); err != nil {
@@ -329,6 +339,7 @@ func TestAWrongPasswordIsNamedAndNeverShown(t *testing.T) {
 }
 
 func TestWithoutABrokerTheClientKeepsTryingAndSaysWhy(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	b.Kill()
 	c, log := newRealClient(t, Broker{URL: b.URL()})

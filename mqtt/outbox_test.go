@@ -384,6 +384,7 @@ func TestABrokenFileIsPutAside(t *testing.T) {
 }
 
 func TestAFileInUseIsNotTouched(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	db, err := bolt.Open(filepath.Join(dir, storeName), 0o600, nil)
 	if err != nil {

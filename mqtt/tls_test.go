@@ -145,6 +145,7 @@ func TestCertificatesAreReadAgainAtEveryAttempt(t *testing.T) {
 // The certificates of broker and agent are replaced, by those of another authority even, while
 // the agent runs.
 func TestCertificatesAreRotated(t *testing.T) {
+	t.Parallel()
 	old, fresh, dir := newAuthority(t), newAuthority(t), t.TempDir()
 	b := startBroker(t, brokertest.Options{Authority: old, ClientCerts: true, Username: "gate", Password: "secret"})
 	broker := Broker{URL: b.URL(), CAFile: writeCA(t, old, dir), Username: "gate", PasswordFile: filepath.Join(dir, "password")}
