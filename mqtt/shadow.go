@@ -63,12 +63,12 @@ type shadow struct {
 
 	mu         sync.Mutex
 	connected  bool
-	request    *shadowRequest // on its way, may be nil
-	outdated   bool           // the document has to be read
-	changed    bool           // there may be something to update
-	ready      time.Time      // no request before: the last one failed
-	nextGet    time.Time      // no get before
-	nextUpdate time.Time      // no update before
+	request    *shadowRequest              // on its way, may be nil
+	outdated   bool                        // the document has to be read
+	changed    bool                        // there may be something to update
+	ready      time.Time                   // no request before: the last one failed
+	nextGet    time.Time                   // no get before
+	nextUpdate time.Time                   // no update before
 	retry      *backoff.ExponentialBackOff // begins anew once both sides agree; that a get succeeds says nothing of updates
 
 	version     int64   // of the newest document known; 0: there is none
