@@ -39,6 +39,7 @@ type IoTCore struct {
 
 	mu         sync.Mutex
 	conns      map[net.Conn]bool
+	stopped    bool // no more connections
 	violations []string
 	retained   map[string]time.Time // when a topic was last published with retain, by whomever
 	keepAlive  time.Duration        // of the newest client
@@ -128,6 +129,9 @@ func (c *IoTCore) Cut() {
 // Stop ends everything.
 func (c *IoTCore) Stop() error {
 	c.listener.Close()
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
 	c.Cut()
 	c.wg.Wait()
 	c.Shadows.Stop()
@@ -148,16 +152,24 @@ func (c *IoTCore) accept() {
 		if err != nil {
 			return
 		}
-		c.mu.Lock()
-		c.conns[conn] = true
-		c.mu.Unlock()
-		c.wg.Go(func() {
-			c.serve(conn.(*tls.Conn))
-			c.mu.Lock()
-			delete(c.conns, conn)
-			c.mu.Unlock()
-		})
+		c.add(conn)
 	}
+}
+
+func (c *IoTCore) add(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		conn.Close()
+		return
+	}
+	c.conns[conn] = true
+	c.wg.Go(func() {
+		c.serve(conn.(*tls.Conn))
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.conns, conn)
+	})
 }
 
 // serve is one connection of a thing.
@@ -327,7 +339,7 @@ func (c *IoTCore) retain(topic string) error {
 	c.mu.Lock()
 	now := time.Now()
 	since := now.Sub(c.retained[topic])
-	tooSoon := since < time.Second-50*time.Millisecond // what the way here took may differ
+	tooSoon := since < time.Second/2 // the way here takes longer at one time than at another
 	if !tooSoon {
 		c.retained[topic] = now
 	}
