@@ -142,7 +142,7 @@ func (g *Gate) Unpark() {
 	defer g.mu.Unlock()
 	g.parked = false
 	g.next = 0
-	g.markReplay()
+	g.markReplay(len(g.units))
 }
 
 // Wait waits until no more than half of the room is taken by waiting units, but not longer
@@ -241,7 +241,8 @@ func (g *Gate) take() (Unit, bool) {
 }
 
 // Rewind makes Take begin again with the last key frame that was given out, for
-// a new renderer. All units but the newest are marked for replay, or left out. It returns how many are marked.
+// a new renderer. All units but the newest, or of a recording all that were given out, are marked for replay, or left out.
+// It returns how many are marked.
 func (g *Gate) Rewind() (replay int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -252,6 +253,7 @@ func (g *Gate) Rewind() (replay int) {
 	for first < len(g.units) && !g.units[first].Key {
 		first++
 	}
+	given := max(0, g.next-first)
 	g.dropped += uint64(max(0, first-g.next))
 	g.cut(first)
 	g.next = 0
@@ -259,24 +261,34 @@ func (g *Gate) Rewind() (replay int) {
 		g.shut, g.discont = true, true
 		return 0
 	}
-	g.markReplay()
-	return len(g.units) - 1
+	return g.markReplay(given)
 }
 
-// markReplay marks all units but the newest, and leaves out those that the newest can be decoded without.
-func (g *Gate) markReplay() {
+// markReplay marks the units before the one that is to be seen first, and leaves out those that the rest can be decoded
+// without. That one is the newest; of a recording it is the first that nobody was given, when so many were given out.
+// It returns how many are marked.
+func (g *Gate) markReplay(given int) (replay int) {
 	if len(g.units) == 0 {
-		return
+		return 0
 	}
-	newest, discont := len(g.units)-1, true
+	seen := len(g.units) - 1
+	for i := given; i < seen; i++ {
+		if u := g.units[i]; u.Stored && !u.Replay {
+			seen = i
+		}
+	}
+	discont := true
 	kept := g.units[:0]
 	for i, u := range g.units {
-		u.Replay = i < newest
+		u.Replay = i < seen
 		u.Discont = u.Discont || discont
 		if u.Replay && u.Disposable {
 			g.bytes -= len(u.Data)
 			discont = u.Discont
 			continue
+		}
+		if u.Replay {
+			replay++
 		}
 		discont = false
 		kept = append(kept, u)
@@ -287,6 +299,7 @@ func (g *Gate) markReplay() {
 	case g.ready <- struct{}{}:
 	default:
 	}
+	return replay
 }
 
 // format is that of the newest unit.

@@ -99,6 +99,19 @@ func TestGate(t *testing.T) {
 			g.Unpark()
 			expect(t, "units", drain(g, -1), "!krb")
 		},
+		"of a recording, what was not given out is seen": func(t *testing.T, g *Gate) {
+			for _, u := range "KdbKdbd" {
+				g.Push(Unit{Key: u == 'K', Disposable: u == 'b', Data: []byte{byte(u)}, Stored: true})
+				if u == 'b' {
+					drain(g, 3)
+				}
+			}
+			g.Push(Unit{Data: []byte("d"), Stored: true})
+			expect(t, "replayed", g.Rewind(), 2)
+			expect(t, "units", drain(g, 1), "!k")
+			expect(t, "replayed again", g.Rewind(), 2)
+			expect(t, "units", drain(g, -1), "!krdd")
+		},
 		"replay before anything": func(t *testing.T, g *Gate) {
 			push(g, "Kdd")
 			expect(t, "replayed", g.Rewind(), 0)
