@@ -75,7 +75,7 @@ type shadow struct {
 	there       object  // what is reported in it
 	desiredSize int     // bytes of what is desired in it
 	given       *string // the desired configuration last handed out; nil: none yet
-	full, brief []byte  // what is to be reported; brief is without streams
+	full, brief []byte  // what is to be reported; brief is without what may be large
 }
 
 // shadowRequest waits for its answer.
@@ -359,7 +359,7 @@ func (c *Client) SetShadow(r ShadowReported) {
 	}
 	r.Complete = true
 	full, ok := c.marshal(c.shadow.topics.update(), r)
-	r.Complete, r.Streams = false, nil
+	r.Complete, r.Streams, r.Desired.Faults = false, nil, nil
 	brief, okToo := c.marshal(c.shadow.topics.update(), r)
 	if ok && okToo {
 		c.shadow.set(full, brief)

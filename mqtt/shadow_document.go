@@ -15,7 +15,7 @@ type ShadowReported struct {
 	Version    string                  `json:"version"`     // of the agent
 	ConfigHash string                  `json:"config_hash"` // as in Info
 	Shown      string                  `json:"shown"`       // the stream on the display, "" when there is none
-	Complete   bool                    `json:"complete"`    // false: Streams is left out, because the document would be too large
+	Complete   bool                    `json:"complete"`    // false: Streams and Desired.Faults are left out, because the document would be too large
 	Desired    ShadowOutcome           `json:"desired"`
 	Config     ShadowConfig            `json:"config"`
 	Streams    map[string]ShadowStream `json:"streams,omitempty"` // by name

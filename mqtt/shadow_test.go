@@ -301,6 +301,22 @@ func TestALargeReportIsSentWithoutStreamsOrNotAtAll(t *testing.T) {
 	}
 }
 
+// A configuration that has very many faults is reported as rejected, if not why in each place.
+func TestManyFaultsLeaveRoomForTheVerdict(t *testing.T) {
+	b := newShadowBench(t)
+	faults := make(map[string]ShadowFault)
+	for i := range 50 {
+		faults[fmt.Sprintf("streams.s%d.start", i)] = ShadowFault{Code: "config.invalid", Reason: strings.Repeat("x", 300)}
+	}
+	c := &Client{shadow: b.shadow}
+	c.SetShadow(ShadowReported{Desired: ShadowOutcome{Status: ShadowRejected, Faults: faults}})
+	b.answers("get/rejected", b.asks(0, "get").ClientToken, 0, `"code":404`)
+	outcome, _ := b.asks(shadowPause, "update").State.Reported["desired"].(object)
+	if outcome["status"] != string(ShadowRejected) || outcome["faults"] != nil {
+		t.Errorf("reported %v", outcome)
+	}
+}
+
 func TestForeignMessagesAreNoAnswers(t *testing.T) {
 	b := newShadowBench(t)
 	get := b.asks(0, "get")

@@ -193,7 +193,7 @@ func (a *agent) reportShadow() {
 	cfg, outcome, wanted, settled := a.cfg, a.shadow.outcome, a.shadow.over.Config, a.settled
 	a.mu.Unlock()
 	if outcome.Status == mqtt.ShadowApplied && !reflect.DeepEqual(shadowConfig(cfg, wanted), shadowConfig(settled, wanted)) {
-		outcome.Status, outcome.Reason = mqtt.ShadowOverridden, "the command set has changed it until the next start, reload or change of the shadow"
+		outcome.Status, outcome.Reason = mqtt.ShadowOverridden, "a command has changed it until the next start, reload or other desired configuration"
 	}
 	streams := make(map[string]mqtt.ShadowStream)
 	for _, s := range a.all() {
