@@ -93,7 +93,7 @@ func (i id) String() string {
 	if n, ok := names[i]; ok {
 		return n
 	}
-	return fmt.Sprintf("element %X", uint32(i))
+	return fmt.Sprintf("element 0x%X", uint32(i))
 }
 
 // unknown is the size of an element that does not say where it ends.

@@ -152,7 +152,7 @@ func (e *Error) Error() string {
 	if e.Kind == Truncated {
 		b.WriteString("cut short in ")
 	} else {
-		b.WriteString("malformed ")
+		b.WriteString("malformed in ")
 	}
 	b.WriteString(e.Element)
 	b.WriteString(" at byte ")

@@ -238,11 +238,11 @@ func TestFaultCostsOneDocument(t *testing.T) {
 		bad  []byte // between two sound fragments
 		want string // in the End of the bad one; offsets count from the bad document
 	}{
-		"terabyte tags":        {join(prologueBytes(), claim(idTags, 1<<40)), "malformed Tags"},
-		"terabyte block":       {join(prologueBytes(), tracks, endless(idCluster), claim(idSimpleBlock, 1<<40)), "malformed SimpleBlock"},
-		"terabyte unknown":     {join(prologueBytes(), claim(0x4DBB, 1<<40)), "malformed Seek"},
-		"child beyond parent":  {join(prologueBytes(), el(idTracks, join(idBytes(idTrackEntry), []byte{0xFE}, []byte("short")))), "malformed TrackEntry"},
-		"block beyond cluster": {join(prologueBytes(), tracks, el(idCluster, stamp, claim(idSimpleBlock, 1000))), "malformed SimpleBlock"},
+		"terabyte tags":        {join(prologueBytes(), claim(idTags, 1<<40)), "malformed in Tags"},
+		"terabyte block":       {join(prologueBytes(), tracks, endless(idCluster), claim(idSimpleBlock, 1<<40)), "malformed in SimpleBlock"},
+		"terabyte unknown":     {join(prologueBytes(), claim(0x4DBB, 1<<40)), "malformed in Seek"},
+		"child beyond parent":  {join(prologueBytes(), el(idTracks, join(idBytes(idTrackEntry), []byte{0xFE}, []byte("short")))), "malformed in TrackEntry"},
+		"block beyond cluster": {join(prologueBytes(), tracks, el(idCluster, stamp, claim(idSimpleBlock, 1000))), "malformed in SimpleBlock"},
 		"unannounced track":    {join(prologueBytes(), tracks, el(idCluster, stamp, el(idSimpleBlock, blockBytes(9, 0, 0, []byte("x"))))), "track 9"},
 		"zero-length block":    {join(prologueBytes(), tracks, el(idCluster, stamp, el(idSimpleBlock))), "too short"},
 		"lacing lies":          {join(prologueBytes(), tracks, el(idCluster, stamp, el(idSimpleBlock, blockBytes(1, 0, laceXiph, []byte{200, 1})))), "lacing"},
@@ -260,12 +260,12 @@ func TestFaultCostsOneDocument(t *testing.T) {
 		}()))), "nested too deeply"},
 		"other document type":            {join(el(idEBML, el(idDocType, []byte("dvd"))), endless(idSegment)), "matroska"},
 		"garbage":                        {[]byte("\x01garbage that is no document"), "malformed"},
-		"cut by the next, cluster known": {join(prologueBytes(), tracks, claim(idCluster, 1<<20), stamp), "malformed EBML"},
+		"cut by the next, cluster known": {join(prologueBytes(), tracks, claim(idCluster, 1<<20), stamp), "malformed in EBML"},
 		"cut by the next, closing tags missing": {
 			join(prologueBytes(), tracks, tagsBytes("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "1"), endless(idCluster), stamp, simpleBlockBytes(0, 0, "x")),
 			"closing tags",
 		},
-		"false magic in the wreck": {join(prologueBytes(), claim(idTags, 1<<40), magic, []byte{0x84}, []byte("fake"), magic), "malformed Tags"},
+		"false magic in the wreck": {join(prologueBytes(), claim(idTags, 1<<40), magic, []byte{0x84}, []byte("fake"), magic), "malformed in Tags"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := join(fragmentBytes(1, "first"), tc.bad, fragmentBytes(2, "second"))
