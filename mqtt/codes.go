@@ -188,7 +188,7 @@ var codeTable = []Code{
 	{"control.signature", SeverityWarning, "A command was rejected because its signature is missing or wrong.", "Sign it with a key whose public half is in [control] public_keys."},
 	{"control.rate", SeverityWarning, "A command was rejected because too many came.", "Send at most 10 at once and one a second after that."},
 	{"control.busy", SeverityWarning, "Commands were dropped because too many were waiting.", "Wait for the response before sending the next."},
-	{"control.failed", SeverityWarning, "A command was carried out and failed.", "The reason says why."},
+	{"control.failed", SeverityWarning, "A command was carried out and failed.", "Correct what the reason names and send a new command."},
 	{"control.timeout", SeverityWarning, "A command was given up because it took too long.", "Ask for the status. If it goes on, look at the agent's log."},
 	{"control.interrupted", SeverityWarning, "The agent ended while it carried out a command.", "Ask for the status to see whether it took effect."},
 	{"control.too_large", SeverityWarning, "What a command asked for is too large to be sent.", "Ask for less, such as the status of one stream."},

@@ -21,5 +21,5 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // configError is an *Error with code mqtt.config. The format may hold one %w.
 func configError(format string, args ...any) error {
-	return &Error{Code: "mqtt.config", Message: "mqtt configuration", Err: fmt.Errorf(format, args...)}
+	return &Error{Code: "mqtt.config", Message: "the configuration of MQTT cannot work", Err: fmt.Errorf(format, args...)}
 }

@@ -190,7 +190,7 @@ func (a *agent) Run(ctx context.Context) {
 	a.reportShadow()
 	a.updateSlate()
 	a.tellShadow()
-	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs %d streams", version, len(a.all())), nil)
+	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs, streams: %d", version, len(a.all())), nil)
 	if err := a.positions.Err(); err != nil {
 		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,7 +61,25 @@ type ctlCall struct {
 func (c ctlCall) Run(ctx context.Context, std stdio) error {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
-	return c.verb.run(ctx, std, c.ctlFlags)
+	return advise(c.verb.run(ctx, std, c.ctlFlags))
+}
+
+// ctlActions says what to do about errors of the broker here, where there is no configuration file:
+// what the code table says is for who looks after an agent.
+var ctlActions = map[string]string{
+	"mqtt.unreachable": "Check --broker, network and firewall, and that the broker runs.",
+	"mqtt.refused":     "Check --username and --password-file, and what the broker allows this client.",
+	"mqtt.tls":         "Check --ca, --cert and --key, their dates, the host name in --broker and the clock of this machine.",
+	"mqtt.config":      "Correct the flags of the broker.",
+}
+
+// advise puts what to do in front of a terminal to an error of the broker.
+func advise(err error) error {
+	e, ok := errors.AsType[*mqtt.Error](err)
+	if !ok || ctlActions[e.Code] == "" {
+		return err
+	}
+	return &failure{Code: e.Code, Message: e.Error(), Action: ctlActions[e.Code], Err: err}
 }
 
 func (c ctlFlags) broker() mqtt.Broker {
@@ -98,7 +117,7 @@ type ctlShow struct {
 
 type ctlSet struct {
 	LogLevel          string         `placeholder:"LEVEL" complete:"levels" help:"debug, info, warn or error."`
-	DecodeOrder       []string       `placeholder:"FAMILY,…" complete:"families" help:"Decoder families, most wanted first."`
+	DecodeOrder       []string       `placeholder:"FAMILY" complete:"families" help:"Decoder families, most wanted first."`
 	MaxLag            *time.Duration `placeholder:"10s" help:"How far streams may fall behind; 0s: any distance."`
 	Stream            string         `placeholder:"NAME" help:"Whose --max-lag; by default that of all."`
 	TelemetryInterval *time.Duration `placeholder:"10s" help:"How often telemetry is published."`

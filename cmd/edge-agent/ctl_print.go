@@ -51,7 +51,7 @@ func printData(w io.Writer, v mqtt.Verb, data json.RawMessage) error { return pr
 func printStream(w io.Writer, d mqtt.StreamData) { fmt.Fprintf(w, "%s: %s\n", d.Stream, d.State) }
 
 func printStatus(w io.Writer, d mqtt.StatusData) {
-	fmt.Fprintf(w, "edge-agent %s, since %s, clock %s, shows %s, %d events waiting\n",
+	fmt.Fprintf(w, "edge-agent %s, since %s, clock %s, shows %s, events waiting: %d\n",
 		d.Version, d.StartedAt.Format("2006-01-02 15:04:05 UTC"), d.Clock, orNone(d.Shown), d.MQTT.QueuedEvents)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "STREAM\tSTATE\tFRAMES/S\tSERVICE\tPRODUCER\tLOCAL\tDECODER\tCODE")

@@ -387,14 +387,18 @@ func TestCtlWatch(t *testing.T) {
 func TestFleetTable(t *testing.T) {
 	rows := fleetRows([]mqtt.AgentView{
 		{ID: "dock-3"},
+		{ID: "dock-4", Streams: []mqtt.StreamView{{
+			Name: "ramp", State: mqtt.State{State: mqtt.Playing, Decoder: "vah264dec"}, Telemetry: mqtt.Telemetry{To: mqtt.Time{Time: time.Unix(1, 0)}, FPS: 25},
+		}}},
 		{ID: "gate-7", Online: true, Streams: []mqtt.StreamView{{Name: "door", State: mqtt.State{State: mqtt.Playing, Decoder: "vah264dec"}}}},
 	})
 	if got := fleetTable(rows, &mqtt.Error{Code: "mqtt.unreachable", Message: "gone"}); got[0] != "edge-agent: mqtt.unreachable: gone; trying again" {
 		t.Errorf("without a connection: %s", strings.Join(got, "\n"))
 	}
 	got := fleetTable(rows, nil)
-	if len(got) != 3 || !slices.Equal(strings.Fields(got[1]), strings.Fields("dock-3 - offline - - - - - -")) ||
-		!slices.Equal(strings.Fields(got[2]), strings.Fields("gate-7 door playing - - - - vah264dec -")) {
+	if len(got) != 4 || !slices.Equal(strings.Fields(got[1]), strings.Fields("dock-3 - offline - - - - - -")) ||
+		!slices.Equal(strings.Fields(got[2]), strings.Fields("dock-4 ramp offline - - - - - -")) ||
+		!slices.Equal(strings.Fields(got[3]), strings.Fields("gate-7 door playing - - - - vah264dec -")) {
 		t.Errorf("%s", strings.Join(got, "\n"))
 	}
 }

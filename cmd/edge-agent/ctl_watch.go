@@ -65,7 +65,11 @@ func fleetRows(agents []mqtt.AgentView) []fleetRow {
 		}
 		for _, s := range a.Streams {
 			state := strings.TrimSpace(string(s.State.State) + " " + s.State.Code)
-			rows = append(rows, fleetRow{a.ID, s.Name, online(a, state), figures(s.Telemetry), orDash(s.State.Decoder), event})
+			telemetry, decoder := s.Telemetry, s.State.Decoder
+			if !a.Online { // what it said last does not hold now
+				telemetry, decoder = mqtt.Telemetry{}, ""
+			}
+			rows = append(rows, fleetRow{a.ID, s.Name, online(a, state), figures(telemetry), orDash(decoder), event})
 		}
 	}
 	return rows

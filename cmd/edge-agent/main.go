@@ -53,7 +53,7 @@ type runCommand struct {
 }
 
 type demoCommand struct {
-	For time.Duration `placeholder:"20s" help:"End after this time; at 0 only a signal ends it."`
+	For time.Duration `placeholder:"20s" help:"End after this time; without, a signal ends it (Ctrl-C)."`
 }
 
 type inspectCommand struct {
@@ -190,7 +190,8 @@ func newParser(g *grammar, std stdio, exit func(int)) (*kong.Kong, error) {
 type failure struct {
 	Code    string
 	Message string
-	Err     error // the cause, when there is one below
+	Action  string // what to do, where the table's does not fit
+	Err     error  // the cause, when there is one below
 }
 
 func (f *failure) Error() string { return f.Code + ": " + f.Message }
@@ -209,7 +210,7 @@ func printError(w io.Writer, err error) int {
 		return exitOK
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprintf(w, "edge-agent: usage: %s. See edge-agent --help.\n", usage)
+		fmt.Fprintf(w, "edge-agent: usage: %s See edge-agent --help.\n", sentence(string(usage)))
 		return exitUsage
 	}
 	if faults, ok := errors.AsType[ConfigErrors](err); ok {
@@ -219,9 +220,21 @@ func printError(w io.Writer, err error) int {
 		return exitFailed
 	}
 	f := asFailure(err)
-	code, _ := mqtt.Lookup(f.Code)
-	fmt.Fprintf(w, "edge-agent: %s. %s\n", strings.TrimSuffix(f.Error(), "."), code.Action)
+	action := f.Action
+	if action == "" {
+		code, _ := mqtt.Lookup(f.Code)
+		action = code.Action
+	}
+	fmt.Fprintf(w, "edge-agent: %s %s\n", sentence(f.Error()), action)
 	return exitFailed
+}
+
+// sentence ends s with a full stop, unless something ends it already.
+func sentence(s string) string {
+	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") {
+		return s
+	}
+	return s + "."
 }
 
 // asFailure finds the code of an error, whichever package it is from.

@@ -58,10 +58,23 @@ func TestBadUsage(t *testing.T) {
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			status, out, errs := run(args...)
-			if status != exitUsage || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "edge-agent: usage: ") {
+			if status != exitUsage || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "edge-agent: usage: ") || strings.Contains(errs, "?.") {
 				t.Errorf("status %d, standard output %q, standard error %q", status, out, errs)
 			}
 		})
+	}
+}
+
+// Who steers has no configuration file: the advice is about the flags.
+func TestCtlAdvice(t *testing.T) {
+	for broker, advice := range map[string]string{
+		"mqtt://127.0.0.1:1":  "Check --broker,",
+		"host-without-scheme": "Correct the flags",
+	} {
+		status, _, errs := run("ctl", "--broker", broker, "--id", "box", "status")
+		if status != exitFailed || !strings.Contains(errs, advice) || strings.Contains(errs, "[mqtt]") {
+			t.Errorf("%s: status %d, standard error %q", broker, status, errs)
+		}
 	}
 }
 
