@@ -156,7 +156,11 @@ func (a *attempt) showOn(c Choice) error {
 	a.r.mu.Lock()
 	a.r.stats.Display, a.r.stats.Passed = c.Display, c.Passed
 	a.r.mu.Unlock()
-	a.r.log.Info("showing on "+c.Display.String(), "passed_over", strings.Join(c.Passed, "; "))
+	where := "showing on " + c.Display.String()
+	if c.Display.Sink == None {
+		where = "showing nowhere"
+	}
+	a.r.log.Info(where, "passed_over", strings.Join(c.Passed, "; "))
 	return a.out.JSON(KindScreen, Screen{Number: number, Display: c.Display, Unpaced: a.r.config.Unpaced})
 }
 

@@ -120,7 +120,7 @@ func newAgent(broker, dir, name string) (member, error) {
 	client.SetInfo(someInfo)
 	client.SetStreams([]string{streamName})
 	client.SetState(streamName, someState)
-	client.Event(mqtt.Event{Code: "agent.started", Message: "edge-agent runs 1 streams"})
+	client.Event(mqtt.Event{Code: "agent.started", Message: "edge-agent runs, streams: 1"})
 	ctx, end := context.WithCancel(context.Background())
 	m := &agentMember{client, end, make(chan struct{})}
 	go func() {
