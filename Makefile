@@ -50,7 +50,7 @@ fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
 	done
 
 clean: ## Remove what was built
-	rm -rf bin dist
+	rm -rf bin
 
 setup-build setup-demo setup-test setup-bench setup-hardware: setup-%:
 	@packaging/setup.sh build $*

@@ -29,9 +29,9 @@ packages() {
 		test   weston                          a Wayland compositor without a screen, for the same
 		test   ffmpeg                          makes clips and decodes them, to compare with
 		test   curl                            pulls streams, to compare with
-		test   bash                            completes command lines
-		test   zsh                             completes command lines
-		test   fish                            completes command lines
+		test   bash                            the tests complete command lines in it
+		test   zsh                             the same
+		test   fish                            the same
 		test   python3-jinja2                  evaluates the templates for Home Assistant as it does
 		test   gstreamer1.0-tools              gst-launch-1.0, to take screenshots and to compare with
 		hardware  linux-source-6.12            the kernel of the virtual hardware, built from source
