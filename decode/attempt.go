@@ -54,13 +54,13 @@ type attempt struct {
 	progress progress
 	again    bool // the child before this one has shown nothing
 
-	greeted chan struct{} // closed once own and found are set
+	greeted chan struct{} // closed once own and found are set, and the child has a display
 	own     []string      // elements that existed when the child started
 	nodes   []deviceNode  // that own or found depends on
 	seen    []deviceNode  // a moment ago; of reconsider
 
 	mu      sync.Mutex
-	found   []string  // elements that exist
+	found   []string  // elements that exist now
 	feeding *Input    // whose frames the child gets
 	plan    *Plan     // in use
 	format  *Format   // that plan decodes

@@ -72,7 +72,11 @@ func TestTellClosed(t *testing.T) {
 func TestDeviceThatComesLater(t *testing.T) {
 	dev := t.TempDir()
 	node := filepath.Join(dev, "dri", "renderD128")
-	r := start(t, "none", func(c *Config) { c.Dev, c.Env = dev, append(c.Env, fakeNodeEnv+"="+node) })
+	t.Setenv("DISPLAY", "")
+	t.Setenv("WAYLAND_DISPLAY", "")
+	r := start(t, "none", func(c *Config) {
+		c.Sink, c.Dev, c.Env = Auto, dev, append(c.Env, fakeNodeEnv+"="+node) // a display is looked for meanwhile
+	})
 	r.push("Kddd")
 	r.shown(4)
 	expect(t, "decoder", r.Stats().Decoder, "avdec_h264")

@@ -96,14 +96,14 @@ func (r *Renderer) connector() string {
 
 // setTheStage sends a new child the display and the slate.
 func (a *attempt) setTheStage() error {
-	choice := a.r.chooseDisplay(a.found, Connectors(a.r.config.DRM))
+	choice := a.r.chooseDisplay(a.own, Connectors(a.r.config.DRM))
 	if err := a.showOn(choice); err != nil {
 		return err
 	}
 	if err := a.sendSlate(); err != nil {
 		return err
 	}
-	return a.out.JSON(KindLoad, Load{a.r.likely(a.found)})
+	return a.out.JSON(KindLoad, Load{a.r.likely(a.own)})
 }
 
 // likely are the elements for the format that waits, or for the most common one.
@@ -201,7 +201,7 @@ func (a *attempt) lookForDisplay() error {
 	if now.Sink == KMS && !hasScreen(now, connectors) {
 		a.r.lostDisplay(Report{Code: CodeDisplayLost, Message: now.Connector + " was unplugged", Detail: map[string]any{"connector": now.Connector}})
 	}
-	choice := a.r.chooseDisplay(a.found, connectors)
+	choice := a.r.chooseDisplay(a.own, connectors)
 	if choice.Display == now {
 		return nil
 	}

@@ -26,6 +26,11 @@ const (
 //	   ▲                       │ failed
 //	   └─── twice as long ─────┘
 func (a *attempt) reconsider(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-a.greeted:
+	}
 	ticker := time.NewTicker(reconsiderEvery)
 	defer ticker.Stop()
 	stage := &stage{command: a.r.config.Command, env: a.r.config.Env, limit: trialLimit, log: a.r.log}

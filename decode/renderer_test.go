@@ -289,6 +289,24 @@ func TestRendererShows(t *testing.T) {
 	expect(t, "restarts", s.Restarts, 0)
 }
 
+// A child that was started ahead of a Run that has nothing to do any more is ended by it.
+func TestEarlyStartForNothing(t *testing.T) {
+	r := New(Config{Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=none"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir()})
+	r.Start()
+	ended := r.early.exited
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("it lives on")
+		r.Stop()
+	}
+}
+
 func TestNewFormatReopens(t *testing.T) {
 	r := start(t, "none")
 	r.push("Kd")

@@ -123,8 +123,8 @@ func (s *screen) listen(first func(), failed func(error)) {
 // turn makes the screen take the pictures of a pipeline, by its number.
 func (s *screen) turn(number uint32) { C.screen_turn(s.c, C.guint32(number)) }
 
-// drain waits until all pictures that it has are shown.
-func (s *screen) drain(timeout time.Duration) { C.screen_drain(s.c, C.guint64(timeout)) }
+// drain waits until all pictures that it has are shown. A time-out that is over already is none to wait for.
+func (s *screen) drain(timeout time.Duration) { C.screen_drain(s.c, C.guint64(max(0, timeout))) }
 
 // slate shows a picture at once. It is false when pictures wait.
 func (s *screen) slate(img *image.RGBA) bool {
