@@ -36,6 +36,7 @@ type child struct {
 
 	said     chan struct{} // closed when all that the process has said is read
 	saidOnce sync.Once
+	logged   chan struct{} // closed when all that it has logged is
 
 	oomKills uint64 // of the kernel, before this process started
 
@@ -58,7 +59,7 @@ func startChild(command, env []string) (*child, error) {
 	}
 	defer logWrite.Close()
 
-	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{}), said: make(chan struct{}), oomKills: oomKills()}
+	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{}), said: make(chan struct{}), logged: make(chan struct{}), oomKills: oomKills()}
 	c.cmd = exec.Command(command[0], command[1:]...)
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stderr = logWrite
@@ -107,6 +108,7 @@ func (c *child) keep() {
 // copyLog hands on what the child logs, line by line, until nobody can write there any more.
 func (c *child) copyLog(log *slog.Logger) {
 	defer c.log.Close()
+	defer close(c.logged)
 	r := bufio.NewReaderSize(c.log, maxLogLine)
 	for {
 		line, err := r.ReadSlice('\n')
@@ -156,13 +158,10 @@ func (c *child) ending(ctx context.Context) error {
 		return context.Cause(ctx)
 	case <-c.exited:
 	}
-	timer := time.NewTimer(lastWords)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	await(ctx, c.said, lastWords)
+	await(ctx, c.logged, lastWords/2) // before broken gives up: what the process has started may hold its log open
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
-	case <-c.said:
-	case <-timer.C:
 	}
 	detail := map[string]any{}
 	how := "exited"
@@ -183,6 +182,17 @@ func (c *child) ending(ctx context.Context) error {
 		return &failure{Report: Report{Code: CodeMemory, Message: "the kernel ended the renderer process because memory ran out", Detail: detail}}
 	}
 	return &failure{Report: Report{Code: CodeCrash, Message: "the renderer process " + how, Detail: detail}}
+}
+
+// await waits for a channel to be closed, at most that long.
+func await(ctx context.Context, closed <-chan struct{}, most time.Duration) {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-closed:
+	case <-timer.C:
+	}
 }
 
 // overweight is the failure of a process that takes more than so many bytes of memory.

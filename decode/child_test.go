@@ -52,7 +52,7 @@ func TestChildThatCannotBeKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone := c.exited
-	stuck := &child{cmd: c.cmd, conn: c.conn, log: c.log, exited: make(chan struct{})} // never closed
+	stuck := &child{cmd: c.cmd, conn: c.conn, log: c.log, logged: make(chan struct{}), exited: make(chan struct{})} // exited is never closed
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
