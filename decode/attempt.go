@@ -323,7 +323,7 @@ func (a *attempt) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case now := <-ticker.C:
-			if err := a.progress.check(now); err != nil {
+			if err := a.progress.check(now); err != nil && !a.excuses(err) {
 				return a.child.examine(err)
 			}
 			if err := a.child.overweight(a.r.config.Memory); err != nil {

@@ -52,7 +52,7 @@ func (a *attempt) reconsider(ctx context.Context) {
 		waited = 0
 		t, err := stage.try(ctx, plan, units)
 		if err == nil {
-			err = t.works(units)
+			err = t.works(units, a.r.standsStill(plan))
 		}
 		if ctx.Err() != nil {
 			return

@@ -274,7 +274,9 @@ func (r *Renderer) note(err error, wait time.Duration) {
 			r.unnegotiated[f.plan.Element] = true
 		}
 		r.after = f
-		r.still.note(f, &r.deny)
+		if f.Code == CodeStale {
+			r.still.blame(f.plan)
+		}
 		r.mu.Unlock()
 		if span > 0 {
 			f.Message += fmt.Sprintf("; %s is passed over for %v", name, span)

@@ -1,6 +1,9 @@
 package decode
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // restlessSize is the size of slices from which on a frame that is no key frame certainly changes the picture:
 // frames that say "as before" are smaller, but for what fills them up to a bit rate that has to be kept.
@@ -51,21 +54,27 @@ type stillFormats struct {
 	stream bool     // it is the stream
 }
 
-// note takes in a failure, and takes back earlier ones that the stream was to blame for.
-func (s *stillFormats) note(f *failure, deny *denyList) {
-	if f.Code != CodeStale {
-		return
+// of makes it remember another format, if it is another.
+func (s *stillFormats) of(caps string) *stillFormats {
+	if s.caps != caps {
+		*s = stillFormats{caps: caps}
 	}
-	if s.caps != f.plan.Caps {
-		*s = stillFormats{caps: f.plan.Caps}
+	return s
+}
+
+// blame takes in that a plan stood still.
+func (s *stillFormats) blame(p *Plan) {
+	s = s.of(p.Caps)
+	s.blamed = append(s.blamed, p.name())
+}
+
+// acquit takes in that it is the stream of a format, and takes back what others were blamed for.
+func (s *stillFormats) acquit(caps string, deny *denyList) {
+	s = s.of(caps)
+	for _, name := range s.blamed {
+		deny.forget(name)
 	}
-	s.blamed = append(s.blamed, f.plan.name())
-	if f.plan.Family == Software {
-		s.stream = true
-		for _, name := range s.blamed {
-			deny.forget(name)
-		}
-	}
+	s.stream, s.blamed = true, nil
 }
 
 // standsStill says that the stream of a plan is known to stand still.
@@ -73,4 +82,22 @@ func (r *Renderer) standsStill(p Plan) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.still.stream && r.still.caps == p.Caps
+}
+
+// excuses says that pictures stand still with the processor's decoder. It goes on: nothing that comes after it would make
+// others of the same stream.
+func (a *attempt) excuses(err error) bool {
+	a.mu.Lock()
+	plan := a.plan
+	a.mu.Unlock()
+	var f *failure
+	if !errors.As(err, &f) || f.Code != CodeStale || plan.Family != Software {
+		return false
+	}
+	a.r.mu.Lock()
+	a.r.still.acquit(plan.Caps, &a.r.deny)
+	a.r.mu.Unlock()
+	a.progress.suspect(false)
+	a.r.log.Info("the pictures stand still with the processor's decoder too: it is the stream that does", "element", plan.Element)
+	return true
 }

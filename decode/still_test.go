@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"testing"
@@ -54,17 +55,62 @@ func TestStillness(t *testing.T) {
 	}
 }
 
-// When the processor's decoder stands still as well, the stream does.
+// When the processor's decoder stands still as well, the stream does: that one goes on, and what was blamed before
+// takes over again.
 func TestStreamThatStandsStill(t *testing.T) {
-	r := New(Config{})
-	now := time.Now()
-	for _, p := range []Plan{{Family: VA, Element: "vah264dec", Caps: "a"}, {Family: Software, Element: "avdec_h264", Caps: "a"}} {
-		expect(t, "known", r.standsStill(p), false)
-		r.note(&failure{Report: Report{Code: CodeStale}, plan: &p, worked: time.Second}, 0)
+	r := start(t, "still", func(c *Config) { c.Patience.Still, c.Patience.More = 100*time.Millisecond, 3 })
+	restless := unitOf(0x41, restlessSize).Data
+	r.push("Kdd")
+	r.shown(3)
+	r.pushData(restless, "dddddddd")
+	stale := r.report(CodeStale)
+	expect(t, "element", stale.Detail["element"], any("vah264dec"))
+	r.report(CodeFallback)
+	r.until("hardware to take over", func() bool {
+		if r.Stats().Waiting == 0 {
+			r.pushData(restless, "Kddddddd")
+		}
+		return r.Stats().Decoder == "vah264dec"
+	})
+	r.report(CodeRecovered)
+	expect(t, "denied", len(r.Stats().Denied), 0)
+	expect(t, "children that ended", r.Stats().Restarts, 1)
+	expect(t, "known of another format", r.standsStill(Plan{Caps: "b"}), false)
+}
+
+// A processor that leaves frames out says nothing about the stream: of a clip that is played in a loop, the few pictures
+// that it makes come again. Hardware that is behind may be so because it is broken.
+func TestStillAndBehind(t *testing.T) {
+	for name, c := range map[string]struct {
+		software, behind, still bool
+	}{
+		"hardware":             {false, false, true},
+		"hardware behind":      {false, true, true},
+		"the processor":        {true, false, true},
+		"the processor behind": {true, true, false},
+	} {
+		now := time.Unix(1000, 0)
+		p := progress{patience: DefaultPatience, atWork: func() bool { return true }}
+		n := p.open(c.software, now)
+		p.opened(n, now)
+		var err error
+		for s := (Status{Number: n, Fresh: 3}); s.Fed < 300; now = now.Add(StatusInterval) {
+			for range 5 {
+				p.sent(unitOf(0x41, restlessSize), now)
+			}
+			s.Fed, s.Decoded = s.Fed+5, s.Decoded+5
+			if c.behind {
+				s.Decoded, s.Skipped = s.Decoded-2, s.Skipped+2
+			}
+			p.hearing(now)
+			p.advance(s, now)
+			err = cmp.Or(err, p.check(now))
+		}
+		var f *failure
+		if still := errors.As(err, &f) && f.Code == CodeStale; still != c.still {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	expect(t, "known", r.standsStill(Plan{Caps: "a"}), true)
-	expect(t, "another format", r.standsStill(Plan{Caps: "b"}), false)
-	expect(t, "denied", len(r.deny.names(now)), 0)
 }
 
 func TestOverweight(t *testing.T) {

@@ -26,18 +26,21 @@ func TestTrialWorks(t *testing.T) {
 	for name, c := range map[string]struct {
 		trial trial
 		units []Unit
+		still bool // the stream is known to
 		code  string
 	}{
-		"works":                         {pictures(30, 30), units(30, restlessSize), ""},
-		"two fields come as two frames": {pictures(15, 15), units(30, restlessSize), ""},
-		"no picture":                    {pictures(0, 1), units(2, restlessSize), CodeSilent},
-		"few pictures":                  {pictures(9, 9), units(30, restlessSize), CodeSilent},
-		"the same surfaces in turn":     {pictures(30, 8), units(30, restlessSize), CodeStale},
-		"a stream that stands still":    {pictures(30, 1), units(30, restlessSize-1), ""},
-		"key frames only":               {pictures(1, 1), units(1, restlessSize), ""},
+		"works":                         {pictures(30, 30), units(30, restlessSize), false, ""},
+		"two fields come as two frames": {pictures(15, 15), units(30, restlessSize), false, ""},
+		"no picture":                    {pictures(0, 1), units(2, restlessSize), false, CodeSilent},
+		"few pictures":                  {pictures(9, 9), units(30, restlessSize), false, CodeSilent},
+		"the same surfaces in turn":     {pictures(30, 8), units(30, restlessSize), false, CodeStale},
+		"a stream that stands still":    {pictures(30, 1), units(30, restlessSize-1), false, ""},
+		"and is known to":               {pictures(30, 1), units(30, restlessSize), true, ""},
+		"known to, and no picture":      {pictures(0, 1), units(2, restlessSize), true, CodeSilent},
+		"key frames only":               {pictures(1, 1), units(1, restlessSize), false, ""},
 	} {
 		var f *failure
-		err := c.trial.works(c.units)
+		err := c.trial.works(c.units, c.still)
 		if errors.As(err, &f); c.code != "" && (f == nil || f.Code != c.code) || c.code == "" && err != nil {
 			t.Errorf("%s: got %v, want %q", name, err, c.code)
 		}

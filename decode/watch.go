@@ -128,6 +128,9 @@ func (p *progress) advance(s Status, now time.Time) (before Status, current bool
 	} else {
 		p.statuses++
 	}
+	if p.software && s.Skipped > before.Skipped {
+		p.still = stillness{} // the few pictures that it still makes may have been there before, as those of a clip played in a loop
+	}
 	p.still.advance(s, now)
 	return before, true
 }
