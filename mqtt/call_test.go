@@ -240,11 +240,28 @@ func TestACallSurvivesACutAtAnyByte(t *testing.T) {
 	}
 }
 
+// An agent that is said to be offline is so, unless that may come of the break that the caller saw too.
+func TestOfflineIsAnAnswerUntilTheConnectionBreaks(t *testing.T) {
+	k, err := Caller{Agent: "gate-7"}.newCall(t.Context(), VerbStatus, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offline := Message{Topic: k.topics.Availability(), Payload: []byte(Offline), Retained: true}
+	_, _, err = k.take(t.Context(), nil, offline)
+	wantCode(t, err, "control.offline")
+	k.lost = errRefused
+	if _, done, err := k.take(t.Context(), nil, offline); done || err != nil {
+		t.Errorf("after a break: %v, %v", done, err)
+	}
+}
+
 func TestACallWhoseBrokerStaysAway(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	caller := Caller{Broker: Broker{URL: b.URL()}, Agent: "gate-7"}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	lost := make(chan struct{}, 1)
+	caller.Lost = func(error) { nudge(lost) }
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	in := listen(t, caller.Broker)
 	answer := make(chan error)
@@ -254,6 +271,8 @@ func TestACallWhoseBrokerStaysAway(t *testing.T) {
 	}()
 	in.wait(DefaultPrefix+"/v1/gate-7/cmd/status", "id")
 	b.Kill()
+	<-lost
+	cancel()
 	err := <-answer
 	wantCode(t, err, "control.no_answer")
 	if !strings.Contains(err.Error(), "the broker at 127.0.0.1") {
