@@ -197,6 +197,10 @@ func millis(d Duration) mqtt.Millis { return mqtt.Millis(time.Duration(d).Millis
 
 func duration(m mqtt.Millis) Duration { return Duration(time.Duration(m) * time.Millisecond) }
 
+// snapshotWait is how long a snapshot waits for the first picture of a stream. Until then that of the
+// stream before is on the display.
+const snapshotWait = 5 * time.Second
+
 // sendSnapshot publishes what is on the display, if that is the stream that was asked for.
 func (a *agent) sendSnapshot(ctx context.Context, name string) (any, error) {
 	s, err := a.find(name)
@@ -206,6 +210,7 @@ func (a *agent) sendSnapshot(ctx context.Context, name string) (any, error) {
 	if !s.shown() {
 		return nil, &failure{Code: codeFailed, Message: fmt.Sprintf("%s is not on the display, so it is not decoded; %s is. Show it first", name, orNone(a.shown()))}
 	}
+	waitFor(ctx, func() bool { return !a.renderer.Stats().Wall.IsZero() }, snapshotWait)
 	jpeg, err := a.Snapshot(ctx)
 	if err != nil {
 		return nil, err
