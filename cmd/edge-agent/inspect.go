@@ -273,7 +273,7 @@ func (l *tableListing) serviceError(e *errorLine) {
 }
 
 func (l *tableListing) summary(s *summaryLine) {
-	fmt.Fprintf(l.out, "%d documents, %d fragments, %d frames (%d key), %d bytes, %d errors of the service",
+	fmt.Fprintf(l.out, "documents %d, fragments %d, frames %d (key %d), bytes %d, errors of the service %d",
 		s.Documents, s.Fragments, s.Frames, s.KeyFrames, s.Bytes, s.Errors)
 	if s.Truncated {
 		fmt.Fprint(l.out, ", cut short")
