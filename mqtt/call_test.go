@@ -295,10 +295,16 @@ func TestAWatchSurvivesABrokerRestart(t *testing.T) {
 	}
 	defer func() { cancel(); <-fleet.Ended() }()
 	there := func(agents []AgentView) bool { return fleet.Err() == nil && len(agents) == 1 && agents[0].Online }
-	waitFleet(t, fleet, "the agent", there)
+	gone, err := New(Config{Broker: c.config.Broker, AgentID: "gate-9", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := start(gone)
+	waitFleet(t, fleet, "both agents", func(agents []AgentView) bool { return len(agents) == 2 && agents[0].Online && agents[1].Online })
 	b.Kill()
-	waitFleet(t, fleet, "the end of the connection", func(agents []AgentView) bool { return fleet.Err() != nil && len(agents) == 1 })
-	restart(t, b)
+	stop()
+	waitFleet(t, fleet, "the end of the connection", func(agents []AgentView) bool { return fleet.Err() != nil && len(agents) == 2 })
+	restart(t, b) // it has forgotten both, and one comes again
 	waitFleet(t, fleet, "the agent again", there)
 }
 

@@ -1,11 +1,13 @@
 package mqtt
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -239,6 +241,16 @@ func TestFailuresWaitLongerEachTime(t *testing.T) {
 	b.asks(shadowPause, "update")
 }
 
+// The wait is for the service; another connection reads at once.
+func TestAConnectionReadsAtOnceWhateverFailedBefore(t *testing.T) {
+	b := newShadowBench(t)
+	b.answers("get/rejected", b.asks(0, "get").ClientToken, 0, `"code":500`)
+	b.asksNothing(0)
+	b.close()
+	b.open()
+	b.asks(0, "get")
+}
+
 // An update that always fails waits longer each time too, although the document can be read in between.
 func TestUpdatesThatFailWaitLongerEachTime(t *testing.T) {
 	b := newShadowBench(t)
@@ -328,6 +340,24 @@ func TestForeignMessagesAreNoAnswers(t *testing.T) {
 	if b.request == nil {
 		t.Error("one of them was taken for the answer")
 	}
+}
+
+// Where the topics of the shadow are refused nothing is asked, also when an earlier connection had them.
+func TestAShadowWithoutItsTopicsIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(n int) behaviour { // SUBSCRIBE, "online", the get, and the event
+			return behaviour{noTopic: n > 0, cutAfter: 4 * max(0, 1-n)}
+		})
+		defer f.close()
+		c := newTestClientWith(t, f, Config{Shadow: &Shadow{Thing: "gate-7", Desire: func(context.Context, Desired) {}}})
+		c.Event(Event{Code: "lag.high"})
+		stop := start(c)
+		time.Sleep(time.Minute)
+		stop()
+		if n := len(f.received(c.shadow.topics.get())); n != 1 || len(f.dials) != 2 {
+			t.Errorf("%d requests on %d connections", n, len(f.dials))
+		}
+	})
 }
 
 // Whatever stands there: the patch makes of it what is to be, and does not touch the rest.
