@@ -70,7 +70,7 @@ var ctlActions = map[string]string{
 	"mqtt.unreachable": "Check --broker, network and firewall, and that the broker runs.",
 	"mqtt.refused":     "Check --username and --password-file, and what the broker allows this client.",
 	"mqtt.tls":         "Check --ca, --cert and --key, their dates, the host name in --broker and the clock of this machine.",
-	"mqtt.config":      "Correct the flags of the broker.",
+	"mqtt.config":      "Correct the flags; they are called as the keys are, such as --allow-plaintext.",
 }
 
 // advise puts what to do in front of a terminal to an error of the broker.
