@@ -324,7 +324,7 @@ func (c *ProbeConfig) writeCache(r ProbeReport) {
 	}
 }
 
-// replaceFile writes a file whole or not at all.
+// replaceFile writes a file whole or not at all. What it wrote is on the disk when it returns: the box may go down next.
 func replaceFile(name string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".probe-*")
 	if err != nil {
@@ -335,7 +335,15 @@ func replaceFile(name string, content []byte) error {
 	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	_ = folder.Sync() // not every file system can
+	return folder.Close()
 }
 
 // driverOf finds the kernel driver of a device node by way of sysfs, "" when it is not there.
