@@ -74,6 +74,7 @@ type server struct {
 
 	reworded chan struct{} // one place; filled when the slate has another text
 
+	telling sync.Mutex // statuses are sent in the order in which they came about
 	loading sync.WaitGroup
 	taking  sync.Mutex // one snapshot is made at a time: it costs a core
 
@@ -116,6 +117,8 @@ func (s *server) paint() {
 
 // tell sends the status.
 func (s *server) tell() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	status := decode.Status{}
 	s.mu.Lock() // also while it is asked: a show is only closed after it was taken from here
 	if s.show != nil {
@@ -322,22 +325,26 @@ func (s *server) drain(timeout time.Duration) error {
 // cut takes the pipeline down whatever it still has. What comes next is something else,
 // so the picture does not stay for long.
 func (s *server) cut() error {
-	s.mu.Lock()
-	s.slates.cut(time.Now())
-	s.mu.Unlock()
-	if s.show == nil {
-		return nil
+	now := time.Now()
+	var err error
+	if s.show != nil {
+		err = s.close()
 	}
-	return s.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slates.cut(now) // after the last news of a picture
+	return err
 }
 
 // close takes the pipeline down and says how far it came.
 func (s *server) close() error {
-	last := s.show.status()
+	s.telling.Lock() // what others tell of it comes before
 	s.mu.Lock()
 	show := s.show
 	s.show = nil
 	s.mu.Unlock()
+	s.telling.Unlock()
+	last := show.status()
 	if err := show.close(); err != nil {
 		return err
 	}
