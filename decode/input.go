@@ -20,7 +20,9 @@ type Input struct {
 	name string
 	gate *Gate
 
-	prefer Preference // r.mu is for this one
+	// r.mu is for these.
+	prefer Preference
+	still  stillFormats
 
 	mu    sync.Mutex // orders Push
 	state input

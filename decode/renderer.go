@@ -83,9 +83,8 @@ type Renderer struct {
 	// unnegotiated are the elements that found no format for their pictures.
 	unnegotiated map[string]bool
 	probe        ProbeReport // empty before SetProbe
-	still        stillFormats
-	after        *failure // since which no picture was shown
-	replaced     *Plan    // by a better one, which has not shown a picture yet
+	after        *failure    // since which no picture was shown
+	replaced     *Plan       // by a better one, which has not shown a picture yet
 	closed       []deviceNode
 	stats        Stats
 }
@@ -275,7 +274,7 @@ func (r *Renderer) note(err error, wait time.Duration) {
 		}
 		r.after = f
 		if f.Code == CodeStale {
-			r.still.blame(f.plan)
+			r.shown.still.blame(f.plan)
 		}
 		r.mu.Unlock()
 		if span > 0 {

@@ -46,7 +46,7 @@ func (s *stillness) check(now Status, patience time.Duration, frames uint64, at 
 	return failed(CodeStale, "the decoder delivered %d pictures that had been there before, although the stream moves", same)
 }
 
-// stillFormats remembers who stood still with which format. When even the processor's decoder
+// stillFormats remembers of a stream who stood still with which format. When even the processor's decoder
 // does, it is the stream: then hardware was blamed for nothing, and stillness is no fault any more.
 type stillFormats struct {
 	caps   string   // of the format
@@ -77,11 +77,11 @@ func (s *stillFormats) acquit(caps string, deny *denyList) {
 	s.stream, s.blamed = true, nil
 }
 
-// standsStill says that the stream of a plan is known to stand still.
+// standsStill says that the stream that is shown is known to stand still, in the format of a plan.
 func (r *Renderer) standsStill(p Plan) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.still.stream && r.still.caps == p.Caps
+	return r.shown.still.stream && r.shown.still.caps == p.Caps
 }
 
 // excuses says that pictures stand still with the processor's decoder. It goes on: nothing that comes after it would make
@@ -95,7 +95,7 @@ func (a *attempt) excuses(err error) bool {
 		return false
 	}
 	a.r.mu.Lock()
-	a.r.still.acquit(plan.Caps, &a.r.deny)
+	a.r.shown.still.acquit(plan.Caps, &a.r.deny)
 	a.r.mu.Unlock()
 	a.progress.suspect(false)
 	a.r.log.Info("the pictures stand still with the processor's decoder too: it is the stream that does", "element", plan.Element)

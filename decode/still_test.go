@@ -75,7 +75,13 @@ func TestStreamThatStandsStill(t *testing.T) {
 	r.report(CodeRecovered)
 	expect(t, "denied", len(r.Stats().Denied), 0)
 	expect(t, "children that ended", r.Stats().Restarts, 1)
+	r.mu.Lock()
+	caps := r.Renderer.shown.still.caps
+	r.mu.Unlock()
+	expect(t, "known", r.standsStill(Plan{Caps: caps}), true)
 	expect(t, "known of another format", r.standsStill(Plan{Caps: "b"}), false)
+	r.Show(r.Input("another", Preference{}))
+	expect(t, "known of another stream", r.standsStill(Plan{Caps: caps}), false)
 }
 
 // A processor that leaves frames out says nothing about the stream: of a clip that is played in a loop, the few pictures
