@@ -59,6 +59,8 @@ type attempt struct {
 	nodes   []deviceNode  // that own or found depends on
 	seen    []deviceNode  // a moment ago; of reconsider
 
+	slating sync.Mutex // one slate is sent at a time
+
 	mu      sync.Mutex
 	found   []string  // elements that exist now
 	feeding *Input    // whose frames the child gets
@@ -98,9 +100,12 @@ func (a *attempt) feed(ctx context.Context) error {
 	a.found = hello.Elements
 	a.mu.Unlock()
 	if err := a.setTheStage(); err != nil {
-		return err
+		return broken(ctx, err)
 	}
 	close(a.greeted)
+	if err := a.sendSlate(); err != nil { // from now on SetSlate does
+		return broken(ctx, err)
+	}
 	in, turned := a.r.showing()
 	in.gate.Rewind()
 	for {
@@ -148,7 +153,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 			return err
 		}
 		if u.Format != open || better {
-			if err := a.open(u.Format, a.own); err != nil {
+			if err := a.open(ctx, u.Format); err != nil {
 				return err
 			}
 			open = u.Format
@@ -180,8 +185,8 @@ func (a *attempt) room(ctx context.Context) error {
 }
 
 // open asks for a pipeline. Its answer is not awaited: frames may follow at once.
-func (a *attempt) open(f *Format, found []string) error {
-	plan, err := a.r.choose(*f, found)
+func (a *attempt) open(ctx context.Context, f *Format) error {
+	plan, err := a.r.choose(*f, a.own)
 	if err != nil {
 		return err
 	}
@@ -190,7 +195,11 @@ func (a *attempt) open(f *Format, found []string) error {
 	a.mu.Unlock()
 	a.progress.suspect(!a.r.standsStill(plan))
 	a.r.log.Info("opening a decoder", "element", plan.Element, "family", plan.Family, "display", plan.Display.String())
-	return a.out.JSON(KindOpen, Open{Number: a.progress.open(plan.Family == Software, time.Now()), Plan: plan, Latency: a.r.config.Latency})
+	number := a.progress.open(plan.Family == Software, time.Now())
+	if err := a.out.JSON(KindOpen, Open{Number: number, Plan: plan, Latency: a.r.config.Latency}); err != nil {
+		return broken(ctx, err)
+	}
+	return nil
 }
 
 // broken waits for a better reason than a write that failed: the end of the

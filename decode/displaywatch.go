@@ -94,13 +94,10 @@ func (r *Renderer) connector() string {
 	return r.display.connector
 }
 
-// setTheStage sends a new child the display and the slate.
+// setTheStage sends a new child the display, and what it is to load.
 func (a *attempt) setTheStage() error {
 	choice := a.r.chooseDisplay(a.own, Connectors(a.r.config.DRM))
 	if err := a.showOn(choice); err != nil {
-		return err
-	}
-	if err := a.sendSlate(); err != nil {
 		return err
 	}
 	return a.out.JSON(KindLoad, Load{a.r.likely(a.own)})
@@ -119,6 +116,8 @@ func (r *Renderer) likely(found []string) []string {
 
 // sendSlate sends the newest slate, if any was set.
 func (a *attempt) sendSlate() error {
+	a.slating.Lock() // an older one must not overtake it
+	defer a.slating.Unlock()
 	a.r.mu.Lock()
 	slate := a.r.slate
 	a.r.mu.Unlock()
@@ -142,7 +141,7 @@ func (r *Renderer) SetSlate(s Slate) {
 	select {
 	case <-a.greeted:
 		_ = a.sendSlate() // a broken connection is seen by its reader
-	default: // it will be sent with the rest
+	default: // it will be sent once the child is greeted
 	}
 }
 

@@ -1,0 +1,20 @@
+package decode
+
+import (
+	"context"
+	"net"
+	"testing"
+)
+
+// That nothing can be written any more is not why a child was given up, but how that is noticed.
+func TestWriteThatFailsIsNotTheReason(t *testing.T) {
+	ours, theirs := net.Pipe()
+	_, _ = ours.Close(), theirs.Close()
+	a := &attempt{r: New(Config{}), out: NewWriter(ours), own: []string{"avdec_h264"}}
+	ctx, end := context.WithCancelCause(context.Background())
+	crash := failed(CodeCrash, "killed")
+	end(crash)
+	if err := a.open(ctx, &Format{Codec: H264}); err != error(crash) {
+		t.Errorf("got %v", err)
+	}
+}
