@@ -1,0 +1,69 @@
+package decode
+
+import "time"
+
+// Stats is what a renderer has done so far. Counts go on over all children.
+type Stats struct {
+	GStreamer string    // version
+	Decoders  []Decoder // that are installed; "exists" proves nothing about the hardware
+	Decoder   string    // GStreamer element in use, or last used; "" before the first
+	Family    Family    // of Decoder
+	Display   Display   // in use, or last used
+	Mode      Mode      // of the screen there, as far as it is known
+	Passed    []string
+	Denied    []string // elements and sinks that failed and are passed over now
+
+	Fed      uint64 // frames given to children, replayed ones each time
+	Decoded  uint64 // pictures
+	Shown    uint64 // pictures on the screen
+	Late     uint64 // pictures that were not shown, because their time was over
+	Skipped  uint64 // frames that were not decoded: the decoder was behind, or made no picture of them
+	Dropped  uint64 // frames that found no room or came before a key frame
+	Waiting  int    // frames in the queue
+	Restarts int    // children that ended
+
+	// Of the newest picture on the screen; zero before the first.
+	FrameTime time.Duration // as given to Push
+	Wall      time.Time     // when it was there
+}
+
+// Lost is how many frames have not become a picture on the screen that should have.
+func (s Stats) Lost() uint64 { return s.Dropped + s.Skipped + s.Late }
+
+// Stats gives the present figures.
+func (r *Renderer) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stats
+	for _, in := range r.inputs {
+		s.Dropped += in.gate.Stats().Dropped
+	}
+	s.Waiting = r.shown.gate.Stats().Waiting
+	s.Denied = r.deny.names(time.Now())
+	return s
+}
+
+func (r *Renderer) greet(h Hello) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.GStreamer, r.stats.Decoders = h.GStreamer, Decoders(r.config.Prefer, h.Elements)
+}
+
+func (r *Renderer) fed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Fed++
+}
+
+// count adds what has changed between two statuses of an input's pipeline.
+func (r *Renderer) count(before, now Status, of *Input) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Decoded += now.Decoded - before.Decoded
+	r.stats.Shown += now.Shown - before.Shown
+	r.stats.Late += now.Late - before.Late
+	r.stats.Skipped += now.Skipped - before.Skipped
+	if !now.Wall.IsZero() && of == r.shown {
+		r.stats.FrameTime, r.stats.Wall = now.FrameTime, now.Wall
+	}
+}
