@@ -18,7 +18,6 @@ func (r *Renderer) Snapshot(ctx context.Context, wanted Snapshot) ([]byte, error
 	return a.snapshot(ctx, wanted)
 }
 
-
 // picture is the answer to a snapshot.
 type picture struct {
 	image []byte
