@@ -142,7 +142,7 @@ func (s *server) drawSlate(now time.Time) {
 	img := drawSlate(text, slateSize(screen.asked.Display), now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.screen == screen && screen.slate(img) {
+	if s.screen == screen && s.slates.due(now) && screen.slate(img) { // there may be a picture by now
 		s.slates.drew(text, now)
 	}
 }
