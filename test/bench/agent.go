@@ -3,15 +3,18 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
+	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 )
 
 // agentID is the agent's name on the broker.
@@ -42,9 +45,10 @@ stream_name = %[9]q
 // setup is how an agent is to be.
 type setup struct {
 	service *service
-	broker  string // URL; "" for none
-	display string // of an X server to show the stream on; "" for none: what a screen costs is not what most contests are about
-	log     string // level; "" for info
+	broker  string        // URL; "" for none
+	display string        // of an X server to show the stream on; "" for none: what a screen costs is not what most contests are about
+	log     string        // level; "" for info
+	joins   time.Duration // it is started when the live stream is so far into a group of pictures; 0: at once
 	env     []string
 }
 
@@ -70,4 +74,49 @@ func (b *bench) agentCommand(ctx context.Context, s setup) (*exec.Cmd, error) {
 		"AWS_ACCESS_KEY_ID="+known.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+known.SecretAccessKey)
 	cmd.Env = append(cmd.Env, s.env...)
 	return cmd, nil
+}
+
+// runAgent runs an agent while look does. What the agent said explains an error.
+func (b *bench) runAgent(ctx context.Context, s setup, look func(agent *exec.Cmd) (figures, error)) (f figures, err error) {
+	cmd, err := b.agentCommand(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	stderr := newTranscript("")
+	cmd.Stderr = stderr
+	if s.joins > 0 {
+		if err := s.service.await(ctx, s.joins); err != nil {
+			return nil, err
+		}
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stderr.explain(end(cmd))) }()
+	f, err = look(cmd)
+	return f, stderr.explain(err)
+}
+
+// runOnScreen runs an agent that shows a stream on a screen of its own.
+func (b *bench) runOnScreen(ctx context.Context, of *service, look func(s *screen, agent *exec.Cmd) (figures, error)) (f figures, err error) {
+	screen, err := startScreen(ctx, b.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, screen.close()) }()
+	return b.runAgent(ctx, setup{service: of, display: screen.display}, func(agent *exec.Cmd) (figures, error) { return look(screen, agent) })
+}
+
+// runHeard runs an agent that tells a broker about the live stream.
+func (b *bench) runHeard(ctx context.Context, look func(told telemetry, agent *exec.Cmd) (figures, error)) (figures, error) {
+	broker, err := brokertest.Start(ctx, brokertest.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer broker.Stop()
+	told, err := listen(ctx, broker)
+	if err != nil {
+		return nil, err
+	}
+	return b.runAgent(ctx, setup{service: b.service, broker: broker.URL(), joins: joinAt}, func(agent *exec.Cmd) (figures, error) { return look(told, agent) })
 }

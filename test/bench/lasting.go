@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"time"
-
-	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 )
 
 // lastingContest looks at what memory is taken after ten minutes, and whether it grows.
@@ -39,37 +37,19 @@ type lasting struct {
 	peer []float64 // the samples of the peer, in MB
 }
 
-func (l *lasting) agentRun(ctx context.Context) (f figures, err error) {
-	broker, err := brokertest.Start(ctx, brokertest.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer broker.Stop()
-	told, err := listen(ctx, broker)
-	if err != nil {
-		return nil, err
-	}
-	cmd, err := l.agentCommand(ctx, setup{service: l.service, broker: broker.URL()})
-	if err != nil {
-		return nil, err
-	}
-	stderr := newTranscript("")
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, stderr.explain(end(cmd))) }()
-	launched := launch(ctx, decodeElements, "-q", "fakesink")
-	peer, err := l.feedLive(ctx, launched)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, peer.stop()) }()
-	if err := told.playing(ctx); err != nil {
-		return nil, stderr.explain(err)
-	}
-	f, err = l.watch(ctx, cmd, launched)
-	return f, stderr.explain(err)
+func (l *lasting) agentRun(ctx context.Context) (figures, error) {
+	return l.runHeard(ctx, func(told telemetry, agent *exec.Cmd) (f figures, err error) {
+		launched := launch(ctx, decodeElements, "-q", "fakesink")
+		peer, err := l.feedLive(ctx, launched)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, peer.stop()) }()
+		if err := told.playing(ctx); err != nil {
+			return nil, err
+		}
+		return l.watch(ctx, agent, launched)
+	})
 }
 
 // watch looks at the memory of agent, renderer and peer again and again.

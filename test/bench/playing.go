@@ -91,34 +91,13 @@ func (p *playing) look(cmd *exec.Cmd, wait func() (pictures int, err error)) (fi
 	}, nil
 }
 
-func (p *playing) agentRun(ctx context.Context) (f figures, err error) {
-	broker, err := brokertest.Start(ctx, brokertest.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer broker.Stop()
-	told, err := listen(ctx, broker)
-	if err != nil {
-		return nil, err
-	}
-	cmd, err := p.agentCommand(ctx, setup{service: p.service, broker: broker.URL()})
-	if err != nil {
-		return nil, err
-	}
-	stderr := newTranscript("")
-	cmd.Stderr = stderr
-	if err := p.service.await(ctx, joinAt); err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, stderr.explain(end(cmd))) }()
-	if err := told.playing(ctx); err != nil {
-		return nil, stderr.explain(err)
-	}
-	f, err = p.look(cmd, func() (int, error) { return told.pictures(ctx, p.window) })
-	return f, stderr.explain(err)
+func (p *playing) agentRun(ctx context.Context) (figures, error) {
+	return p.runHeard(ctx, func(told telemetry, agent *exec.Cmd) (figures, error) {
+		if err := told.playing(ctx); err != nil {
+			return nil, err
+		}
+		return p.look(agent, func() (int, error) { return told.pictures(ctx, p.window) })
+	})
 }
 
 // telemetry is what the agent tells over MQTT about the stream, every second.

@@ -58,24 +58,10 @@ func (r *returning) check(ctx context.Context) (err error) {
 	return err
 }
 
-func (r *returning) agentRun(ctx context.Context) (f figures, err error) {
-	screen, err := startScreen(ctx, r.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, screen.close()) }()
-	cmd, err := r.agentCommand(ctx, setup{service: r.live.service, display: screen.display})
-	if err != nil {
-		return nil, err
-	}
-	stderr := newTranscript("")
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, stderr.explain(end(cmd))) }()
-	f, err = r.faults(ctx, screen, cmd.Process.Pid)
-	return f, stderr.explain(err)
+func (r *returning) agentRun(ctx context.Context) (figures, error) {
+	return r.runOnScreen(ctx, r.live.service, func(s *screen, agent *exec.Cmd) (figures, error) {
+		return r.faults(ctx, s, agent.Process.Pid)
+	})
 }
 
 // faults lets an agent that plays meet one fault after the other.

@@ -53,24 +53,8 @@ func (w *watching) check(ctx context.Context) (err error) {
 	return err
 }
 
-func (w *watching) agentRun(ctx context.Context) (f figures, err error) {
-	screen, err := startScreen(ctx, w.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, screen.close()) }()
-	cmd, err := w.agentCommand(ctx, setup{service: w.live.service, display: screen.display})
-	if err != nil {
-		return nil, err
-	}
-	stderr := newTranscript("")
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, stderr.explain(end(cmd))) }()
-	f, err = w.watch(ctx, screen)
-	return f, stderr.explain(err)
+func (w *watching) agentRun(ctx context.Context) (figures, error) {
+	return w.runOnScreen(ctx, w.live.service, func(s *screen, _ *exec.Cmd) (figures, error) { return w.watch(ctx, s) })
 }
 
 // watch gives the lag of the frames that come to a screen, once it has settled.
