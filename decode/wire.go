@@ -164,6 +164,10 @@ type Status struct {
 	// agent to its being in the decoder's queue. Replayed frames are left out, and those beyond MaxHandover.
 	Handover []time.Duration `json:",omitempty"`
 
+	// Settled are the frames of the pipeline whose fate became known since the last Status, in no order. Every frame that
+	// was sent is settled once, at the latest in the last Status of its pipeline, unless the process ends before.
+	Settled []Settled `json:",omitempty"`
+
 	Checksums []string `json:",omitempty"` // of all pictures that left the decoder, when the plan asks for them; "" when one cannot be seen
 	Opaque    bool     `json:",omitempty"` // pictures lie in memory in a way of their own: checksums of other decoders do not compare
 }

@@ -34,6 +34,8 @@ type Stream struct {
 // Sink takes what a session reads. Its methods are called from the session's
 // goroutine, one at a time; while one runs, nothing is read.
 type Sink interface {
+	// Tracks takes the tracks of the frames that follow: at the start of every session, and when they change.
+	Tracks([]*mkv.Track)
 	// Frame takes one frame. It is valid during the call only, but for its Track.
 	Frame(*Frame)
 	// Fragment takes what is known of a fragment once all of it has arrived.

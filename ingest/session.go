@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,10 +172,15 @@ func (s *Session) once(ctx context.Context) error {
 func (s *Session) read(body *watched) error {
 	defer s.place.leave()
 	r := mkv.NewReader(body)
+	var tracks []*mkv.Track
 	for fragments, frames := 0, 0; ; {
 		ev, err := r.Next()
 		if err != nil {
 			return ended(err, fragments, frames)
+		}
+		if now := r.Tracks(); !slices.Equal(now, tracks) {
+			tracks = now
+			s.sink.Tracks(tracks)
 		}
 		switch ev := ev.(type) {
 		case *mkv.Start:

@@ -97,6 +97,7 @@ func (r *recorder) Frame(f *ingest.Frame) {
 		r.onFrame()
 	}
 }
+func (r *recorder) Tracks([]*mkv.Track)     {}
 func (r *recorder) Fragment(f mkv.Fragment) { r.fragments = append(r.fragments, f) }
 func (r *recorder) Report(p ingest.Report)  { r.reports = append(r.reports, p) }
 

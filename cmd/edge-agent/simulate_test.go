@@ -75,6 +75,7 @@ func (w *tally) Frame(f *ingest.Frame) {
 		w.codecs = append(w.codecs, f.Track.CodecID)
 	}
 }
+func (w *tally) Tracks([]*mkv.Track)   {}
 func (w *tally) Fragment(mkv.Fragment) { w.fragment++ }
 func (w *tally) Report(r ingest.Report) {
 	if r.Code != "" {

@@ -168,6 +168,9 @@ func at(f *ingest.Frame) time.Duration {
 	return time.Duration(f.Made.UnixNano())
 }
 
+// Tracks takes from the session what tracks the frames that follow are of.
+func (s *stream) Tracks(tracks []*mkv.Track) { s.input.SetTracks(tracks) }
+
 // Fragment takes a whole fragment from the session.
 func (s *stream) Fragment(f mkv.Fragment) {
 	s.mu.Lock()

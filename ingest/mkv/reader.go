@@ -86,6 +86,10 @@ func (r *Reader) Next() (Event, error) {
 // Offset is how many bytes of the body have been consumed.
 func (r *Reader) Offset() int64 { return r.buf.pos() }
 
+// Tracks are the tracks of the open document, in its order. The slice is another one when anything of
+// them differs from the document before.
+func (r *Reader) Tracks() []*Track { return r.tracks.tracks }
+
 // pending gives what one element left over for several calls.
 func (r *Reader) pending() Event {
 	switch {

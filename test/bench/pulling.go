@@ -236,5 +236,6 @@ func newSession(service *ingest.Service, stream string, sink ingest.Sink) *inges
 type discard struct{ came func() }
 
 func (d *discard) Frame(*ingest.Frame)   {}
+func (d *discard) Tracks([]*mkv.Track)   {}
 func (d *discard) Fragment(mkv.Fragment) { d.came() }
 func (d *discard) Report(ingest.Report)  {}

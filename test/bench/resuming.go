@@ -62,5 +62,6 @@ func (w *waits) Frame(*ingest.Frame) {
 	w.last = now
 }
 
+func (w *waits) Tracks([]*mkv.Track)   {}
 func (w *waits) Fragment(mkv.Fragment) {}
 func (w *waits) Report(ingest.Report)  {}

@@ -133,5 +133,6 @@ type feeder struct{ in *decode.Input }
 func (f feeder) Frame(frame *ingest.Frame) {
 	f.in.Push(frame.Frame, time.Duration(frame.Made.UnixNano()), frame.Discontinuity, frame.Received)
 }
-func (f feeder) Fragment(mkv.Fragment) {}
-func (f feeder) Report(ingest.Report)  {}
+func (f feeder) Tracks(tracks []*mkv.Track) { f.in.SetTracks(tracks) }
+func (f feeder) Fragment(mkv.Fragment)      {}
+func (f feeder) Report(ingest.Report)       {}
