@@ -28,9 +28,10 @@ var allowed = map[string][]string{
 		"ingest/mkv", "ingest/kvstest/clip",
 		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "golang.org/x/time",
 	},
-	"ingest/kvstest/clip": {},
-	"decode":              {"ingest/mkv", "golang.org/x/sys"},
-	"gst":                 {"decode", "github.com/go-gst", "golang.org/x/image"},
+	"ingest/kvstest/clip":  {},
+	"ingest/kvstest/forms": {"ingest/mkv", "github.com/at-wat/ebml-go"},
+	"decode":               {"ingest/mkv", "golang.org/x/sys"},
+	"gst":                  {"decode", "github.com/go-gst", "golang.org/x/image"},
 	"mqtt": {
 		"github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
 		"golang.org/x/time",
