@@ -3,7 +3,6 @@ package mkv
 import (
 	"bytes"
 	"math"
-	"reflect"
 	"time"
 )
 
@@ -47,7 +46,7 @@ func (r *Reader) readTracks(h header) error {
 		if err != nil {
 			return err
 		}
-		if old := r.tracks.byNumber(track.Number); old != nil && reflect.DeepEqual(old, track) {
+		if old := r.tracks.byNumber(track.Number); old.Equal(track) {
 			track = old
 		} else {
 			r.waiting = append(r.waiting, track)
