@@ -53,7 +53,7 @@ func (r *Reader) block(e element, key *bool) (Event, error) {
 	}
 	at, ok := r.time(int16(uint16(e.data[n])<<8 | uint16(e.data[n+1])))
 	if !ok {
-		return nil, malformed(e.id, e.offset, "later than 292 years")
+		return nil, malformed(e.id, e.offset, outOfRange)
 	}
 	flags := e.data[n+2]
 	payload := e.data[n+3:]
@@ -85,7 +85,9 @@ func (r *Reader) block(e element, key *bool) (Event, error) {
 func (r *Reader) nextLaced() Event {
 	data := r.laced[0]
 	r.laced = r.laced[1:]
-	r.frame.Time += max(r.frame.Track.DefaultDuration, 0)
+	if next := r.frame.Time + r.frame.Track.DefaultDuration; next > r.frame.Time { // no overflow
+		r.frame.Time = next
+	}
 	return r.sendFrame(data)
 }
 

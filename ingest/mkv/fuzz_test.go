@@ -3,6 +3,7 @@ package mkv
 import (
 	"bytes"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -21,6 +22,8 @@ func seeds(f *testing.F) {
 	f.Add(join(fragmentBytes(1, "a", "bb"), fragmentBytes(2, "c")))
 	f.Add(join(prologueBytes(), el(idTracks, trackBytes(1, "V", nil)), endless(idCluster), el(idTimestamp, num(1)),
 		el(idSimpleBlock, blockBytes(1, 0, laceEBML, []byte("\x02\x83\xbeaaabbcccc")))))
+	f.Add(join(prologueBytes(), el(idTracks, trackBytes(1, "V", nil)), el(idCluster, el(idTimestamp, num(1<<64-1843)),
+		simpleBlockBytes(-120, 0, "a"), simpleBlockBytes(math.MinInt16, 0, "b"))))
 	f.Add(join(prologueBytes(), claim(idTags, 1<<40), fragmentBytes(2, "b")))
 }
 

@@ -79,9 +79,9 @@ type Frame struct {
 	Track *Track
 	Data  []byte // valid until the next call of Reader.Next
 
-	// Time is where the frame stands on the document's own time line: cluster
-	// timestamp plus block offset, times TimestampScale. The line may begin
-	// anywhere and may begin again with every fragment.
+	// Time is the frame's presentation time on the document's own time line: cluster
+	// timestamp plus block offset, times TimestampScale. It may be negative. The line may
+	// begin anywhere and may begin again with every fragment.
 	Time time.Duration
 
 	// ClusterTime is the timestamp of the fragment's first cluster on the same line. It is

@@ -28,7 +28,7 @@ type Reader struct {
 
 	open        bool // a Start was sent and its End was not
 	scale       uint64
-	clusterTime uint64 // of the open cluster, in units of scale
+	clusterTime int64 // of the open cluster, in units of scale
 	firstTime   time.Duration
 	hasFirst    bool // firstTime is set
 	tracks      trackTable
@@ -289,12 +289,16 @@ func (r *Reader) timestamp(h header) error {
 	if err != nil {
 		return err
 	}
-	if r.clusterTime, err = e.uint(); err != nil {
+	v, err := e.uint()
+	if err != nil {
 		return err
 	}
+	// The element is unsigned, but muxers write a time before 0 into it as well: as a two's complement number of
+	// eight bytes. Read as unsigned, it would be later than any time that a Duration holds.
+	r.clusterTime = int64(v)
 	t, ok := r.time(0)
 	if !ok {
-		return malformed(h.id, h.offset, "later than 292 years")
+		return malformed(h.id, h.offset, outOfRange)
 	}
 	if !r.hasFirst {
 		r.firstTime, r.hasFirst = t, true
@@ -302,15 +306,25 @@ func (r *Reader) timestamp(h header) error {
 	return nil
 }
 
-// time is the moment that lies offset units behind the Cluster's timestamp.
+const outOfRange = "a time more than 292 years away from 0"
+
+// time is the cluster's timestamp plus a block's offset. Either may be negative: the first pictures of a recording
+// with B-frames or an open GOP often come before 0. It is false for times that a Duration cannot hold.
 func (r *Reader) time(offset int16) (time.Duration, bool) {
-	ticks := r.clusterTime + uint64(int64(offset))
-	if offset < 0 && r.clusterTime < uint64(-int64(offset)) {
-		ticks = 0
+	ticks := r.clusterTime + int64(offset)
+	if (ticks < r.clusterTime) != (offset < 0) { // overflow
+		return 0, false
 	}
-	hi, ns := bits.Mul64(ticks, r.scale)
+	magnitude := uint64(ticks)
+	if ticks < 0 {
+		magnitude = -magnitude
+	}
+	hi, ns := bits.Mul64(magnitude, r.scale)
 	if hi != 0 || ns > math.MaxInt64 {
 		return 0, false
+	}
+	if ticks < 0 {
+		return -time.Duration(ns), true
 	}
 	return time.Duration(ns), true
 }

@@ -3,7 +3,9 @@ package mkv
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -153,7 +155,7 @@ func TestShapesOfDocuments(t *testing.T) {
 			[]string{"5ms key"},
 		},
 		"negative block time before 0": {
-			join(prologueBytes(), tracks, el(idCluster, stamp, el(idSimpleBlock, blockBytes(1, -9, 0, []byte("x"))))), []string{"0s"},
+			join(prologueBytes(), tracks, el(idCluster, stamp, el(idSimpleBlock, blockBytes(1, -9, 0, []byte("x"))))), []string{"-4ms"},
 		},
 		"segment of known size": {
 			join(el(idEBML, el(idDocType, []byte("webm"))), el(idSegment, tracks, el(idCluster, stamp, key)), fragmentBytes(3, "next")),
@@ -190,6 +192,60 @@ func TestShapesOfDocuments(t *testing.T) {
 			}
 			if !slices.Equal(got, tc.frames) {
 				t.Errorf("got %q, want %q", got, tc.frames)
+			}
+		})
+	}
+}
+
+// Times before 0 are as good as others, and so are their distances from the cluster's time, which place a frame in
+// wall-clock time.
+func TestNegativeTimes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cluster []byte // payload of the Timestamp element
+		scale   uint64
+		want    []string // Time, Time - ClusterTime
+	}{
+		"open GOP at 0":      {num(0), 1e6, []string{"-120ms -120ms", "-80ms -80ms", "0s 0s", "40ms 40ms"}},
+		"open GOP at 100 ms": {num(100), 1e6, []string{"-20ms -120ms", "20ms -80ms", "100ms 0s", "140ms 40ms"}},
+		"-1843ms as unsigned": {
+			num(1<<64 - 1843), 1e6, []string{"-1.963s -120ms", "-1.923s -80ms", "-1.843s 0s", "-1.803s 40ms"},
+		},
+		"-1 tick of a second": {num(1<<64 - 1), 1e9, []string{"-2m1s -2m0s", "-1m21s -1m20s", "-1s 0s", "39s 40s"}},
+		"the earliest time": {
+			num(1<<63 + 1 + 120), 1, []string{
+				"-2562047h47m16.854775807s -120ns", "-2562047h47m16.854775767s -80ns", "-2562047h47m16.854775687s 0s",
+				"-2562047h47m16.854775647s 40ns",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := [][]byte{el(idTimestamp, tc.cluster)}
+			for _, at := range []int16{-120, -80, 0, 40} {
+				cluster = append(cluster, simpleBlockBytes(at, 0, "x"))
+			}
+			body := join(prologueBytes(), el(idInfo, el(idTimestampScale, num(tc.scale))),
+				el(idTracks, trackBytes(1, "V_TEST", nil)), el(idCluster, cluster...))
+			var got []string
+			r := NewReader(bytes.NewReader(body))
+			for {
+				ev, err := r.Next()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch ev := ev.(type) {
+				case *Frame:
+					got = append(got, fmt.Sprint(ev.Time, " ", ev.Time-ev.ClusterTime))
+				case *End:
+					if ev.Err != nil {
+						t.Error(ev.Err)
+					}
+				}
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
 	}
@@ -247,10 +303,19 @@ func TestFaultCostsOneDocument(t *testing.T) {
 		"zero-length block":    {join(prologueBytes(), tracks, el(idCluster, stamp, el(idSimpleBlock))), "too short"},
 		"lacing lies":          {join(prologueBytes(), tracks, el(idCluster, stamp, el(idSimpleBlock, blockBytes(1, 0, laceXiph, []byte{200, 1})))), "lacing"},
 		"time scale 0":         {join(prologueBytes(), el(idInfo, el(idTimestampScale, num(0)))), "0 nanoseconds"},
-		"292 years":            {join(prologueBytes(), tracks, el(idCluster, el(idTimestamp, num(1<<62)))), "292 years"},
-		"nine-byte integer":    {join(prologueBytes(), el(idInfo, el(idTimestampScale, make([]byte, 8), num(1)))), "more than 8 bytes"},
-		"endless Info":         {join(prologueBytes(), endless(idInfo)), "unknown size"},
-		"segment in segment":   {join(prologueBytes(), endless(idSegment)), "inside of another"},
+		"292 years before 0":   {join(prologueBytes(), tracks, el(idCluster, el(idTimestamp, num(1<<63)))), "292 years"},
+		"a block at 292 years": {
+			join(prologueBytes(), el(idInfo, el(idTimestampScale, num(1))), tracks,
+				el(idCluster, el(idTimestamp, num(math.MaxInt64)), simpleBlockBytes(1, 0, "x"))), "292 years",
+		},
+		"a block at 292 years before 0": {
+			join(prologueBytes(), el(idInfo, el(idTimestampScale, num(1))), tracks,
+				el(idCluster, el(idTimestamp, num(1<<63+1)), simpleBlockBytes(-2, 0, "x"))), "292 years",
+		},
+		"292 years":          {join(prologueBytes(), tracks, el(idCluster, el(idTimestamp, num(1<<62)))), "292 years"},
+		"nine-byte integer":  {join(prologueBytes(), el(idInfo, el(idTimestampScale, make([]byte, 8), num(1)))), "more than 8 bytes"},
+		"endless Info":       {join(prologueBytes(), endless(idInfo)), "unknown size"},
+		"segment in segment": {join(prologueBytes(), endless(idSegment)), "inside of another"},
 		"nested tags": {join(prologueBytes(), el(idTags, el(idTag, func() []byte {
 			b := el(idSimpleTag)
 			for range 20 {
