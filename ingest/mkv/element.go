@@ -30,6 +30,7 @@ const (
 	idAttachments id = 0x1941A469
 
 	// Allowed everywhere.
+	padding id = 0 // NULs, which are not an element
 	idVoid  id = 0xEC
 	idCRC32 id = 0xBF
 

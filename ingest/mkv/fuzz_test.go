@@ -24,6 +24,11 @@ func seeds(f *testing.F) {
 		el(idSimpleBlock, blockBytes(1, 0, laceEBML, []byte("\x02\x83\xbeaaabbcccc")))))
 	f.Add(join(prologueBytes(), el(idTracks, trackBytes(1, "V", nil)), el(idCluster, el(idTimestamp, num(1<<64-1843)),
 		simpleBlockBytes(-120, 0, "a"), simpleBlockBytes(math.MinInt16, 0, "b"))))
+	for n := 20; n < len(cuttable()); n += 97 {
+		f.Add(join(cuttable()[:n], errorBytes()))
+	}
+	f.Add(join(cuttable()[:1800], errorBytes()[:30], errorBytes(), make([]byte, 2000), fragmentBytes(2, "b")))
+	f.Add(join(fragmentBytes(1, string(join(magic, prologueBytes(), magic))), fragmentBytes(2, "b")))
 	f.Add(join(prologueBytes(), claim(idTags, 1<<40), fragmentBytes(2, "b")))
 }
 

@@ -23,6 +23,7 @@ type Reader struct {
 
 	level      level
 	stepAt     int64 // where the element that is being read begins
+	search     int64 // where the search for a document within other elements continues
 	segmentEnd int64 // offset, or unknown
 	clusterEnd int64 // offset, or unknown
 
@@ -55,9 +56,20 @@ const (
 	lost
 )
 
-// NewReader reads a body from r.
-func NewReader(r io.Reader) *Reader {
-	return &Reader{buf: buffer{src: r}}
+// NewReader reads a body from src.
+func NewReader(src io.Reader, options ...Option) *Reader {
+	r := &Reader{buf: buffer{src: src}}
+	for _, set := range options {
+		set(r)
+	}
+	return r
+}
+
+// Close gives the reader's memory back to its budget. No event is valid afterwards. A reader without a budget need
+// not be closed.
+func (r *Reader) Close() {
+	r.buf.free()
+	r.waiting, r.laced, r.stray, r.fatal = nil, nil, nil, io.ErrClosedPipe
 }
 
 // Next gives the next event as soon as its last byte has been read. At a clean end
@@ -120,11 +132,14 @@ func (r *Reader) step() (Event, error) {
 		return r.finish(nil), nil
 	}
 	h, err := r.header()
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		return r.endOfBody()
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
+	case h.id == padding:
+		r.buf.consume(int(h.size))
+		return nil, nil
 	}
 	switch r.level {
 	case cluster:
@@ -137,13 +152,12 @@ func (r *Reader) step() (Event, error) {
 }
 
 // header reads the next element's header without consuming it; io.EOF when the body
-// ends in front of it.
+// ends in front of it. NULs between elements come as padding.
 func (r *Reader) header() (header, error) {
-	for n := 1; ; {
+	for {
 		b := r.buf.window()
-		if len(b) > 0 && b[0] == 0 { // NUL padding between elements
-			r.buf.consume(1)
-			continue
+		if len(b) > 0 && b[0] == 0 {
+			return header{id: padding, size: r.zeros(b)}, nil
 		}
 		h := parseHeader(b)
 		h.offset = r.buf.pos()
@@ -153,7 +167,7 @@ func (r *Reader) header() (header, error) {
 		case h.n > 0:
 			return h, r.contained(h)
 		}
-		if n = len(b) + 1; !r.buf.fill(n) {
+		if !r.buf.fill(len(b) + 1) {
 			if len(b) == 0 && r.buf.cause() == nil {
 				return h, io.EOF
 			}
@@ -162,20 +176,34 @@ func (r *Reader) header() (header, error) {
 	}
 }
 
-// contained checks that h ends within what is open around it.
-func (r *Reader) contained(h header) error {
-	end := int64(unknown)
+// zeros counts the NULs at the front of b that belong to what is open.
+func (r *Reader) zeros(b []byte) int64 {
+	n := int64(len(b) - len(bytes.TrimLeft(b, "\x00")))
+	if end := r.containerEnd(); end != unknown {
+		n = min(n, end-r.buf.pos())
+	}
+	return n
+}
+
+// containerEnd is the offset at which what is open ends, or unknown.
+func (r *Reader) containerEnd() int64 {
 	switch r.level {
 	case cluster:
-		end = r.clusterEnd
+		return r.clusterEnd
 	case segment:
-		end = r.segmentEnd
+		return r.segmentEnd
 	}
+	return unknown
+}
+
+// contained checks that h ends within what is open around it.
+func (r *Reader) contained(h header) error {
+	end := r.containerEnd()
 	if end == unknown {
 		return nil
 	}
 	if h.offset+int64(h.n) > end || h.end() > end {
-		return malformed(h.id, h.offset, "reaches behind its "+r.container().String()+", which ends at byte "+itoa(end))
+		return malformed(h.id, h.offset, "extends past the end of its "+r.container().String()+" at byte "+itoa(end))
 	}
 	return nil
 }
@@ -196,7 +224,17 @@ func (r *Reader) document(h header) (Event, error) {
 	if h.id != idEBML {
 		return nil, malformed(h.id, h.offset, "a document begins with an EBML header")
 	}
-	seg, n, err := r.prologue()
+	r.search = max(r.search, h.offset+1)
+	if err := r.await(h, maxPrologue); err != nil {
+		return nil, err
+	}
+	seg, n, err := prologue(r.buf.window(), h.offset)
+	for ; n == 0 && err == nil; seg, n, err = prologue(r.buf.window(), h.offset) {
+		if !r.buf.fill(r.buf.buffered() + 1) {
+			err = r.truncated(idEBML, h.offset, "")
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +247,7 @@ func (r *Reader) document(h header) (Event, error) {
 
 // begin resets what belongs to one document.
 func (r *Reader) begin(offset int64) {
+	r.buf.trim()
 	r.open = true
 	r.scale = uint64(time.Millisecond)
 	r.clusterTime, r.firstTime, r.hasFirst = 0, 0, false
@@ -252,7 +291,7 @@ func (r *Reader) inCluster(h header) (Event, error) {
 	}
 	if h.id == idEBML || h.id.topOfSegment() {
 		if r.clusterEnd != r.segmentEnd {
-			return nil, malformed(h.id, h.offset, "in a Cluster that should reach to byte "+itoa(r.clusterEnd))
+			return nil, malformed(h.id, h.offset, "in a Cluster that should extend to byte "+itoa(r.clusterEnd))
 		}
 		r.level = segment
 		return nil, nil
@@ -331,46 +370,55 @@ func (r *Reader) time(offset int16) (time.Duration, bool) {
 
 // whole reads an element of at most limit bytes and consumes it.
 func (r *Reader) whole(h header, limit int64) (element, error) {
-	if h.size == unknown || h.size > limit {
-		return element{}, malformed(h.id, h.offset, sizeText(h.size)+", of which at most "+itoa(limit)+" are taken")
+	if err := r.await(h, limit); err != nil {
+		return element{}, err
 	}
-	n := h.n + int(h.size)
-	if !r.buf.fill(n) {
-		return element{}, r.truncated(h.id, h.offset,
-			itoa(int64(r.buf.buffered()))+" of "+itoa(int64(n))+" bytes are there")
-	}
-	return element{header: h, data: r.buf.take(n)[h.n:]}, nil
+	return element{header: h, data: r.buf.take(h.n + int(h.size))[h.n:]}, nil
 }
 
-// skip passes over an element that nobody here needs. Its size may be a lie, and the next documents
-// stand where it pretends to be.
+// await reads until all of an element is in the window. A document that begins within it says that the element was
+// cut: when the service fails in the middle of a block, its error comes right behind the bytes that were sent, and
+// the body may then stay open.
+func (r *Reader) await(h header, limit int64) error {
+	if h.size == unknown || h.size > limit {
+		return malformed(h.id, h.offset, sizeText(h.size)+", of which at most "+itoa(limit)+" are taken")
+	}
+	n := h.n + int(h.size)
+	r.buf.need = max(r.buf.need, n)
+	for ended := false; ; ended = !r.buf.read(n) {
+		if at, found := r.documentBefore(h.end()); found {
+			return cutBy(h, at)
+		}
+		switch {
+		case r.buf.has(n):
+			return nil
+		case ended && r.buf.refused:
+			return malformed(h.id, h.offset, itoa(h.size)+" bytes; the memory for large frames is in use by other streams")
+		case ended:
+			return r.truncated(h.id, h.offset, itoa(int64(r.buf.buffered()))+" of "+itoa(int64(n))+" bytes are there")
+		}
+	}
+}
+
+// skip skips an element that is not needed. Its size may be wrong, and the next documents may stand within it.
 func (r *Reader) skip(h header) error {
 	if h.size == unknown || h.size > maxSkip {
-		return malformed(h.id, h.offset, sizeText(h.size)+", of which at most "+itoa(maxSkip)+" are passed over")
+		return malformed(h.id, h.offset, sizeText(h.size)+", of which at most "+itoa(maxSkip)+" are skipped")
 	}
-	end := h.end()
-	for rest := end - r.buf.pos(); rest > 0; rest = end - r.buf.pos() {
-		if !r.buf.fill(int(min(rest, int64(len(magic))))) {
-			r.buf.consume(r.buf.buffered())
-			return r.truncated(h.id, h.offset, "it should reach to byte "+itoa(end))
+	for ended := false; ; ended = !r.buf.fill(1) {
+		if at, found := r.documentBefore(h.end()); found {
+			return cutBy(h, at)
 		}
-		window := r.buf.window()
-		window = window[:min(int64(len(window)), rest)]
-		i := bytes.Index(window, magic)
-		switch {
-		case i >= 0:
-			r.buf.consume(i)
-			if r.soundDocument() {
-				return malformed(h.id, h.offset, "it should reach to byte "+itoa(end)+", but a document begins in it")
-			}
-			r.buf.consume(1)
-		case int64(len(window)) == rest:
-			r.buf.consume(len(window))
-		default: // the magic may be cut at the window's end
-			r.buf.consume(len(window) - len(magic) + 1)
+		rest := h.end() - r.buf.pos()
+		if rest <= int64(r.buf.buffered()) {
+			r.buf.consume(int(rest))
+			return nil
+		}
+		r.buf.consume(r.buf.buffered())
+		if ended {
+			return r.truncated(h.id, h.offset, "it should extend to byte "+itoa(h.end()))
 		}
 	}
-	return nil
 }
 
 func sizeText(size int64) string {
@@ -387,9 +435,9 @@ func (r *Reader) endOfBody() (Event, error) {
 		r.fatal = io.EOF
 		return nil, nil
 	case r.level == cluster && r.clusterEnd != unknown:
-		return nil, r.truncated(idCluster, r.buf.pos(), "it should reach to byte "+itoa(r.clusterEnd))
+		return nil, r.truncated(idCluster, r.buf.pos(), "it should extend to byte "+itoa(r.clusterEnd))
 	case r.segmentEnd != unknown:
-		return nil, r.truncated(idSegment, r.buf.pos(), "it should reach to byte "+itoa(r.segmentEnd))
+		return nil, r.truncated(idSegment, r.buf.pos(), "it should extend to byte "+itoa(r.segmentEnd))
 	}
 	if r.unfinished() {
 		return nil, r.truncated(idSegment, r.buf.pos(), "its closing tags are missing")
@@ -418,9 +466,12 @@ func (r *Reader) truncated(i id, offset int64, detail string) error {
 	return &Error{Kind: Truncated, Element: i.String(), Offset: offset, Detail: detail, Err: r.buf.cause()}
 }
 
-// finish ends the open document.
-func (r *Reader) finish(err error) Event {
-	r.fragment.Bytes = r.buf.pos() - r.fragment.Offset
+// finish ends the open document where the reader is.
+func (r *Reader) finish(err error) Event { return r.finishAt(r.buf.pos(), err) }
+
+// finishAt ends the open document at an offset.
+func (r *Reader) finishAt(offset int64, err error) Event {
+	r.fragment.Bytes = offset - r.fragment.Offset
 	r.end = End{Fragment: r.fragment, Err: err}
 	r.level, r.open = outside, false
 	return &r.end
@@ -430,16 +481,14 @@ func (r *Reader) finish(err error) Event {
 // still to come, the next document is looked for.
 func (r *Reader) fault(err error) Event {
 	if !r.open {
-		r.fragment = Fragment{Offset: r.buf.pos()}
+		r.fragment = Fragment{Offset: r.stepAt}
 	}
 	if err.(*Error).Kind == Malformed {
-		// The next document may already begin within the element at fault.
-		r.buf.rewind(r.stepAt)
 		whole := r.open && r.level == segment && r.fragment.Complete()
 		if whole { // what came behind its last tag is not its fault
 			r.stray, err = err, nil
 		}
-		ev := r.finish(err)
+		ev := r.finishAt(r.stepAt, err) // without the element at fault
 		r.level = lost
 		return ev
 	}
