@@ -94,12 +94,19 @@ func (b *buffer) makeRoom(n int) bool {
 	if b.to < len(b.data) {
 		return true
 	}
-	size := min(2*len(b.data), b.from+n)
+	size := min(2*len(b.data), bufferFor(n))
 	if !b.budget.acquire(size - len(b.data)) {
 		return false
 	}
 	b.shift(make([]byte, size))
 	return true
+}
+
+// bufferFor is the size of a buffer for elements of n bytes and some that are a little larger, as the next key frame may
+// be.
+func bufferFor(n int) int {
+	n += lookback
+	return max(startBuffer, n, min(n+n/8, maxFrame+startBuffer))
 }
 
 // shift moves what is kept to the front of data, which becomes the buffer.
@@ -113,7 +120,7 @@ func (b *buffer) shift(data []byte) {
 // trim gives memory back that neither this document nor the one before it needed. It is called between two
 // documents: fragments begin with a key frame, and a buffer for key frames should not be made again in each of them.
 func (b *buffer) trim() {
-	size := max(startBuffer, lookback+max(b.need, b.needBefore))
+	size := bufferFor(max(b.need, b.needBefore))
 	b.need, b.needBefore = 0, b.need
 	held := b.to - max(0, b.from-lookback)
 	if len(b.data) < 2*size || held > size {

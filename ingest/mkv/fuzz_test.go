@@ -108,11 +108,17 @@ func FuzzCodecPrivate(f *testing.F) {
 }
 
 // benchBody is about 64 MB of fragments as they are in real captures: 60 frames
-// of 5 KB after a key frame of 90 KB.
+// of 5 KB after a key frame of 90 KB. Compressed video looks like random bytes.
 func benchBody() []byte {
-	frames := []string{string(make([]byte, 90<<10))}
+	rng := rand.NewChaCha8([32]byte{})
+	frame := func(size int) string {
+		b := make([]byte, size)
+		rng.Read(b)
+		return string(b)
+	}
+	frames := []string{frame(90 << 10)}
 	for range 60 {
-		frames = append(frames, string(make([]byte, 5<<10)))
+		frames = append(frames, frame(5<<10))
 	}
 	return bytes.Repeat(fragmentBytes(1, frames...), 160)
 }
