@@ -23,6 +23,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo"
 	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
 // Time limits of a call. The body has none of its own: a session watches over it.
@@ -33,6 +35,10 @@ const (
 	endpointLife  = 45 * time.Minute // then AWS suggests to ask again
 )
 
+// frameMemory is what all sessions together take for frames beyond 64 KiB each, in bytes: four frames of the largest
+// size that is accepted, or some hundred key frames of usual sizes.
+const frameMemory = 64 << 20
+
 // Service is the way to Kinesis Video Streams that all sessions of a process share:
 // credentials, connections, and the data endpoints found so far. It may be used
 // from any goroutine.
@@ -42,6 +48,7 @@ type Service struct {
 	http    *http.Client
 	signer  *v4.Signer
 	log     *slog.Logger // of calls, at level debug; all else is told to the sinks
+	frames  *mkv.Budget  // memory for large frames of all sessions
 
 	mu        sync.Mutex
 	endpoints map[string]endpoint // by stream name or ARN
@@ -99,6 +106,7 @@ func NewService(cfg aws.Config, controlEndpoint string) *Service {
 		http:      client,
 		signer:    v4.NewSigner(),
 		log:       slog.New(slog.DiscardHandler),
+		frames:    mkv.NewBudget(frameMemory),
 		endpoints: make(map[string]endpoint),
 	}
 }

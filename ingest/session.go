@@ -171,7 +171,8 @@ func (s *Session) once(ctx context.Context) error {
 // read hands on what the body holds, until it ends.
 func (s *Session) read(body *watched) error {
 	defer s.place.leave()
-	r := mkv.NewReader(body)
+	r := mkv.NewReader(body, mkv.WithBudget(s.service.frames))
+	defer r.Close()
 	var tracks []*mkv.Track
 	for fragments, frames := 0, 0; ; {
 		ev, err := r.Next()

@@ -2,12 +2,17 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -25,9 +30,9 @@ const (
 func (c inspectCommand) Run(_ context.Context, std stdio) error {
 	in := std.In
 	if c.File != "-" {
-		f, err := os.Open(c.File)
+		f, err := openCapture(c.File)
 		if err != nil {
-			return unreadableCapture(err)
+			return err
 		}
 		defer f.Close()
 		in = f
@@ -44,23 +49,58 @@ func (c inspectCommand) Run(_ context.Context, std stdio) error {
 	return fault
 }
 
+func openCapture(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadableCapture(err)
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, &failure{
+			Code: codeCaptureUnreadable, Message: path + " is a directory", Action: "Name a file, or - for standard input.",
+		}
+	}
+	return f, nil
+}
+
 // listing is one way to write down a capture. What a line cannot hold is null
 // in JSON and - in the table. Write errors stay in the buffered writer below
 // and come out of its Flush.
 type listing interface {
 	track(*trackLine)
+	tags(*tagsLine)
 	fragment(*fragmentLine)
 	serviceError(*errorLine)
 	summary(*summaryLine)
 }
 
 type trackLine struct {
-	Type         string `json:"type"`
-	Number       uint64 `json:"number"`
-	CodecID      string `json:"codec_id"`
-	Width        int    `json:"width"`
-	Height       int    `json:"height"`
-	CodecPrivate []byte `json:"codec_private"` // base64 in JSON
+	Type         string   `json:"type"`
+	Number       uint64   `json:"number"`
+	Kind         string   `json:"kind"` // video, audio, subtitle, or Matroska's number for others
+	Name         *string  `json:"name"`
+	CodecID      string   `json:"codec_id"`
+	Codec        string   `json:"codec"`      // what codec_id, for V_MS/VFW with codec_private, stands for
+	FrameRate    *float64 `json:"frame_rate"` // frames per second, from DefaultDuration
+	Width        int      `json:"width"`
+	Height       int      `json:"height"`
+	SampleRate   *float64 `json:"sample_rate"` // hertz
+	Channels     *int     `json:"channels"`
+	BitDepth     *int     `json:"bit_depth"`
+	Encoded      bool     `json:"encoded"`       // compressed or encrypted by the container
+	CodecPrivate []byte   `json:"codec_private"` // base64 in JSON
+}
+
+// tagsLine is what the producer says of a fragment. It is listed when it differs from what was listed before.
+type tagsLine struct {
+	Type     string    `json:"type"`
+	Fragment *string   `json:"fragment_number"`
+	Tags     []tagLine `json:"tags"`
+}
+
+type tagLine struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 type fragmentLine struct {
@@ -70,8 +110,8 @@ type fragmentLine struct {
 	Producer  *string `json:"producer_timestamp"`
 	Behind    *int64  `json:"millis_behind_now"`
 	Token     *string `json:"continuation_token"`
-	Frames    int     `json:"frames"`
-	KeyFrames int     `json:"key_frames"`
+	Frames    int     `json:"frames"`     // of all tracks
+	KeyFrames int     `json:"key_frames"` // of the video
 	Bytes     int64   `json:"bytes"`
 	Complete  bool    `json:"complete"`
 }
@@ -84,20 +124,31 @@ type errorLine struct {
 }
 
 type summaryLine struct {
-	Type      string `json:"type"`
-	Documents int    `json:"documents"`
-	Fragments int    `json:"fragments"`
+	Type      string        `json:"type"`
+	Documents int           `json:"documents"`
+	Fragments int           `json:"fragments"`
+	Frames    int           `json:"frames"`     // of all tracks
+	KeyFrames int           `json:"key_frames"` // of the video
+	Tracks    []*trackCount `json:"tracks"`
+	Bytes     int64         `json:"bytes"`
+	Errors    int           `json:"errors"`
+	Truncated bool          `json:"truncated"`
+}
+
+// trackCount is what came of one track.
+type trackCount struct {
+	Number    uint64 `json:"number"`
+	Kind      string `json:"kind"`
 	Frames    int    `json:"frames"`
-	KeyFrames int    `json:"key_frames"`
-	Bytes     int64  `json:"bytes"`
-	Errors    int    `json:"errors"`
-	Truncated bool   `json:"truncated"`
+	KeyFrames *int   `json:"key_frames"` // of video
 }
 
 // inspector adds up what it lists.
 type inspector struct {
 	list   listing
 	sum    summaryLine
+	tags   []tagLine // the producer's, of the open document
+	listed []tagLine // the producer's, as listed last
 	faults []*mkv.Error
 }
 
@@ -105,7 +156,7 @@ type inspector struct {
 func inspect(in io.Reader, l listing) error {
 	body := &countingReader{src: in}
 	r := mkv.NewReader(body)
-	i := inspector{list: l, sum: summaryLine{Type: "summary"}}
+	i := inspector{list: l, sum: summaryLine{Type: "summary", Tracks: []*trackCount{}}}
 	for {
 		ev, err := r.Next()
 		if err != nil {
@@ -116,18 +167,20 @@ func inspect(in io.Reader, l listing) error {
 	}
 	i.sum.Bytes = body.n
 	l.summary(&i.sum)
-	return i.failure()
+	return i.failure(body)
 }
 
-// countingReader counts what was there, also of an element that was cut.
+// countingReader counts what was there, also of an element that was cut, and keeps how it begins.
 type countingReader struct {
-	src io.Reader
-	n   int64
+	src   io.Reader
+	n     int64
+	begin []byte // 16 bytes at most
 }
 
 func (r *countingReader) Read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
 	r.n += int64(n)
+	r.begin = append(r.begin, p[:min(n, 16-len(r.begin))]...)
 	return n, err
 }
 
@@ -136,19 +189,77 @@ func (i *inspector) event(ev mkv.Event) {
 	case *mkv.Start:
 		i.sum.Documents++
 	case *mkv.Track:
-		i.list.track(&trackLine{
-			Type: "track", Number: ev.Number, CodecID: ev.CodecID,
-			Width: ev.Width, Height: ev.Height, CodecPrivate: ev.CodecPrivate,
-		})
+		i.count(ev)
+		i.list.track(trackOf(ev))
+	case *mkv.Tags:
+		for _, tag := range ev.List {
+			if !strings.HasPrefix(tag.Name, mkv.ServicePrefix) {
+				i.tags = append(i.tags, tagLine{tag.Name, tag.Value})
+			}
+		}
+	case *mkv.Frame:
+		c := i.count(ev.Track)
+		c.Frames++
+		if ev.Key && c.KeyFrames != nil {
+			*c.KeyFrames++
+		}
 	case *mkv.End:
 		i.end(ev)
 	}
+}
+
+// count gives the figures of a track. A track is known by its number; the kind is the one it had first.
+func (i *inspector) count(t *mkv.Track) *trackCount {
+	for _, c := range i.sum.Tracks {
+		if c.Number == t.Number {
+			return c
+		}
+	}
+	c := &trackCount{Number: t.Number, Kind: kindOf(t.Type)}
+	if t.Type == mkv.Video {
+		c.KeyFrames = new(int)
+	}
+	i.sum.Tracks = append(i.sum.Tracks, c)
+	return c
+}
+
+func kindOf(t mkv.TrackType) string {
+	switch t {
+	case mkv.Video:
+		return "video"
+	case mkv.Audio:
+		return "audio"
+	case 17: // Matroska's number for subtitles
+		return "subtitle"
+	}
+	return strconv.Itoa(int(t))
+}
+
+func trackOf(t *mkv.Track) *trackLine {
+	line := &trackLine{
+		Type: "track", Number: t.Number, Kind: kindOf(t.Type), Name: known(t.Name), CodecID: t.CodecID, Codec: t.Codec(),
+		Width: t.Width, Height: t.Height,
+		SampleRate: known(t.SampleRate), Channels: known(t.Channels), BitDepth: known(t.BitDepth),
+		Encoded: t.Encoded, CodecPrivate: t.CodecPrivate,
+	}
+	if math.IsNaN(t.SampleRate) || math.IsInf(t.SampleRate, 0) {
+		line.SampleRate = nil // which JSON cannot hold
+	}
+	if t.DefaultDuration > 0 {
+		line.FrameRate = new(math.Round(1e3/t.DefaultDuration.Seconds()) / 1e3)
+	}
+	return line
 }
 
 // end lists a document that is over. One that only carries an error of the
 // service is no fragment, and neither is one that was cut before its first frame.
 func (i *inspector) end(ev *mkv.End) {
 	f := &ev.Fragment
+	if len(i.tags) > 0 && !slices.Equal(i.tags, i.listed) {
+		i.list.tags(&tagsLine{Type: "tags", Fragment: known(f.Number), Tags: i.tags})
+		i.listed, i.tags = i.tags, i.listed
+	}
+	i.tags = i.tags[:0]
 	i.sum.Frames += f.Frames
 	i.sum.KeyFrames += f.KeyFrames
 	if f.Frames > 0 || f.Number != "" && !f.Failed() {
@@ -209,13 +320,21 @@ func (i *inspector) fault(err error) {
 	i.sum.Truncated = i.sum.Truncated || fault.Kind == mkv.Truncated
 }
 
-func (i *inspector) failure() error {
-	if len(i.faults) == 0 {
-		return nil
+// failure is what is wrong with the capture as a whole: its first fault.
+func (i *inspector) failure(body *countingReader) error {
+	var first *mkv.Error
+	if len(i.faults) > 0 {
+		first = i.faults[0]
 	}
-	first := i.faults[0]
-	if first.Err != nil && !errors.Is(first.Err, io.ErrUnexpectedEOF) {
+	switch {
+	case first != nil && first.Err != nil && !errors.Is(first.Err, io.ErrUnexpectedEOF):
 		return unreadableCapture(first)
+	case body.n == 0:
+		return notMatroska("the capture is empty")
+	case i.sum.Documents == 0 && !bytes.HasPrefix(body.begin, ebmlMagic[:min(len(body.begin), len(ebmlMagic))]):
+		return notMatroska(fmt.Sprintf("not a Matroska capture: it begins with %q", body.begin))
+	case first == nil:
+		return nil
 	}
 	f := &failure{Code: codeCaptureMalformed, Message: "the capture is " + first.Error(), Err: first}
 	if first.Kind == mkv.Truncated {
@@ -227,64 +346,16 @@ func (i *inspector) failure() error {
 	return f
 }
 
+// ebmlMagic begins every Matroska document: the id of the EBML element.
+var ebmlMagic = []byte{0x1A, 0x45, 0xDF, 0xA3}
+
+func notMatroska(message string) error {
+	return &failure{
+		Code: codeCaptureMalformed, Message: message,
+		Action: "Record the body of GetMedia, or convert the file: ffmpeg -i clip.mp4 -c copy clip.mkv",
+	}
+}
+
 func unreadableCapture(err error) error {
 	return &failure{Code: codeCaptureUnreadable, Message: err.Error(), Err: err}
-}
-
-// jsonListing writes one object a line.
-type jsonListing struct{ enc *json.Encoder }
-
-func (l *jsonListing) track(t *trackLine)        { l.enc.Encode(t) }
-func (l *jsonListing) fragment(f *fragmentLine)  { l.enc.Encode(f) }
-func (l *jsonListing) serviceError(e *errorLine) { l.enc.Encode(e) }
-func (l *jsonListing) summary(s *summaryLine)    { l.enc.Encode(s) }
-
-// tableListing writes a table of fragments, tracks and errors between its rows.
-type tableListing struct {
-	out    io.Writer
-	headed bool // the head of the table stands right above
-}
-
-func (l *tableListing) track(t *trackLine) {
-	l.headed = false
-	fmt.Fprintf(l.out, "track %d  %s", t.Number, t.CodecID)
-	if t.Width > 0 && t.Height > 0 {
-		fmt.Fprintf(l.out, "  %dx%d", t.Width, t.Height)
-	}
-	fmt.Fprintf(l.out, "  codec private %d bytes\n", len(t.CodecPrivate))
-}
-
-func (l *tableListing) fragment(f *fragmentLine) {
-	if !l.headed {
-		fmt.Fprintf(l.out, "%-47s  %-24s  %-24s  %9s  %6s  %4s  %9s\n",
-			"fragment", "server time", "producer time", "behind ms", "frames", "keys", "bytes")
-		l.headed = true
-	}
-	fmt.Fprintf(l.out, "%-47s  %-24s  %-24s  %9s  %6d  %4d  %9d",
-		text(f.Number), text(f.Server), text(f.Producer), text(f.Behind), f.Frames, f.KeyFrames, f.Bytes)
-	if !f.Complete {
-		fmt.Fprint(l.out, "  incomplete")
-	}
-	fmt.Fprintln(l.out)
-}
-
-func (l *tableListing) serviceError(e *errorLine) {
-	fmt.Fprintf(l.out, "error of the service: id %s, code %s, fragment %s\n", text(e.ID), text(e.Code), text(e.Fragment))
-}
-
-func (l *tableListing) summary(s *summaryLine) {
-	fmt.Fprintf(l.out, "documents %d, fragments %d, frames %d (key %d), bytes %d, errors of the service %d",
-		s.Documents, s.Fragments, s.Frames, s.KeyFrames, s.Bytes, s.Errors)
-	if s.Truncated {
-		fmt.Fprint(l.out, ", cut short")
-	}
-	fmt.Fprintln(l.out)
-}
-
-// text writes a value that may be missing.
-func text[T any](v *T) string {
-	if v == nil {
-		return "-"
-	}
-	return fmt.Sprint(*v)
 }

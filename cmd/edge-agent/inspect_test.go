@@ -63,6 +63,38 @@ func wholeFragment(number string) string {
 	)
 }
 
+// tracksAndTags is a document with every property that a track can have, and tags of the producer.
+func tracksAndTags() string {
+	tracks := element("\x16\x54\xAE\x6B", // Tracks
+		element("\xAE", // TrackEntry
+			element("\xD7", "\x01"), element("\x83", "\x01"), // TrackNumber 1, TrackType: video
+			element("\x53\x6E", "front door"),                                                        // Name
+			element("\x23\xE3\x83", "\x02\x62\x5A\x00"),                                              // DefaultDuration 40 ms
+			element("\x86", "V_MS/VFW/FOURCC"),                                                       // CodecID
+			element("\x63\xA2", "\x28"+strings.Repeat("\x00", 15)+"H264"+strings.Repeat("\x00", 20)), // a BITMAPINFOHEADER
+			element("\xE0", element("\xB0", "\x02\x80"), element("\xBA", "\x01\x68"))),               // Video: 640x360
+		element("\xAE",
+			element("\xD7", "\x02"), element("\x83", "\x02"), // TrackType: audio
+			element("\x53\x6E", "micro\x1Bphone"),
+			element("\x86", "A_PCM/INT/LIT"),
+			element("\x6D\x80"), // ContentEncodings
+			element("\xE1", // Audio
+				element("\xB5", "\x45\xFA\x00\x00"),                    // SamplingFrequency 8000
+				element("\x9F", "\x02"), element("\x62\x64", "\x10"))), // Channels, BitDepth
+		element("\xAE",
+			element("\xD7", "\x03"), element("\x83", "\x11"), element("\x86", "S_TEXT/UTF8")))
+	block := func(track, flags, data string) string { return element("\xA3", track+"\x00\x00"+flags+data) }
+	audio, text := block("\x82", "\x80", "sound"), block("\x83", "\x80", "words")
+	cluster := element("\x1F\x43\xB6\x75", element("\xE7", "\x00"),
+		block("\x81", "\x80", "\x00\x00\x00\x02\x65\x88"), audio, audio, text, block("\x81", "\x00", "\x00\x00\x00\x02\x41\x9A"))
+	own := func(room string) string { return tags("ROOM", room, "QUOTED", "bell \a", "EMPTY", "") }
+	service := func(number string) string { return tags("AWS_KINESISVIDEO_FRAGMENT_NUMBER", number) }
+	last := tags("AWS_KINESISVIDEO_CONTINUATION_TOKEN", "token")
+	return document(tracks, own("1"), service(number1), cluster, last) +
+		document(tracks, own("1"), service(number2), cluster, last) + // the same tags are not listed again
+		document(tracks, own("2"), service(number2), cluster, tags("AFTER", "the frames"), last)
+}
+
 const (
 	number1 = "91343852333181432392682062607743920146159169392"
 	number2 = "91343852333181432397633822764885441725874549018"
@@ -78,11 +110,14 @@ func TestInspectGolden(t *testing.T) {
 		body string
 		code string // of the error; "" for none
 	}{
-		"empty":     {"", ""},
+		"empty":     {"", codeCaptureMalformed},
 		"two":       {two, ""},
 		"error":     {wholeFragment(number1) + serviceError(), ""},
 		"cut":       {two[:len(two)-100], codeCaptureTruncated},
 		"garbage":   {strings.Repeat("no capture ", 20), codeCaptureMalformed},
+		"zeros":     {strings.Repeat("\x00", 100), codeCaptureMalformed},
+		"one-byte":  {"\x1A", codeCaptureTruncated},
+		"tracks":    {tracksAndTags(), ""},
 		"bad-start": {"xyz" + two, codeCaptureMalformed},
 		"bad-inside": {
 			strings.Replace(wholeFragment(number1), "\xA3\x40\x0A\x81\x00\x21", "\xA3\x7F\xFF\x81\x00\x21", 1) + wholeFragment(number2),
@@ -109,7 +144,7 @@ func TestInspectGolden(t *testing.T) {
 func TestInspectCutAnywhere(t *testing.T) {
 	first := wholeFragment(number1)
 	body := first + wholeFragment(number2)
-	for n := range len(body) {
+	for n := 1; n < len(body); n++ {
 		var out strings.Builder
 		err := inspectCommand{JSON: true, File: "-"}.Run(context.Background(), stdio{In: strings.NewReader(body[:n]), Out: &out})
 		if f, ok := errors.AsType[*failure](err); err != nil && (!ok || f.Code != codeCaptureTruncated) {
@@ -127,6 +162,13 @@ func TestInspectCutAnywhere(t *testing.T) {
 func TestInspectUnreadable(t *testing.T) {
 	broken := errors.New("device gone")
 	for name, run := range map[string]func() error{
+		"directory": func() error {
+			err := inspectCommand{File: "testdata"}.Run(context.Background(), stdio{Out: new(bytes.Buffer)})
+			if err == nil || !strings.HasSuffix(err.Error(), "testdata is a directory") {
+				t.Errorf("inspect of a directory: %v", err)
+			}
+			return err
+		},
 		"absent": func() error {
 			return inspectCommand{File: filepath.Join(t.TempDir(), "absent")}.Run(context.Background(), stdio{Out: new(bytes.Buffer)})
 		},
@@ -165,17 +207,17 @@ func TestInspectRealCaptures(t *testing.T) {
 	}
 	for name, want := range map[string]struct{ summary, code string }{
 		"output_get_media": {
-			`{"type":"summary","documents":5,"fragments":5,"frames":300,"key_frames":5,"bytes":2503485,"errors":0,"truncated":false}`, "",
+			`{"type":"summary","documents":5,"fragments":5,"frames":300,"key_frames":5,"tracks":[{"number":1,"kind":"video","frames":300,"key_frames":5}],"bytes":2503485,"errors":0,"truncated":false}`, "",
 		},
 		"test_mixed_tags": {
-			`{"type":"summary","documents":10,"fragments":10,"frames":100,"key_frames":10,"bytes":22768,"errors":0,"truncated":false}`, "",
+			`{"type":"summary","documents":10,"fragments":10,"frames":100,"key_frames":10,"tracks":[{"number":1,"kind":"video","frames":100,"key_frames":10}],"bytes":22768,"errors":0,"truncated":false}`, "",
 		},
 		"output-get-media-equal-timecode": {
-			`{"type":"summary","documents":2,"fragments":2,"frames":239,"key_frames":2,"bytes":1274359,"errors":0,"truncated":true}`,
+			`{"type":"summary","documents":2,"fragments":2,"frames":239,"key_frames":2,"tracks":[{"number":1,"kind":"video","frames":239,"key_frames":2}],"bytes":1274359,"errors":0,"truncated":true}`,
 			codeCaptureTruncated,
 		},
 		"empty-mkv-with-tags": {
-			`{"type":"summary","documents":1,"fragments":1,"frames":0,"key_frames":0,"bytes":5729,"errors":0,"truncated":false}`, "",
+			`{"type":"summary","documents":1,"fragments":1,"frames":0,"key_frames":0,"tracks":[{"number":1,"kind":"video","frames":0,"key_frames":0}],"bytes":5729,"errors":0,"truncated":false}`, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -96,8 +96,11 @@ func (r *Reader) sendFrame(data []byte) Event {
 	f.Data = data
 	f.Key = isKey(f.Track, data, f.Key)
 	r.fragment.Frames++
-	if f.Key {
-		r.fragment.KeyFrames++
+	if f.Track.Type == Video {
+		r.fragment.VideoFrames++
+		if f.Key {
+			r.fragment.KeyFrames++
+		}
 	}
 	return f
 }

@@ -118,8 +118,10 @@ type Fragment struct {
 	ErrorID      int           // ERROR_ID; 0 when none came
 	ErrorCode    string        // ERROR_CODE; "" when none came
 
-	Offset, Bytes     int64 // of the document
-	Frames, KeyFrames int   // of all tracks
+	Offset, Bytes int64 // of the document
+	Frames        int   // of all tracks
+	VideoFrames   int   // of the video tracks
+	KeyFrames     int   // of the video tracks: in audio, every frame has the flag
 }
 
 // Complete says that the tag which the service sends last has arrived.

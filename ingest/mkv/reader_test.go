@@ -34,7 +34,7 @@ func TestFragmentEventByEvent(t *testing.T) {
 			`number=00000000000000000000000000000000000000000000007 token=token-7`,
 		"end {Number:00000000000000000000000000000000000000000000007 ServerTime:2023-11-14 22:13:27.25 +0000 UTC " +
 			"ProducerTime:2023-11-14 22:13:27 +0000 UTC Behind:120ms HasBehind:true Token:token-7 ErrorID:0 ErrorCode: " +
-			"Offset:0 Bytes:419 Frames:2 KeyFrames:1} err=<nil>",
+			"Offset:0 Bytes:419 Frames:2 VideoFrames:2 KeyFrames:1} err=<nil>",
 		"error EOF",
 	}
 	if !slices.Equal(got, want) {
@@ -483,6 +483,27 @@ func TestHostileSizesTakeNoMemory(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// Key frames are counted of the video only: muxers flag every audio frame as one.
+func TestFramesOfVideoAndAudio(t *testing.T) {
+	audio := el(idTrackEntry, el(idTrackNumber, num(2)), el(idTrackType, num(2)), el(idCodecID, []byte("A_AAC")))
+	block := func(track, flags byte) []byte { return el(idSimpleBlock, blockBytes(track, 0, flags, []byte("x"))) }
+	body := join(prologueBytes(), el(idTracks, trackBytes(1, "V_TEST", nil), audio),
+		el(idCluster, el(idTimestamp, num(1)), block(1, flagKey), block(2, flagKey), block(2, flagKey), block(1, 0), block(2, flagKey)))
+	r := NewReader(bytes.NewReader(body))
+	for {
+		ev, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end, ok := ev.(*End); ok {
+			if f := end.Fragment; f.Frames != 5 || f.VideoFrames != 2 || f.KeyFrames != 1 {
+				t.Errorf("%d frames, %d of the video, %d key frames", f.Frames, f.VideoFrames, f.KeyFrames)
+			}
+			return
+		}
+	}
+}
 
 // A change of CodecPrivate is news; a repetition is the same *Track.
 func TestTrackIsSentWhenItDiffers(t *testing.T) {

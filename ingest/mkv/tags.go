@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// awsPrefix begins the name of every tag that the service adds.
-const awsPrefix = "AWS_KINESISVIDEO_"
+// ServicePrefix begins the name of every tag that the service adds. All other tags are the producer's.
+const ServicePrefix = "AWS_KINESISVIDEO_"
 
 // readTags reads a Tags element, wherever in the document it stands.
 func (r *Reader) readTags(h header) (Event, error) {
@@ -72,7 +72,7 @@ func parseSimpleTag(e element) (Tag, error) {
 // as if it had not come: the service's tags are a report, not a structure that
 // could be malformed, and the frames are worth more than the report.
 func (f *Fragment) note(tag Tag) {
-	name, ok := strings.CutPrefix(tag.Name, awsPrefix)
+	name, ok := strings.CutPrefix(tag.Name, ServicePrefix)
 	if !ok {
 		return
 	}
