@@ -8,9 +8,13 @@
 //
 // The bytes are not trusted. Every size is checked before memory is taken for
 // it, and a malformed document costs that document only: its [End] carries the
-// fault, and reading goes on at the next EBML header.
+// fault, and reading continues at the next EBML header. A document that begins
+// within an element means that the element was cut: the service sends an error,
+// as a document of its own, right after the bytes at which it failed.
 //
-// A [Reader] belongs to one goroutine and starts none.
+// A [Reader] belongs to one goroutine and starts none. It waits for bytes in its
+// source only, so cancelling the source ends Next. Readers may share a [Budget]
+// of memory.
 package mkv
 
 import (

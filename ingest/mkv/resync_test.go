@@ -74,11 +74,11 @@ func readError(src io.Reader) (faults []error, err error) {
 	}
 }
 
-// Wherever a fragment is cut, the error that the service sends next is read with its last byte: in one read or byte by
+// Wherever a fragment is cut, and after a complete one, the error that the service sends next is read with its last byte: in one read or byte by
 // byte, whether the body ends after it, stays open and silent, or goes on.
 func TestErrorAfterACutAnywhere(t *testing.T) {
 	whole := cuttable()
-	for n := range len(whole) {
+	for n := range len(whole) + 1 {
 		cut := join(whole[:n], errorBytes())
 		for way, src := range map[string]io.Reader{
 			"silent":        &silent{cut, len(cut)},
