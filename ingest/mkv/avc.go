@@ -10,6 +10,7 @@ const (
 	avcSlice      = 1
 	avcPartitionA = 2
 	avcIDR        = 5
+	avcSEI        = 6
 	avcSPS        = 7
 	avcPPS        = 8
 )
@@ -34,6 +35,18 @@ var (
 // ParseAVCC reads avcC, the CodecPrivate of H.264. What is in it must be whole, and
 // there must be an SPS and a PPS: a decoder could not begin otherwise.
 func ParseAVCC(b []byte) (*AVCConfig, error) {
+	c, err := ReadAVCC(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.SPS) == 0 || len(c.PPS) == 0 {
+		return nil, errConfigEmpty
+	}
+	return c, nil
+}
+
+// ReadAVCC is ParseAVCC, but the parameter sets may be missing: streams of the form avc3 have them in band.
+func ReadAVCC(b []byte) (*AVCConfig, error) {
 	if len(b) < 7 {
 		return nil, errConfigShort
 	}
@@ -52,10 +65,9 @@ func ParseAVCC(b []byte) (*AVCConfig, error) {
 	if c.PPS, _, err = parameterSets(rest[1:], int(rest[0]), avcPPS); err != nil {
 		return nil, err
 	}
-	if len(c.SPS) == 0 || len(c.PPS) == 0 {
-		return nil, errConfigEmpty
+	if len(c.SPS) > 0 {
+		c.Width, c.Height = avcSize(c.SPS[0])
 	}
-	c.Width, c.Height = avcSize(c.SPS[0])
 	return c, nil
 }
 

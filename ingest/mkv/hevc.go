@@ -10,6 +10,7 @@ const (
 	hevcVPS       = 32
 	hevcSPS       = 33
 	hevcPPS       = 34
+	hevcPrefixSEI = 39
 )
 
 const hevcLengthSizeAt = 21 // offset of lengthSizeMinusOne in hvcC
@@ -25,6 +26,18 @@ type HEVCConfig struct {
 // ParseHVCC reads hvcC, the CodecPrivate of H.265. As with ParseAVCC, parameter sets of
 // each kind must be there.
 func ParseHVCC(b []byte) (*HEVCConfig, error) {
+	c, err := ReadHVCC(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.VPS) == 0 || len(c.SPS) == 0 || len(c.PPS) == 0 {
+		return nil, errConfigEmpty
+	}
+	return c, nil
+}
+
+// ReadHVCC is ParseHVCC, but the parameter sets may be missing: streams of the form hev1 have them in band.
+func ReadHVCC(b []byte) (*HEVCConfig, error) {
 	const head = 23
 	if len(b) < head {
 		return nil, errConfigShort
@@ -52,10 +65,9 @@ func ParseHVCC(b []byte) (*HEVCConfig, error) {
 			rest = rest[n:]
 		}
 	}
-	if len(c.VPS) == 0 || len(c.SPS) == 0 || len(c.PPS) == 0 {
-		return nil, errConfigEmpty
+	if len(c.SPS) > 0 {
+		c.Width, c.Height = hevcSize(c.SPS[0])
 	}
-	c.Width, c.Height = hevcSize(c.SPS[0])
 	return c, nil
 }
 
@@ -76,12 +88,7 @@ func hevcSize(sps []byte) (width, height int) {
 	if len(sps) < 3 {
 		return 0, 0
 	}
-	r := bitReader{data: unescape(sps[2:])}
-	r.skip(4) // sps_video_parameter_set_id
-	subLayers := int(r.u(3))
-	r.skip(1) // sps_temporal_id_nesting_flag
-	hevcProfileTierLevel(&r, subLayers)
-	r.ue() // sps_seq_parameter_set_id
+	r, _ := hevcSPSHead(sps)
 	chroma := r.ue()
 	if chroma == 3 && r.bit() == 1 { // separate_colour_plane_flag
 		chroma = 0
@@ -90,6 +97,16 @@ func hevcSize(sps []byte) (width, height int) {
 	cropX, cropY := r.crop()
 	unitX, unitY := cropUnits(chroma)
 	return r.size(w, h, cropX*unitX, cropY*unitY)
+}
+
+// hevcSPSHead reads an SPS of three bytes or more up to and with sps_seq_parameter_set_id.
+func hevcSPSHead(sps []byte) (r bitReader, id uint32) {
+	r = bitReader{data: unescape(sps[2:])}
+	r.skip(4) // sps_video_parameter_set_id
+	subLayers := int(r.u(3))
+	r.skip(1) // sps_temporal_id_nesting_flag
+	hevcProfileTierLevel(&r, subLayers)
+	return r, r.ue()
 }
 
 // hevcProfileTierLevel passes over profile_tier_level (7.3.3).
