@@ -60,6 +60,8 @@ type attempt struct {
 
 	slating sync.Mutex // one slate is sent at a time
 
+	sentTo sentTo // what became of the frames is not known yet
+
 	mu      sync.Mutex
 	found   []string  // elements that exist now
 	feeding *Input    // whose frames the child gets
@@ -129,6 +131,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		}
 	})
 	defer end(nil)
+	defer in.gate.Release()
 	a.mu.Lock()
 	a.feeding = in
 	a.mu.Unlock()
@@ -145,12 +148,13 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		if err != nil {
 			return err
 		}
-		if u.Format != open || better {
+		if !u.Format.continues(open) || better {
 			if err := a.open(ctx, u.Format); err != nil {
 				return err
 			}
 			open = u.Format
 		}
+		a.sentTo.frame(u.Number)
 		if err := a.out.Frame(u); err != nil {
 			return broken(ctx, err)
 		}
@@ -162,6 +166,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 // cut has the child give up the pipeline at once.
 func (a *attempt) cut() error {
 	a.progress.cut()
+	a.sentTo.cut()
 	return a.out.Raw(KindCut, 0, 0, nil)
 }
 
@@ -185,10 +190,12 @@ func (a *attempt) open(ctx context.Context, f *Format) error {
 	}
 	a.mu.Lock()
 	a.plan, a.format, a.showing = &plan, f, time.Time{}
+	in := a.feeding
 	a.mu.Unlock()
 	a.progress.suspect(!a.r.standsStill(plan))
 	a.r.log.Info("opening a decoder", "element", plan.Element, "family", plan.Family, "display", plan.Display.String())
 	number := a.progress.open(plan.Family == Software, time.Now())
+	a.sentTo.open(number, in)
 	if err := a.out.JSON(KindOpen, Open{Number: number, Plan: plan, Latency: a.r.config.Latency}); err != nil {
 		return broken(ctx, err)
 	}
@@ -247,11 +254,13 @@ func (a *attempt) take(m Message) error {
 			return err
 		}
 		a.progress.opened(o.Number, time.Now())
+		a.sentTo.opened(o.Number)
 	case KindStatus, KindDrained:
 		var s Status
 		if err := m.Decode(&s); err != nil {
 			return err
 		}
+		a.sentTo.status(s, m.Kind == KindDrained)
 		a.status(s)
 	case KindFailure:
 		var f Failure

@@ -34,8 +34,7 @@ type Format struct {
 	Stream StreamFormat
 
 	// CodecData is the AVCDecoderConfigurationRecord or its H.265 counterpart. For
-	// ByteStream it holds the parameter sets in Annex B form when the container has
-	// them; they have to precede the first frame.
+	// ByteStream it holds the parameter sets in Annex B form, as far as they are known: they have to precede the first frame.
 	CodecData []byte
 
 	Width, Height int // as the container says; 0 when it does not
@@ -43,44 +42,26 @@ type Format struct {
 	// What follows from CodecData.
 	LengthSize int // bytes of the length in front of each NAL unit; 0 for ByteStream
 	Layers     int // temporal sub-layers of H.265, at the most; 0 when not known
+
+	series int // formats of one input with the same number go into one decoder
 }
 
-// FormatOf finds the format of a track. The service does not check
+// FormatOf finds the format of a track whose frames need no conversion. The service does not check
 // CodecPrivate, so the track's first frame has the last word on how NAL units are told apart.
 func FormatOf(t *mkv.Track, first []byte) (Format, error) {
-	f := Format{CodecData: t.CodecPrivate, Width: t.Width, Height: t.Height}
-	switch t.CodecID {
-	case mkv.CodecH264:
-		f.Codec, f.Stream = H264, AVC
-		if c, err := mkv.ParseAVCC(t.CodecPrivate); err == nil {
-			f.LengthSize = c.LengthSize
-		}
-	case mkv.CodecH265:
-		f.Codec, f.Stream = H265, HVC1
-		if c, err := mkv.ParseHVCC(t.CodecPrivate); err == nil {
-			f.LengthSize, f.Layers = c.LengthSize, layers(c.SPS[0])
-		}
-	default:
-		return Format{}, errorf(CodeCodec, "track %d has codec %q; only %s and %s can be decoded",
-			t.Number, t.CodecID, mkv.CodecH264, mkv.CodecH265)
+	var a assembler
+	if err := a.begin(t); err != nil {
+		return Format{}, err
 	}
-	switch {
-	case t.Encoded:
-		return Format{}, errorf(CodeCodec, "track %d is compressed or encrypted in the container; the producer must send it plain", t.Number)
-	case f.LengthSize > 0 && lengthPrefixed(first, f.LengthSize):
-		return f, nil
-	case mkv.IsAnnexB(first):
-		f.Stream, f.LengthSize = ByteStream, 0
-		if !mkv.IsAnnexB(t.CodecPrivate) {
-			f.CodecData = nil
-		}
-		return f, nil
-	case f.LengthSize > 0:
-		return Format{}, errorf(CodeCodec, "track %d: the frames are neither NAL units with %d-byte lengths, as CodecPrivate says, nor Annex B; the producer's muxer is at fault",
-			t.Number, f.LengthSize)
+	c, err := a.scan(first)
+	if err != nil {
+		return Format{}, err
 	}
-	return Format{}, errorf(CodeCodec, "track %d: CodecPrivate (%d bytes) is no decoder configuration and the frames are not Annex B; the producer must send one of the two",
-		t.Number, len(t.CodecPrivate))
+	a.learn(c.sets)
+	if f := a.formatNow(); f != nil {
+		return *f, nil
+	}
+	return Format{}, errorf(CodeNoParameterSets, "%s", a.missingSets())
 }
 
 // layers reads sps_max_sub_layers_minus1 of an H.265 SPS (7.3.2.2.1), behind the two bytes of its NAL unit's header.
@@ -95,6 +76,11 @@ func layers(sps []byte) int {
 func (f Format) Equal(g Format) bool {
 	return f.Codec == g.Codec && f.Stream == g.Stream && f.Width == g.Width && f.Height == g.Height &&
 		bytes.Equal(f.CodecData, g.CodecData)
+}
+
+// continues says that the pipeline that was opened for before decodes f too. Both are of the same input.
+func (f *Format) continues(before *Format) bool {
+	return f == before || f != nil && before != nil && f.series != 0 && f.series == before.series
 }
 
 // Caps is the format as GStreamer caps. Width and height stay out of it: parsers
@@ -113,26 +99,4 @@ func (f Format) Prefix() []byte {
 		return f.CodecData
 	}
 	return nil
-}
-
-// lengthPrefixed says that lengths lead exactly from NAL unit to NAL unit to the
-// end of the frame. 00 00 01 may begin a length as well as a start code, so only the whole walk tells.
-func lengthPrefixed(frame []byte, lengthSize int) bool {
-	if len(frame) == 0 {
-		return false
-	}
-	for len(frame) > 0 {
-		if len(frame) < lengthSize {
-			return false
-		}
-		var size uint64
-		for _, b := range frame[:lengthSize] {
-			size = size<<8 | uint64(b)
-		}
-		if size == 0 || size > uint64(len(frame)-lengthSize) {
-			return false
-		}
-		frame = frame[lengthSize+int(size):]
-	}
-	return true
 }

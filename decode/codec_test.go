@@ -16,7 +16,11 @@ var (
 		1, 0, 2, 0x68, 0xce,
 	}
 	lengths = []byte{0, 0, 0, 2, 0x65, 0x88}
-	annexB  = []byte{0, 0, 0, 1, 0x65, 0x88}
+	// annexB has the same SPS, PPS and IDR slice.
+	annexB     = []byte{0, 0, 0, 1, 0x67, 0x42, 0x00, 0x1e, 0, 0, 0, 1, 0x68, 0xce, 0, 0, 0, 1, 0x65, 0x88}
+	annexBSets = annexB[:14]
+	// hevcAnnexB has VPS, SPS, PPS and an IDR slice of H.265.
+	hevcAnnexB = []byte{0, 0, 0, 1, 0x40, 1, 0x0c, 0, 0, 0, 1, 0x42, 1, 1, 0, 0, 0, 1, 0x44, 1, 0xc1, 0, 0, 0, 1, 19 << 1, 1, 0xaf}
 )
 
 func TestFormatOf(t *testing.T) {
@@ -24,7 +28,7 @@ func TestFormatOf(t *testing.T) {
 		return &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: private, Width: 640, Height: 360}
 	}
 	// A NAL unit of 258 bytes: its length begins like a start code.
-	ambiguous := append([]byte{0, 0, 1, 2}, make([]byte, 258)...)
+	ambiguous := append([]byte{0, 0, 1, 2, 0x65, 0x88}, make([]byte, 256)...)
 	for name, c := range map[string]struct {
 		track  *mkv.Track
 		frame  []byte
@@ -34,12 +38,12 @@ func TestFormatOf(t *testing.T) {
 	}{
 		"avcC, lengths":                {h264(avcC), lengths, AVC, avcC, ""},
 		"avcC, length like start code": {h264(avcC), ambiguous, AVC, avcC, ""},
-		"avcC, Annex B":                {h264(avcC), annexB, ByteStream, nil, ""},
-		"nothing, Annex B":             {h264(nil), annexB, ByteStream, nil, ""},
-		"Annex B, Annex B":             {h264(annexB), annexB, ByteStream, annexB, ""},
-		"junk, Annex B":                {h264([]byte("junk")), annexB, ByteStream, nil, ""},
-		"junk, lengths":                {h264([]byte("junk")), lengths, "", nil, "no decoder configuration"},
-		"cut avcC, lengths":            {h264(avcC[:len(avcC)-1]), lengths, "", nil, "no decoder configuration"},
+		"avcC, Annex B":                {h264(avcC), annexB[14:], ByteStream, annexBSets, ""},
+		"nothing, Annex B":             {h264(nil), annexB, ByteStream, annexBSets, ""},
+		"Annex B, Annex B":             {h264(annexBSets), annexB[14:], ByteStream, annexBSets, ""},
+		"junk, Annex B":                {h264([]byte("junk")), annexB, ByteStream, annexBSets, ""},
+		"5-byte start code":            {h264(nil), append([]byte{0}, annexB...), ByteStream, annexBSets, ""},
+		"junk, junk":                   {h264([]byte("junk")), []byte("junkjunk"), "", nil, "not a decoder configuration"},
 		"avcC, length too long":        {h264(avcC), []byte{0, 0, 0, 9, 1}, "", nil, "neither"},
 		"avcC, empty frame":            {h264(avcC), nil, "", nil, "neither"},
 		"another codec":                {&mkv.Track{CodecID: "V_VP9"}, lengths, "", nil, "V_VP9"},

@@ -29,8 +29,15 @@ import "fmt"
 
 // The stable codes of what this package reports.
 const (
-	CodeCodec     = "decode.codec"     // the track is nothing that can be decoded here
-	CodeNoDecoder = "decode.none"      // no decoder for the codec is installed
+	CodeCodec     = "decode.codec"    // the track is nothing that can be decoded here
+	CodeNoVideo   = "decode.no_video" // the stream has no video track
+	CodeNoTrack   = "decode.no_track" // the stream has no video track of the configured number or name
+	CodeTracks    = "decode.tracks"   // the stream has several video tracks, of which one is used
+	CodeNoDecoder = "decode.none"     // no decoder for the codec is installed
+
+	CodeNoParameterSets = "decode.no_parameter_sets" // the stream lacks the parameter sets that a decoder needs
+	CodeNoKeyFrame      = "decode.no_key_frame"      // the stream has no frame that decoding can begin with
+
 	CodeStart     = "decode.start"     // the renderer process cannot be started
 	CodeError     = "decode.error"     // a pipeline element reported an error
 	CodeCrash     = "decode.crash"     // the renderer process died

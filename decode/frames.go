@@ -44,3 +44,17 @@ func (c FrameCounts) DroppedSum() (n uint64) {
 	}
 	return n
 }
+
+// add adds further counts.
+func (c *FrameCounts) add(more FrameCounts) {
+	c.Received += more.Received
+	c.Shown += more.Shown
+	c.Hidden += more.Hidden
+	c.Queued += more.Queued
+	for why, n := range more.Dropped {
+		if c.Dropped == nil {
+			c.Dropped = make(map[Reason]uint64)
+		}
+		c.Dropped[why] += n
+	}
+}

@@ -3,6 +3,8 @@ package decode
 import (
 	"bytes"
 	"context"
+	"math"
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,15 +22,25 @@ type Unit struct {
 
 	Received   time.Time // when its last byte had been read; zero: not of interest
 	Disposable bool      // no other unit refers to it, so it is left out of a replay
+
+	block *block // that Data lies in, when a gate keeps it
 }
 
-// Limits bounds a Gate. It holds at most what both allow.
+// Limits bounds what waits between the sessions and the renderer child. A gate holds at most what Units and Bytes allow,
+// and all gates of a renderer together at most Total bytes, of which those of hidden streams leave Bytes to
+// the one that is shown. Total 0 is no less than one gate needs.
 type Limits struct {
-	Units, Bytes int
+	Units, Bytes, Total int
 }
 
-// DefaultLimits hold several seconds of 4K video.
-var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20}
+// DefaultLimits hold several seconds of 4K video, and two seconds of 80 hidden streams of 4 Mbit/s.
+var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20, Total: 128 << 20}
+
+// pool makes the memory that the limits allow for. A gate may take whole blocks for what it holds.
+func (l Limits) pool() *pool {
+	one := l.Bytes + l.Bytes/2 + 2*blockSize // frames do not fill their blocks
+	return newPool(max(l.Total, 2*one), one)
+}
 
 // Gate is the bounded queue between the session and the renderer child. It begins
 // with a key frame and keeps what it has given out since the last key frame, so that a new
@@ -38,31 +50,44 @@ var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20}
 //	        └─ given out ─┘└ waiting ┘
 //	                       next
 //
-// A parked gate keeps no more than the units since the last key frame: nobody takes from it.
+// A parked gate keeps no more than the units since the last key frame: nobody takes from it. Only the newest of them would
+// be shown, so the others count as hidden.
 //
-// When it is full the waiting units are given up, and those that follow until
-// the next key frame: pictures that refer to missing ones would be broken.
+// When it is full, what was given out goes first, then the waiting units that no other refers to, then all that
+// wait and those that follow until the next key frame: pictures that refer to missing ones would be broken.
 //
-// Push may be called from any goroutine; Take and Rewind belong to one other.
+// Whatever leaves the gate without being given out is settled in the ledger.
+//
+// Push may be called from any goroutine; Take, Release and Rewind belong to one other.
 type Gate struct {
 	limits Limits
+	ledger *ledger       // nil for none
 	ready  chan struct{} // holds a token while something may be waiting
 	taken  chan struct{} // holds a token after something was taken
 
 	mu      sync.Mutex
+	memory  arena
 	units   []Unit
-	next    int // index of the first waiting unit
-	bytes   int // of all units
-	shut    bool
+	next    int    // index of the first waiting unit
+	bytes   int    // of all units
+	lent    *block // that the unit taken last lies in
+	shut    bool   // until the next key frame
+	why     Reason // it is shut
 	closed  bool
 	parked  bool
 	discont bool
 	dropped uint64
 }
 
-// NewGate makes an empty gate, which waits for a key frame.
-func NewGate(limits Limits) *Gate {
-	return &Gate{limits: limits, ready: make(chan struct{}, 1), taken: make(chan struct{}, 1), shut: true, discont: true}
+// NewGate makes an empty gate of its own, which waits for a key frame.
+func NewGate(limits Limits) *Gate { return newGate(limits, limits.pool(), nil) }
+
+// newGate makes a gate whose memory is of a pool, and whose units are accounted for in a ledger.
+func newGate(limits Limits, memory *pool, l *ledger) *Gate {
+	return &Gate{
+		limits: limits, ledger: l, memory: arena{pool: memory}, ready: make(chan struct{}, 1), taken: make(chan struct{}, 1),
+		shut: true, why: DropNoKeyFrame, discont: true,
+	}
 }
 
 // Push adds a unit, whose data is copied, and never blocks. It returns how many
@@ -71,39 +96,122 @@ func (g *Gate) Push(u Unit) (dropped int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
+		g.ledger.settle(u.Number, Hidden)
 		return 0
 	}
 	if g.parked && u.Key {
-		g.cut(len(g.units))
+		g.leave(len(g.units), Hidden)
 	}
-	if !g.shut && g.full(len(u.Data)) {
-		g.forget()
+	if g.shut && !u.Key {
+		return g.refuse(u, g.why)
 	}
-	if !g.shut && g.full(len(u.Data)) {
-		dropped = g.giveUp()
+	if len(u.Data) > g.limits.Bytes {
+		g.shut, g.why = true, DropTooLarge
+		return g.refuse(u, DropTooLarge)
 	}
-	if g.shut && !u.Key || len(u.Data) > g.limits.Bytes {
-		g.discont = true
-		if g.parked {
-			return 0 // nobody misses them
+	data, in, dropped := g.admit(u.Data, nil)
+	if in == nil || g.shut && !u.Key {
+		if in != nil {
+			g.memory.release(in)
 		}
-		g.dropped += uint64(dropped + 1)
-		return dropped + 1
+		return dropped + g.refuse(u, g.why)
 	}
-	u.Data = bytes.Clone(u.Data)
+	u.Data, u.block = data, in
 	u.Discont = u.Discont || g.discont
 	g.shut, g.discont = false, false
 	g.units = append(g.units, u)
 	g.bytes += len(u.Data)
 	if g.parked {
+		g.hide(len(g.units) - 1)
 		return 0
 	}
-	g.dropped += uint64(dropped)
+	g.wake()
+	return dropped
+}
+
+// Amend adds a further slice to the unit that was pushed last. If that was given out, it is given out again with all
+// from the last key frame on. It returns false when the unit was dropped.
+func (g *Gate) Amend(number uint64, more []byte) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last := len(g.units) - 1
+	if last < 0 || g.units[last].Number != number || len(g.units[last].Data)+len(more) > g.limits.Bytes {
+		return false
+	}
+	u := &g.units[last]
+	data, in, ok := g.memory.store(g.parked, u.Data, more)
+	if !ok {
+		return false
+	}
+	g.memory.release(u.block)
+	g.bytes += len(more)
+	u.Data, u.block = data, in
+	if !g.parked && g.next > last && g.units[0].Key {
+		g.rewind()
+	}
+	return true
+}
+
+// refuse drops a unit that does not get in.
+func (g *Gate) refuse(u Unit, why Reason) (dropped int) {
+	g.discont = true
+	if g.parked { // nobody misses it
+		g.ledger.settle(u.Number, Hidden)
+		return 0
+	}
+	g.ledger.settle(u.Number, why)
+	g.dropped++
+	return 1
+}
+
+// admit makes room for a unit and copies its data. in is nil when there is none.
+func (g *Gate) admit(data, more []byte) (stored []byte, in *block, dropped int) {
+	for step := 0; ; step++ {
+		if !g.full(len(data) + len(more)) {
+			if stored, in, ok := g.memory.store(g.parked, data, more); ok {
+				return stored, in, dropped
+			}
+		}
+		switch step {
+		case 0:
+			g.forget()
+		case 1:
+			dropped += g.shed()
+		case 2:
+			dropped += g.giveUp()
+		default:
+			return nil, nil, dropped
+		}
+	}
+}
+
+// wake tells Take that something may be waiting.
+func (g *Gate) wake() {
 	select {
 	case g.ready <- struct{}{}:
 	default:
 	}
-	return dropped
+}
+
+// drop takes in that a unit leaves without having been given out.
+func (g *Gate) drop(u *Unit, why Reason) {
+	g.bytes -= len(u.Data)
+	g.memory.release(u.block)
+	g.ledger.settle(u.Number, why)
+}
+
+// leave drops the first n units for one reason.
+func (g *Gate) leave(n int, why Reason) {
+	for i := range n {
+		g.ledger.settle(g.units[i].Number, why)
+	}
+	g.cut(n)
+}
+
+// hide settles the first n units as hidden, which stay.
+func (g *Gate) hide(n int) {
+	for i := n - 1; i >= 0 && g.ledger.settle(g.units[i].Number, Hidden); i-- {
+	}
 }
 
 // Park makes the gate keep only what a decoder will begin with later. Take gives out
@@ -112,6 +220,9 @@ func (g *Gate) Park() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.parked = true
+	for i := g.next; i < len(g.units)-1; i++ {
+		g.ledger.settle(g.units[i].Number, Hidden)
+	}
 	last := len(g.units) - 1
 	for last >= 0 && !g.units[last].Key {
 		last--
@@ -119,8 +230,8 @@ func (g *Gate) Park() {
 	g.cut(max(0, last))
 	g.next = 0
 	if last < 0 {
-		g.cut(len(g.units))
-		g.shut, g.discont = true, true
+		g.leave(len(g.units), Hidden)
+		g.shut, g.why, g.discont = true, DropNoKeyFrame, true
 	}
 	select {
 	case g.taken <- struct{}{}:
@@ -128,12 +239,17 @@ func (g *Gate) Park() {
 	}
 }
 
-// Close makes a parked gate let go of what it keeps and take no more. It returns how many units it has dropped.
+// Close makes a gate let go of what it keeps and take no more. It returns how many units it has dropped.
 func (g *Gate) Close() (dropped uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.cut(len(g.units))
-	g.closed = true
+	g.leave(len(g.units), Hidden)
+	g.next, g.closed = 0, true
+	g.memory.close()
+	select {
+	case g.taken <- struct{}{}:
+	default:
+	}
 	return g.dropped
 }
 
@@ -143,12 +259,16 @@ func (g *Gate) Unpark() {
 	defer g.mu.Unlock()
 	g.parked = false
 	g.next = 0
-	g.markReplay(len(g.units))
+	g.hide(len(g.units) - 1)
+	g.markReplay(len(g.units), Hidden)
 }
 
 // Wait waits until no more than half of the room is taken by waiting units, but not longer
 // than patience after the last of them was taken.
 func (g *Gate) Wait(patience time.Duration) {
+	if g.roomy() {
+		return
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for !g.roomy() {
@@ -164,15 +284,25 @@ func (g *Gate) Wait(patience time.Duration) {
 func (g *Gate) roomy() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.parked {
+	if g.parked || g.closed {
 		return true
 	}
 	waiting := g.units[g.next:]
+	if len(waiting) > g.limits.Units/2 {
+		return false
+	}
 	bytes := 0
 	for i := range waiting {
 		bytes += len(waiting[i].Data)
 	}
-	return len(waiting) <= g.limits.Units/2 && bytes <= g.limits.Bytes/2
+	return bytes <= g.limits.Bytes/2
+}
+
+// hidden says that the gate is parked.
+func (g *Gate) hidden() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.parked
 }
 
 // full says that n more bytes do not fit.
@@ -186,22 +316,51 @@ func (g *Gate) forget() {
 	g.next = 0
 }
 
-// giveUp drops what waits and shuts the gate until the next key frame.
-func (g *Gate) giveUp() (dropped int) {
-	dropped = len(g.units) - g.next
-	for i := g.next; i < len(g.units); i++ {
-		g.bytes -= len(g.units[i].Data)
-		g.units[i] = Unit{}
+// shed drops the waiting units that no other refers to.
+func (g *Gate) shed() (dropped int) {
+	if g.parked {
+		return 0 // they are left out when it is shown
 	}
-	g.units = g.units[:g.next]
-	g.shut, g.discont = true, true
+	kept := g.units[:g.next]
+	for _, u := range g.units[g.next:] {
+		if u.Disposable && !u.Discont {
+			g.drop(&u, DropQueueFull)
+			dropped++
+			continue
+		}
+		kept = append(kept, u)
+	}
+	clear(g.units[len(kept):])
+	g.units = kept
+	g.dropped += uint64(dropped)
 	return dropped
 }
 
-// cut drops the first n units.
+// giveUp drops what waits and shuts the gate until the next key frame.
+func (g *Gate) giveUp() (dropped int) {
+	why := DropQueueFull
+	if g.parked {
+		why = Hidden
+	}
+	dropped = len(g.units) - g.next
+	for i := g.next; i < len(g.units); i++ {
+		g.drop(&g.units[i], why)
+		g.units[i] = Unit{}
+	}
+	g.units = g.units[:g.next]
+	g.shut, g.why, g.discont = true, DropQueueFull, true
+	if g.parked {
+		return 0
+	}
+	g.dropped += uint64(dropped)
+	return dropped
+}
+
+// cut lets go of the first n units, which were given out or are settled.
 func (g *Gate) cut(n int) {
 	for i := range n {
 		g.bytes -= len(g.units[i].Data)
+		g.memory.release(g.units[i].block)
 	}
 	kept := copy(g.units, g.units[n:])
 	clear(g.units[kept:])
@@ -209,7 +368,7 @@ func (g *Gate) cut(n int) {
 }
 
 // Take gives out the next unit and waits for one when there is none. Its data
-// must not be changed. The error is that of the context.
+// must not be changed, and is valid until the next Take or Release. The error is that of the context.
 func (g *Gate) Take(ctx context.Context) (Unit, error) {
 	for {
 		if u, ok := g.take(); ok {
@@ -226,6 +385,7 @@ func (g *Gate) Take(ctx context.Context) (Unit, error) {
 func (g *Gate) take() (Unit, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.unlend()
 	if g.parked || g.next == len(g.units) {
 		return Unit{}, false
 	}
@@ -233,20 +393,43 @@ func (g *Gate) take() (Unit, bool) {
 		g.cut(g.next)
 		g.next = 0
 	}
+	u := g.units[g.next]
 	g.next++
+	if g.lent = u.block; g.lent != nil {
+		g.lent.frames++
+	}
 	select {
 	case g.taken <- struct{}{}:
 	default:
 	}
-	return g.units[g.next-1], true
+	return u, true
+}
+
+// Release lets go of the data of the unit that was taken last.
+func (g *Gate) Release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unlend()
+}
+
+func (g *Gate) unlend() {
+	g.memory.release(g.lent)
+	g.lent = nil
+	if g.closed {
+		g.memory.close()
+	}
 }
 
 // Rewind makes Take begin again with the last key frame that was given out, for
-// a new renderer. All units but the newest, or of a recording all that were given out, are marked for replay, or left out.
+// a new renderer. All units but the newest, or of a recording all that were shown, are marked for replay, or left out.
 // It returns how many are marked.
 func (g *Gate) Rewind() (replay int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.rewind()
+}
+
+func (g *Gate) rewind() (replay int) {
 	if g.parked || g.next == 0 && (len(g.units) == 0 || g.units[0].Key) {
 		return 0 // nothing was given out
 	}
@@ -256,35 +439,36 @@ func (g *Gate) Rewind() (replay int) {
 	}
 	given := max(0, g.next-first)
 	g.dropped += uint64(max(0, first-g.next))
-	g.cut(first)
+	g.leave(first, DropDecoderFailed)
 	g.next = 0
 	if len(g.units) == 0 {
-		g.shut, g.discont = true, true
+		g.shut, g.why, g.discont = true, DropDecoderFailed, true
 		return 0
 	}
-	return g.markReplay(given)
+	return g.markReplay(given, DropCatchUp)
 }
 
 // markReplay marks the units before the one that is to be seen first, and leaves out those that the rest can be decoded
-// without. That one is the newest; of a recording it is the first that nobody was given, when so many were given out.
+// without, which are settled for a reason. The one that is to be seen first is the newest; of a recording it is the first
+// that was not shown, as far as the ledger knows, else the first that nobody was given, when so many were given out.
 // It returns how many are marked.
-func (g *Gate) markReplay(given int) (replay int) {
+func (g *Gate) markReplay(given int, why Reason) (replay int) {
 	if len(g.units) == 0 {
 		return 0
 	}
 	seen := len(g.units) - 1
-	for i := given; i < seen; i++ {
-		if u := g.units[i]; u.Stored && !u.Replay {
+	for i := seen - 1; i >= 0; i-- {
+		if u := &g.units[i]; u.Stored && (g.ledger.onItsWay(u.Number) || g.ledger == nil && i >= given && !u.Replay) {
 			seen = i
 		}
 	}
 	discont := true
 	kept := g.units[:0]
 	for i, u := range g.units {
-		u.Replay = i < seen
+		u.Replay = i < seen || u.Stored && g.ledger != nil && !g.ledger.onItsWay(u.Number)
 		u.Discont = u.Discont || discont
 		if u.Replay && u.Disposable {
-			g.bytes -= len(u.Data)
+			g.drop(&u, why)
 			discont = u.Discont
 			continue
 		}
@@ -296,11 +480,19 @@ func (g *Gate) markReplay(given int) (replay int) {
 	}
 	clear(g.units[len(kept):])
 	g.units = kept
-	select {
-	case g.ready <- struct{}{}:
-	default:
-	}
+	g.wake()
 	return replay
+}
+
+// span gives the numbers of the oldest and the newest unit that are kept; both are the greatest number
+// there is when none is.
+func (g *Gate) span() (oldest, newest uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.units) == 0 {
+		return math.MaxUint64, math.MaxUint64
+	}
+	return g.units[0].Number, g.units[len(g.units)-1].Number
 }
 
 // format is that of the newest unit.
@@ -312,6 +504,20 @@ func (g *Gate) format() (f Format, ok bool) {
 		return Format{}, false
 	}
 	return *g.units[last].Format, true
+}
+
+// kept copies what was given out since the last key frame.
+func (g *Gate) kept() []Unit {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.next == 0 || !g.units[0].Key {
+		return nil
+	}
+	units := slices.Clone(g.units[:g.next])
+	for i := range units {
+		units[i].Data, units[i].block = bytes.Clone(units[i].Data), nil
+	}
+	return units
 }
 
 // GateStats counts.

@@ -1,7 +1,9 @@
 package decode
 
 import (
+	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -15,25 +17,42 @@ var errTurned = errors.New("another stream is shown")
 // Input is where the frames of one stream go in. One input of a renderer is shown. The others keep
 // their last group of pictures, so that any of them can be shown at once; they cost no decoding. Its methods
 // may be called from any goroutine.
+//
+//	Push ──▶ the track in use ──▶ access units ──▶ gate ──▶ renderer child
+//	          track.go             assemble.go     gate.go
+//
+// Every access unit of the track in use gets a number and is accounted for, whatever becomes of it (ledger.go).
 type Input struct {
-	r    *Renderer
-	name string
-	gate *Gate
+	r      *Renderer
+	name   string
+	gate   *Gate
+	ledger *ledger
 
 	// r.mu is for these.
 	prefer Preference
 	still  stillFormats
 
-	mu      sync.Mutex // orders Push
-	state   input
-	wanted  string
-	tracks  []*mkv.Track
-	blocked Report
+	mu       sync.Mutex // orders Push; not held while something is reported
+	tracks   tracks
+	broken   error     // why the track in use cannot be decoded, as far as its entry tells
+	blocks   assembler // of the track in use
+	newest   newest
+	sliced   bool // slices come in blocks of their own
+	whole    int  // pictures of one block since they did
+	hold     *time.Timer
+	hurdle   hurdle
+	silence  hurdle // of the track in use, while others have frames
+	missing  bool   // frames before the next one
+	overflow overflow
+	blocked  Report
+	reports  []Report // that wait for mu to be released
+	closed   bool
 }
 
 // Input makes a further input. name is for reports; prefer is what is preferred for this stream.
 func (r *Renderer) Input(name string, prefer Preference) *Input {
-	in := &Input{r: r, name: name, prefer: prefer, gate: NewGate(r.config.Limits)}
+	in := &Input{r: r, name: name, prefer: prefer, ledger: &ledger{}}
+	in.gate = newGate(r.config.Limits, r.memory, in.ledger)
 	in.gate.Park()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,27 +90,26 @@ func (in *Input) Prefer(p Preference) {
 	in.prefer = p
 }
 
-// SelectTrack names the video track to use, by its number or its name; "" is the first that can be decoded. It counts from
-// the next SetTracks on.
+// SelectTrack names the video track to use, by its number or its name; "" is the first that can be decoded.
 func (in *Input) SelectTrack(name string) {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.wanted = name
+	defer in.unlock()
+	if in.tracks.wanted != name {
+		in.tracks.wanted, in.tracks.failed = name, nil
+		in.tracks.choose()
+		in.chosen(true)
+	}
 }
 
 // SetTracks takes in the tracks of the frames that follow. Those that are not used are reported once.
 func (in *Input) SetTracks(tracks []*mkv.Track) {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.tracks = tracks
+	defer in.unlock()
+	in.chosen(in.tracks.set(tracks))
 }
 
 // Counts says what became of the frames so far.
-func (in *Input) Counts() FrameCounts {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return FrameCounts{}
-}
+func (in *Input) Counts() FrameCounts { return in.ledger.snapshot() }
 
 // Blocked says why frames that arrive cannot be shown, for as long as that is so. Its code is "" while they can.
 func (in *Input) Blocked() Report {
@@ -113,7 +131,12 @@ func (in *Input) Close() {
 		r.turn(r.own)
 	}
 	r.inputs = slices.Delete(r.inputs, i, i+1)
-	r.stats.Dropped += in.gate.Close()
+	in.mu.Lock()
+	in.closed = true
+	in.mu.Unlock()
+	in.gate.Close()
+	in.ledger.settleThrough(math.MaxUint64, math.MaxUint64, Hidden)
+	r.gone.add(in.ledger.snapshot())
 }
 
 // showing is the input that is shown, and what is closed when it no longer is.
@@ -131,84 +154,85 @@ func (in *Input) Shown() bool {
 
 // Push hands in one frame; its data is copied. at is its presentation time on the producer's line, best
 // as time since 1970; discont says that frames before it are missing; received is when its last byte had been read, if that is
-// of interest. Frames of tracks that are no video are passed over. Push never blocks: what finds no room is dropped, counted
-// and reported.
+// of interest. Frames of other tracks than the one in use are ignored. Push never blocks: what finds no room is dropped,
+// counted and reported.
 func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool, received time.Time) {
-	in.push(f, Unit{Data: f.Data, Time: at, Key: f.Key, Discont: discont, Received: received})
+	in.push(f, Unit{Time: at, Key: f.Key, Discont: discont, Received: received})
 }
+
+// storedPatience is how long frames of a recording wait for a renderer that takes none: a child that hangs is replaced in less.
+const storedPatience = 10 * time.Second
 
 // PushStored is Push for frames of a recording, of which every one is to be seen, however fast they come: it waits until
-// there is room. It does not wait for a renderer that takes nothing, nor when the input is not shown.
+// there is room, but not when the input is not shown, and not for a renderer that takes nothing for ten seconds.
 func (in *Input) PushStored(f *mkv.Frame, at time.Duration, discont bool) {
-	in.gate.Wait(maxGap)
-	in.push(f, Unit{Data: f.Data, Time: at, Key: f.Key, Discont: discont, Stored: true})
+	in.gate.Wait(storedPatience)
+	in.push(f, Unit{Time: at, Key: f.Key, Discont: discont, Stored: true})
 }
 
+// push takes in a block; u is what is known of the access unit that it belongs to.
 func (in *Input) push(f *mkv.Frame, u Unit) {
 	if f.Track.Type != mkv.Video {
 		return
 	}
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	format, err := in.state.format(f)
-	if err != nil {
-		in.report(reportOf(err))
-	}
-	if format == nil {
+	defer in.unlock()
+	if in.closed {
 		return
 	}
-	u.Format, u.Disposable = format, format.disposable(u.Data)
-	if in.state.overflowed(in.gate.Push(u)) {
-		in.report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
+	if !in.tracks.known(f.Track) {
+		in.chosen(in.tracks.add(f.Track))
+	}
+	switch used := in.tracks.used; {
+	case used == nil:
+		return
+	case f.Track.Number != used.Number:
+		in.foreign(f.Track, u)
+		return
+	}
+	in.take(f.Data, u)
+}
+
+// unlock releases mu and reports what has come up: whoever is told may ask this input.
+func (in *Input) unlock() {
+	reports := in.reports
+	in.reports = nil
+	in.mu.Unlock()
+	for _, r := range reports {
+		in.r.config.Report(r)
 	}
 }
 
 func (in *Input) report(r Report) {
 	r.Stream = in.name
-	in.r.config.Report(r)
+	in.reports = append(in.reports, r)
 }
 
-// input is what Push remembers from frame to frame.
-type input struct {
-	track    *mkv.Track
-	current  *Format
-	told     bool // that the track cannot be decoded
-	dropping bool
-	began    bool // a frame found room
+// chosen takes in that a track was chosen; news says that the list or the choice has changed.
+func (in *Input) chosen(news bool) {
+	if !news {
+		return
+	}
+	if r := in.tracks.ignored(); r.Code != "" {
+		in.report(r)
+	}
+	used := in.tracks.used
+	if used != nil && in.blocks.track != nil && sameMedia(in.blocks.track, used) {
+		return
+	}
+	in.flush()
+	in.newest, in.sliced = newest{hold: in.newest.hold}, false
+	in.hurdle, in.silence, in.blocked = hurdle{}, hurdle{}, Report{}
+	if used == nil {
+		in.blocks = assembler{series: in.blocks.series}
+		in.block(in.tracks.missing())
+		return
+	}
+	in.broken = in.blocks.begin(used)
 }
 
-// format is the format of the frame's track, nil while it is not known. The same
-// pointer means the same format. The error is given once for a track.
-func (in *input) format(f *mkv.Frame) (*Format, error) {
-	if f.Track == in.track && (in.current != nil || !f.Key) {
-		return in.current, nil
-	}
-	if f.Track != in.track {
-		in.told = false
-	}
-	if !f.Key {
-		return nil, nil // wait for a frame that decoding can begin with
-	}
-	in.track = f.Track
-	format, err := FormatOf(f.Track, f.Data)
-	if err != nil {
-		in.current = nil
-		if in.told {
-			return nil, nil
-		}
-		in.told = true
-		return nil, err
-	}
-	if in.current == nil || !in.current.Equal(format) {
-		in.current = &format
-	}
-	return in.current, nil
-}
-
-// overflowed says that dropping has begun with this frame.
-func (in *input) overflowed(dropped int) bool {
-	begins := dropped > 0 && in.began && !in.dropping
-	in.dropping = dropped > 0
-	in.began = in.began || dropped == 0
-	return begins
+// sameMedia says that the frames of two tracks go on into each other.
+func sameMedia(a, b *mkv.Track) bool {
+	return a.Number == b.Number && a.CodecID == b.CodecID && bytes.Equal(a.CodecPrivate, b.CodecPrivate) && a.Encoded == b.Encoded &&
+		a.Width == b.Width && a.Height == b.Height
 }

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,9 @@ func TestClosedInput(t *testing.T) {
 	r.Show(a)
 	r.pushTo(a, "Kdd")
 	r.shown(3)
-	a.gate.Push(Unit{Key: true, Data: make([]byte, DefaultLimits.Bytes+1)})
+	large := append(binary.BigEndian.AppendUint32(nil, uint32(DefaultLimits.Bytes)), 0x65, 0x88)
+	large = append(large, make([]byte, DefaultLimits.Bytes-2)...)
+	a.Push(&mkv.Frame{Track: r.track, Data: large, Key: true}, 100, false, time.Time{})
 	r.pushTo(b, "Kdd")
 	b.Close()
 	b.Close()
@@ -92,6 +95,8 @@ func TestClosedInput(t *testing.T) {
 	}
 	expect(t, "inputs", len(r.inputs), 1)
 	expect(t, "dropped", r.Stats().Dropped, 1)
+	expect(t, "too large", r.Stats().Frames.Dropped[DropTooLarge], 1)
+	expect(t, "on their way", r.Stats().Frames.Queued, 0)
 	c := r.Input("c", Preference{})
 	r.pushTo(c, "Kd")
 	r.Show(c)

@@ -72,7 +72,7 @@ func (a *attempt) better() (Plan, []Unit) {
 	}
 	in, _ := a.r.showing()
 	units := in.gate.kept()
-	if len(units) == 0 || units[0].Format != format {
+	if len(units) == 0 || !units[0].Format.continues(format) {
 		return Plan{}, nil
 	}
 	best, denied := a.r.best(*format, found)
@@ -182,14 +182,4 @@ func (a *attempt) rescan(ctx context.Context, s *stage) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.found = hello.Elements
-}
-
-// kept copies what was given out since the last key frame.
-func (g *Gate) kept() []Unit {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.next == 0 || !g.units[0].Key {
-		return nil
-	}
-	return slices.Clone(g.units[:g.next])
 }

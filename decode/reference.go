@@ -13,7 +13,7 @@ const (
 func (f *Format) disposable(frame []byte) bool {
 	slices := 0
 	for nal := range mkv.Units(frame, f.LengthSize) {
-		slice, free := f.unreferenced(nal)
+		slice, free := unreferenced(f.Codec, f.Layers, nal)
 		if !free {
 			return false
 		}
@@ -27,7 +27,7 @@ func (f *Format) disposable(frame []byte) bool {
 // sliceBytes is how many bytes of a frame that is no key frame are slices.
 func (f *Format) sliceBytes(frame []byte) (n int) {
 	for nal := range mkv.Units(frame, f.LengthSize) {
-		if slice, _ := f.unreferenced(nal); slice {
+		if slice, _ := unreferenced(f.Codec, f.Layers, nal); slice {
 			n += len(nal)
 		}
 	}
@@ -35,8 +35,8 @@ func (f *Format) sliceBytes(frame []byte) (n int) {
 }
 
 // unreferenced says whether a NAL unit is a slice, and whether others can be decoded without it.
-func (f *Format) unreferenced(nal []byte) (slice, free bool) {
-	if f.Codec == H264 {
+func unreferenced(codec Codec, layers int, nal []byte) (slice, free bool) {
+	if codec == H264 {
 		switch kind := nal[0] & 0x1F; {
 		case kind >= 1 && kind <= 4: // slices and their partitions, but for those of IDR pictures
 			return true, nal[0]>>5&3 == 0 // nal_ref_idc
@@ -51,7 +51,7 @@ func (f *Format) unreferenced(nal []byte) (slice, free bool) {
 	case kind < 32:
 		// The even ones below 16 are not referred to by pictures of their own sub-layer: by none if it is the highest.
 		layer := int(nal[1] & 7) // nuh_temporal_id_plus1
-		return true, kind < 16 && kind%2 == 0 && f.Layers > 0 && layer >= f.Layers
+		return true, kind < 16 && kind%2 == 0 && layers > 0 && layer >= layers
 	default:
 		return false, kind == hevcDelimiter || kind == hevcFiller || kind == hevcPrefixSEI || kind == hevcSuffixSEI
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -23,7 +24,7 @@ type Config struct {
 	Prefer    Preference
 	Latency   time.Duration
 	Unpaced   bool   // show as fast as pictures come
-	Limits    Limits // of the gate
+	Limits    Limits // of what waits for the child
 	Patience  Patience
 	Memory    uint64 // bytes that a child may take; default: half of the box's, at most 2 GiB
 
@@ -73,8 +74,12 @@ type Renderer struct {
 	early      *child // that Start has started, for Run
 	earlyNodes []deviceNode
 
+	memory  *pool         // of all inputs' frames
+	numbers atomic.Uint64 // of frames
+
 	mu      sync.Mutex
 	inputs  []*Input
+	gone    FrameCounts // of inputs that were closed
 	shown   *Input
 	turned  chan struct{} // closed when another input is shown
 	slate   Slate
@@ -121,7 +126,7 @@ func New(c Config) *Renderer {
 	if c.Dev == "" {
 		c.Dev = "/dev"
 	}
-	r := &Renderer{config: c, log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{})}
+	r := &Renderer{config: c, memory: c.Limits.pool(), log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{})}
 	r.display.connector = c.Connector
 	r.own = r.Input("", c.Prefer)
 	r.own.gate.Unpark()
@@ -231,6 +236,9 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	}
 	c.stop(grace)
 	all.Wait()
+	if ctx.Err() == nil {
+		a.sentTo.died()
+	}
 	return a.blame(context.Cause(running))
 }
 

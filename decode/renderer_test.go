@@ -286,7 +286,7 @@ func TestRendererShows(t *testing.T) {
 	expect(t, "display", s.Display, Display{Sink: None})
 	expect(t, "fed", s.Fed, 3)
 	expect(t, "decoded", s.Decoded, 3)
-	expect(t, "dropped", s.Dropped, 0) // without a key frame the format was not known
+	expect(t, "dropped", s.Dropped, 1) // it came before the first key frame
 	expect(t, "frame time", s.FrameTime, 4)
 	expect(t, "restarts", s.Restarts, 0)
 }
@@ -416,7 +416,7 @@ func TestNoSuchProgram(t *testing.T) {
 func TestNoDecoder(t *testing.T) {
 	r := start(t, "none")
 	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH265}
-	r.Push(&mkv.Frame{Track: r.track, Data: annexB, Key: true}, 0, false)
+	r.Push(&mkv.Frame{Track: r.track, Data: hevcAnnexB, Key: true}, 0, false)
 	r.report(CodeNoDecoder)
 }
 

@@ -18,9 +18,11 @@ type Stats struct {
 	Shown    uint64 // pictures on the screen
 	Late     uint64 // pictures that were not shown, because their time was over
 	Skipped  uint64 // frames that were not decoded: the decoder was behind, or made no picture of them
-	Dropped  uint64 // frames that found no room or came before a key frame
+	Dropped  uint64 // frames that did not get to a decoder, or were lost with one: by reasons of the agent's side
 	Waiting  int    // frames in the queue
 	Restarts int    // children that ended
+
+	Frames FrameCounts // of all inputs together
 
 	// Of the newest picture on the screen; zero before the first.
 	FrameTime time.Duration // as given to Push
@@ -30,13 +32,20 @@ type Stats struct {
 // Lost is how many frames have not become a picture on the screen that should have.
 func (s Stats) Lost() uint64 { return s.Dropped + s.Skipped + s.Late }
 
+// agentDrops are the reasons of frames that the child does not know of. It counts the others in Late and Skipped.
+var agentDrops = []Reason{DropNoKeyFrame, DropNoParameterSets, DropUnsupported, DropQueueFull, DropTooLarge, DropDecoderFailed}
+
 // Stats gives the present figures.
 func (r *Renderer) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.stats
+	s.Frames.add(r.gone)
 	for _, in := range r.inputs {
-		s.Dropped += in.gate.Stats().Dropped
+		s.Frames.add(in.ledger.snapshot())
+	}
+	for _, why := range agentDrops {
+		s.Dropped += s.Frames.Dropped[why]
 	}
 	s.Waiting = r.shown.gate.Stats().Waiting
 	s.Denied = r.deny.names(time.Now())

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +23,8 @@ type Clip struct {
 // ReadClip reads the first frames, at most n, of the video in a Matroska file.
 func ReadClip(r io.Reader, n int) (Clip, error) {
 	var c Clip
+	var chosen tracks
+	var blocks assembler
 	events := mkv.NewReader(r)
 	for len(c.Units) < n {
 		event, err := events.Next()
@@ -35,17 +38,45 @@ func ReadClip(r io.Reader, n int) (Clip, error) {
 		if !ok || f.Track.Type != mkv.Video {
 			continue
 		}
-		if len(c.Units) == 0 {
-			if c.Format, err = FormatOf(f.Track, f.Data); err != nil {
+		if !chosen.known(f.Track) && chosen.add(f.Track) && blocks.track == nil {
+			if err := blocks.begin(chosen.used); err != nil {
 				return Clip{}, err
 			}
 		}
-		c.Units = append(c.Units, Unit{Data: append([]byte(nil), f.Data...), Time: f.Time, Key: f.Key})
+		if f.Track.Number != blocks.track.Number {
+			continue
+		}
+		if err := c.add(&blocks, f); err != nil {
+			return Clip{}, err
+		}
 	}
 	if len(c.Units) == 0 {
-		return Clip{}, errorf(CodeCodec, "the clip has no video")
+		return Clip{}, errorf(CodeCodec, "the clip has no video that can be decoded")
 	}
 	return c, nil
+}
+
+// add adds a block of the clip's track, whose pictures have one block each.
+func (c *Clip) add(blocks *assembler, f *mkv.Frame) error {
+	read, err := blocks.scan(f.Data)
+	if err != nil {
+		return err
+	}
+	blocks.learn(read.sets)
+	if read.slices == 0 {
+		blocks.keepPrefix(read)
+		return nil
+	}
+	key := f.Key || read.recovery || blocks.recovery
+	format, _ := blocks.formatFor(key)
+	if format == nil {
+		return errorf(CodeNoKeyFrame, "the clip does not begin with a key frame and parameter sets")
+	}
+	if len(c.Units) == 0 {
+		c.Format = *format
+	}
+	c.Units = append(c.Units, Unit{Format: format, Data: bytes.Clone(blocks.unit(read)), Time: f.Time, Key: key})
+	return nil
 }
 
 // stage is where trials run: children that are started, asked and stopped.

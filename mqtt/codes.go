@@ -206,4 +206,9 @@ var codeTable = []Code{
 	{"shadow.too_large", SeverityWarning, "What would be reported in the device shadow is too large.", "Desire less, or configure fewer streams: a shadow has 8 KB for both. The older report stays."},
 	{"shadow.storage", SeverityWarning, "The configuration desired in the device shadow cannot be kept on the disk.", "It is in effect, but not after a restart without a network. Check that [agent] state_dir exists, is writable and not full."},
 	{"decode.down", SeverityWarning, "The box went down, twice, while this decoder was tried out.", "It is used after all others and not tried again by itself. Update kernel and driver; then `edge-agent probe --again` tries it once more."},
+	{"decode.tracks", SeverityInfo, "The stream has several video tracks. The agent shows one of them and ignores the others.", "To show another one, name it with video_track in the stream's configuration."},
+	{"decode.no_video", SeverityError, "The stream has no video track.", "Check the producer: it sends no video, or another stream was meant."},
+	{"decode.no_track", SeverityError, "The stream has no video track with the configured number or name.", "Correct video_track in the stream's configuration, or remove it."},
+	{"decode.no_parameter_sets", SeverityError, "The video lacks the parameter sets (SPS and PPS, in H.265 also VPS) that every decoder needs.", "The producer must send them in CodecPrivate or before every key frame."},
+	{"decode.no_key_frame", SeverityError, "The video has no frame that decoding can begin with.", "Set the camera to send a key frame every 2 s."},
 }

@@ -11,6 +11,7 @@ const (
 	hevcSPS       = 33
 	hevcPPS       = 34
 	hevcPrefixSEI = 39
+	hevcSuffixSEI = 40
 )
 
 const hevcLengthSizeAt = 21 // offset of lengthSizeMinusOne in hvcC

@@ -69,3 +69,16 @@ func Slice(codec string, nal []byte) (slice, first bool) {
 	}
 	return false, false
 }
+
+// Auxiliary reports whether a NAL unit is one of those that come with slices: parameter sets, SEI, delimiters, filler.
+func Auxiliary(codec string, nal []byte) bool {
+	switch codec {
+	case CodecH264: // table 7-1; 14 and 20 are of scalable and multi-view streams
+		kind := nal[0] & 0x1F
+		return kind >= avcSEI && kind <= 15 || kind == 19 || kind == 20
+	case CodecH265:
+		kind := nal[0] >> 1 & 0x3F
+		return kind >= hevcVPS && kind <= hevcSuffixSEI
+	}
+	return false
+}
