@@ -183,11 +183,7 @@ func (in *Input) push(f *mkv.Frame, u Unit) {
 	if !in.tracks.known(f.Track) {
 		in.chosen(in.tracks.add(f.Track))
 	}
-	switch used := in.tracks.used; {
-	case used == nil:
-		return
-	case f.Track.Number != used.Number:
-		in.foreign(f.Track, u)
+	if used := in.tracks.used; used == nil || f.Track.Number != used.Number && !in.foreign(f.Track, u) {
 		return
 	}
 	in.take(f.Data, u)

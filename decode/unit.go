@@ -214,11 +214,13 @@ func (in *Input) drop(u Unit, why Reason, err error) {
 	in.block(r)
 }
 
-// foreign takes in a block of another video track than the one in use. One that has no frames at all is replaced.
-func (in *Input) foreign(of *mkv.Track, u Unit) {
-	if in.newest.unit.Number == 0 && in.tracks.wanted == "" && in.tracks.usable(of) && in.silence.wearing(u.Time) {
-		in.replaceTrack()
+// foreign takes in a block of another video track than the one in use, which is replaced if it has no frames at all. It
+// returns whether the block's track is the one in use now.
+func (in *Input) foreign(of *mkv.Track, u Unit) bool {
+	if in.newest.unit.Number != 0 || in.tracks.wanted != "" || !in.tracks.usable(of) || !in.silence.wearing(u.Time) {
+		return false
 	}
+	return in.replaceTrack() && in.tracks.used.Number == of.Number
 }
 
 // replaceTrack uses another track in place of one that cannot be decoded, if there is one.
