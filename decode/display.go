@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Sink is a way to a screen.
@@ -64,10 +63,6 @@ func (d Display) String() string {
 	return text
 }
 
-// maxLateness is how late a picture may reach the sink and still be shown. The
-// sinks' own 5 ms would drop nearly everything on a slow box.
-const maxLateness = 100 * time.Millisecond
-
 // Pipeline is the way of pictures from the decoder's pipeline to the display, as gst-launch-1.0
 // understands it. The elements that the renderer looks at are named source and sink.
 func (d Display) Pipeline(unpaced bool) string {
@@ -99,8 +94,9 @@ func (d Display) sink(unpaced bool) string {
 	if unpaced {
 		return text + " sync=false qos=false enable-last-sample=true"
 	}
-	// The budget is in the frames' times already, so the sink gets no deadline of its own.
-	return text + fmt.Sprintf(" sync=true max-lateness=%d processing-deadline=0 qos=false enable-last-sample=true", maxLateness.Nanoseconds())
+	// The budget is in the frames' times already, so the sink gets no deadline of its own. It drops nothing: the
+	// renderer does that before it, and counts it.
+	return text + " sync=true max-lateness=-1 processing-deadline=0 qos=false enable-last-sample=true"
 }
 
 // Surroundings is what ChooseDisplay looks at.

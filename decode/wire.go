@@ -12,13 +12,13 @@ import (
 )
 
 // The protocol between agent and renderer. Both ends are the same executable, so
-// there is no version. Each message is a header of 24 bytes, little endian, and a payload:
+// there is no version. Each message is a header of 32 bytes, little endian, and a payload:
 //
-//	0      1      2          4               8                              16                   24
-//	┌──────┬──────┬──────────┬───────────────┬──────────────────────────────┬────────────────────┐
-//	│ kind │flags │    0     │ payload bytes │ time (ns) or request number  │ received (ns) or 0 │
-//	└──────┴──────┴──────────┴───────────────┴──────────────────────────────┴────────────────────┘
-const headerSize = 24
+//	0      1      2          4               8                              16                   24                  32
+//	┌──────┬──────┬──────────┬───────────────┬──────────────────────────────┬────────────────────┬───────────────────┐
+//	│ kind │flags │    0     │ payload bytes │ time (ns) or request number  │ received (ns) or 0 │ frame number or 0 │
+//	└──────┴──────┴──────────┴───────────────┴──────────────────────────────┴────────────────────┴───────────────────┘
+const headerSize = 32
 
 // Kind tells messages apart.
 type Kind uint8
@@ -47,11 +47,12 @@ const (
 
 // Flags of a message.
 const (
-	FlagKey     = 1 << 0 // Frame: a decoder can begin here
-	FlagDiscont = 1 << 1 // Frame: frames before it are missing
-	FlagReplay  = 1 << 2 // Frame: decode, do not show
-	FlagStored  = 1 << 4 // Frame: of a recording, every picture is to be shown
-	FlagFailed  = 1 << 3 // Picture: the payload is a message
+	FlagKey        = 1 << 0 // Frame: a decoder can begin here
+	FlagDiscont    = 1 << 1 // Frame: frames before it are missing
+	FlagReplay     = 1 << 2 // Frame: decode, do not show
+	FlagStored     = 1 << 4 // Frame: of a recording, every picture is to be shown
+	FlagDisposable = 1 << 5 // Frame: no other frame refers to it
+	FlagFailed     = 1 << 3 // Picture: the payload is a message
 )
 
 // StatusInterval is the time between two Status messages.
@@ -165,7 +166,8 @@ type Status struct {
 	Handover []time.Duration `json:",omitempty"`
 
 	// Settled are the frames of the pipeline whose fate became known since the last Status, in no order. Every frame that
-	// was sent is settled once, at the latest in the last Status of its pipeline, unless the process ends before.
+	// was sent is settled once, at the latest in the last Status of its pipeline, unless the process ends before. Frames
+	// without a number, those of trials, are left out.
 	Settled []Settled `json:",omitempty"`
 
 	Checksums []string `json:",omitempty"` // of all pictures that left the decoder, when the plan asks for them; "" when one cannot be seen
@@ -193,6 +195,7 @@ type Message struct {
 	Time  int64
 	// Received is when the last byte of a frame was read, by Monotonic; 0: that is not of interest.
 	Received time.Duration
+	Number   uint64 // of a frame: Unit.Number
 	Payload  []byte // valid until the next call of Next
 }
 
@@ -226,7 +229,7 @@ func (r *Reader) Next() (Message, error) {
 	}
 	m := Message{
 		Kind: Kind(head[0]), Flags: head[1], Time: int64(binary.LittleEndian.Uint64(head[8:])),
-		Received: time.Duration(binary.LittleEndian.Uint64(head[16:])),
+		Received: time.Duration(binary.LittleEndian.Uint64(head[16:])), Number: binary.LittleEndian.Uint64(head[24:]),
 	}
 	size := int64(binary.LittleEndian.Uint32(head[4:]))
 	if size > int64(maxPayload(m.Kind)) {
@@ -276,11 +279,14 @@ func (w *Writer) Frame(u Unit) error {
 	if u.Replay {
 		flags |= FlagReplay
 	}
+	if u.Disposable {
+		flags |= FlagDisposable
+	}
 	var received time.Duration
 	if !u.Received.IsZero() && !u.Replay {
 		received = Monotonic() - time.Since(u.Received)
 	}
-	return w.write(KindFrame, flags, int64(u.Time), received, u.Data)
+	return w.write(Message{Kind: KindFrame, Flags: flags, Time: int64(u.Time), Received: received, Number: u.Number, Payload: u.Data})
 }
 
 // JSON sends v.
@@ -294,23 +300,24 @@ func (w *Writer) JSON(k Kind, v any) error {
 
 // Raw sends a message as it is.
 func (w *Writer) Raw(k Kind, flags uint8, time int64, payload []byte) error {
-	return w.write(k, flags, time, 0, payload)
+	return w.write(Message{Kind: k, Flags: flags, Time: time, Payload: payload})
 }
 
 // write sends header and payload, in one system call when w is a socket.
-func (w *Writer) write(k Kind, flags uint8, time int64, received time.Duration, payload []byte) error {
-	if len(payload) > maxPayload(k) {
-		return fmt.Errorf("message of kind %d with %d bytes is not allowed", k, len(payload))
+func (w *Writer) write(m Message) error {
+	if len(m.Payload) > maxPayload(m.Kind) {
+		return fmt.Errorf("message of kind %d with %d bytes is not allowed", m.Kind, len(m.Payload))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.head = [headerSize]byte{byte(k), flags}
-	binary.LittleEndian.PutUint32(w.head[4:], uint32(len(payload)))
-	binary.LittleEndian.PutUint64(w.head[8:], uint64(time))
-	binary.LittleEndian.PutUint64(w.head[16:], uint64(received))
-	w.vec = [2][]byte{w.head[:], payload}
+	w.head = [headerSize]byte{byte(m.Kind), m.Flags}
+	binary.LittleEndian.PutUint32(w.head[4:], uint32(len(m.Payload)))
+	binary.LittleEndian.PutUint64(w.head[8:], uint64(m.Time))
+	binary.LittleEndian.PutUint64(w.head[16:], uint64(m.Received))
+	binary.LittleEndian.PutUint64(w.head[24:], m.Number)
+	w.vec = [2][]byte{w.head[:], m.Payload}
 	buffers := net.Buffers(w.vec[:])
-	if len(payload) == 0 {
+	if len(m.Payload) == 0 {
 		buffers = buffers[:1]
 	}
 	_, err := buffers.WriteTo(w.w)

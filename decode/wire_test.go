@@ -17,7 +17,7 @@ func messages(t testing.TB) []byte {
 	for _, err := range []error{
 		w.JSON(KindOpen, Open{Number: 3, Plan: Plan{Element: "avdec_h264"}, Latency: time.Second}),
 		w.Frame(Unit{Data: []byte("frame"), Time: -5, Key: true, Discont: true}),
-		w.Frame(Unit{Data: nil, Time: 5, Replay: true}),
+		w.Frame(Unit{Data: nil, Time: 5, Replay: true, Disposable: true, Number: 1<<40 + 7}),
 		w.Raw(KindSnapshot, 0, 7, nil),
 	} {
 		if err != nil {
@@ -49,7 +49,7 @@ func TestWire(t *testing.T) {
 			if m := next(); m.Kind != KindFrame || m.Flags != FlagKey|FlagDiscont || m.Time != -5 || string(m.Payload) != "frame" {
 				t.Errorf("got %+v", m)
 			}
-			if m := next(); m.Kind != KindFrame || m.Flags != FlagReplay || m.Time != 5 || len(m.Payload) != 0 {
+			if m := next(); m.Kind != KindFrame || m.Flags != FlagReplay|FlagDisposable || m.Number != 1<<40+7 || m.Time != 5 || len(m.Payload) != 0 {
 				t.Errorf("got %+v", m)
 			}
 			if m := next(); m.Kind != KindSnapshot || m.Time != 7 {
@@ -137,7 +137,7 @@ func FuzzReader(f *testing.F) {
 			if err != nil {
 				break
 			}
-			if err := w.write(m.Kind, m.Flags, m.Time, m.Received, m.Payload); err != nil {
+			if err := w.write(m); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -20,6 +20,7 @@ struct Player {
 	gulong fed_probe, decoded_probe, allocation_probe;
 	guint32 number;
 	gboolean unpaced;
+	Fates *fates;
 
 	GMutex lock; /* of screen */
 	Screen *screen;
@@ -57,6 +58,7 @@ static GstPadProbeReturn on_fed(GstPad *pad, GstPadProbeInfo *info, gpointer dat
 		p->skipping = TRUE;
 	if (p->skipping) {
 		STORE(p->skipped, LOAD(p->skipped) + 1);
+		fates_note(p->fates, pts, FATE_SKIPPED);
 		return GST_PAD_PROBE_DROP;
 	}
 	return GST_PAD_PROBE_OK;
@@ -125,24 +127,35 @@ static gboolean when(Player *p, guint64 pts, guint64 *due)
 	return TRUE;
 }
 
+/* put brings a picture to the screen. One that comes while there is no screen is late for it. */
+static void put(Player *p, GstSample *sample, guint64 pts, guint64 due)
+{
+	g_mutex_lock(&p->lock);
+	Screen *s = p->screen ? screen_ref(p->screen) : NULL;
+	g_mutex_unlock(&p->lock);
+	if (!s) {
+		fates_note(p->fates, pts, FATE_LATE);
+		return;
+	}
+	STORE(p->held, TRUE);
+	screen_put(s, sample, (Picture){.due = due, .pts = pts, .number = p->number, .fates = p->fates});
+	STORE(p->held, FALSE);
+	screen_unref(s);
+}
+
 static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
 {
 	Player *p = data;
 	GstSample *sample = gst_app_sink_pull_sample(sink);
 	if (!sample)
 		return GST_FLOW_OK;
-	guint64 pts = GST_BUFFER_PTS(gst_sample_get_buffer(sample)), due = 0;
-	if (when(p, pts, &due)) {
-		g_mutex_lock(&p->lock);
-		Screen *s = p->screen ? screen_ref(p->screen) : NULL;
-		g_mutex_unlock(&p->lock);
-		if (s) {
-			STORE(p->held, TRUE);
-			screen_put(s, sample, p->number, pts, due);
-			STORE(p->held, FALSE);
-			screen_unref(s);
-		}
-	}
+	GstBuffer *picture = gst_sample_get_buffer(sample);
+	guint64 pts = GST_BUFFER_PTS(picture), due = 0;
+	fates_note_made(p->fates, pts, GST_BUFFER_FLAG_IS_SET(picture, GST_VIDEO_BUFFER_FLAG_INTERLACED));
+	if (when(p, pts, &due))
+		put(p, sample, pts, due);
+	else
+		fates_note(p->fates, pts, FATE_PASSED);
 	gst_sample_unref(sample);
 	return GST_FLOW_OK;
 }
@@ -158,6 +171,7 @@ Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
 	Player *p = g_new0(Player, 1);
 	g_mutex_init(&p->lock);
 	g_mutex_init(&p->margin_lock);
+	p->fates = fates_new();
 	p->number = number;
 	p->unpaced = unpaced;
 	p->stride = running_time() + UNSEEN;
@@ -182,6 +196,11 @@ Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
 	gst_app_sink_set_callbacks(GST_APP_SINK(p->sink), &callbacks, p, NULL);
 	keep_running_time(pipeline);
 	return p;
+}
+
+Fates *player_fates(Player *p)
+{
+	return p->fates;
 }
 
 void player_show(Player *p, Screen *s)
@@ -211,6 +230,7 @@ void player_free(Player *p)
 	gst_clear_object(&p->pipeline);
 	g_mutex_clear(&p->lock);
 	g_mutex_clear(&p->margin_lock);
+	fates_unref(p->fates);
 	g_free(p);
 }
 

@@ -85,15 +85,20 @@ func (p *player) show(s *screen) {
 	C.player_show(p.c, s.c)
 }
 
-// close takes the pipeline down. After errFrozen nothing is freed: something
+// stop takes the pipeline down. After errFrozen nothing may be freed: something
 // still works with it.
-func (p *player) close() error {
+func (p *player) stop() error {
 	if err := setState(p.pipeline, gst.StateNull, stopTimeout); errors.Is(err, errFrozen) {
 		return err
 	}
-	C.player_free(p.c)
 	return nil
 }
+
+// free frees what stop has left.
+func (p *player) free() { C.player_free(p.c) }
+
+// fates is what happens to the frames.
+func (p *player) fates() *C.Fates { return C.player_fates(p.c) }
 
 // push hands in one access unit that is due at a running time.
 func (p *player) push(prefix, data []byte, due time.Duration, key, discont bool) error {

@@ -1,6 +1,7 @@
 #ifndef EDGE_AGENT_PLAYER_H
 #define EDGE_AGENT_PLAYER_H
 
+#include "fates.h"
 #include "screen.h"
 
 /* Player is one pipeline that decodes, as built from a plan, and what is counted in it. The
@@ -13,6 +14,9 @@ typedef struct Player Player;
  * late. NULL when an element is missing. */
 Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced);
 void player_free(Player *p);
+
+/* player_fates gives what happens to the frames. It lives at least as long as the player. */
+Fates *player_fates(Player *p);
 
 /* player_show makes a screen the one that gets the pictures; NULL for none. */
 void player_show(Player *p, Screen *s);

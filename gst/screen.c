@@ -12,11 +12,9 @@ enum { MOST_WAITING = 3, RING = 16 };
 /* PATIENCE is how long after its time a picture is still waited with. */
 #define PATIENCE (1 * G_USEC_PER_SEC)
 
-/* entry is a picture on its way from the source to the sink. */
-typedef struct {
-	guint64 due, pts;
-	guint32 number;
-} Entry;
+/* TOO_LATE is how late a picture may come to the sink and still be shown. The sink itself drops none: it would not tell
+ * which. */
+#define TOO_LATE (100 * GST_MSECOND)
 
 struct Screen {
 	gint refs;
@@ -24,16 +22,17 @@ struct Screen {
 	GstBus *bus;
 	GstPad *pad;
 	GstPadChainFunction render; /* the sink's own chain function */
+	gboolean paced;             /* pictures wait for their time */
 
 	/* The lock is never held while anything of GStreamer runs. */
 	GMutex lock;
 	GCond moved;
-	Entry ring[RING];
+	Picture ring[RING]; /* on their way from the source to the sink; they hold a reference of their fates */
 	guint first, count;
+	gboolean rendering;
 	gboolean closed;
 	guint32 number;
 	ScreenCounts counts;
-	guint64 rendered; /* by the sink, whatever the number */
 };
 
 static GstClock *the_clock;
@@ -63,21 +62,62 @@ void keep_running_time(GstElement *pipeline)
 	gst_element_set_base_time(pipeline, the_base);
 }
 
-/* take removes the entry of a picture that has come to the sink, and those before it, which some
- * element has dropped. */
-static gboolean take(Screen *s, guint64 due, Entry *e)
+/* settle says what became of a picture and lets go of it. What a pipeline that is being replaced has left is settled
+ * with the rest of it. */
+static void settle(Screen *s, Picture *e, FateKind fate)
 {
-	guint i;
-	for (i = 0; i < s->count; i++) {
-		*e = s->ring[(s->first + i) % RING];
-		if (e->due == due) {
-			s->first = (s->first + i + 1) % RING;
-			s->count -= i + 1;
-			g_cond_broadcast(&s->moved);
-			return TRUE;
-		}
+	if (!e->fates)
+		return;
+	if (fate == FATE_SHOWN || e->number == s->number)
+		fates_note(e->fates, e->pts, fate);
+	fates_unref(e->fates);
+	e->fates = NULL;
+}
+
+/* lose drops the oldest picture of the ring. */
+static void lose(Screen *s)
+{
+	Picture *e = &s->ring[s->first];
+	if (e->number != 0 && e->number == s->number)
+		s->counts.late++;
+	settle(s, e, FATE_LATE);
+	s->first = (s->first + 1) % RING;
+	s->count--;
+}
+
+/* take removes a picture that has come to the sink from the ring, and those before it, which some
+ * element has dropped. */
+static gboolean take(Screen *s, guint64 due, Picture *e)
+{
+	guint i = 0;
+	while (i < s->count && s->ring[(s->first + i) % RING].due != due)
+		i++;
+	if (i == s->count)
+		return FALSE;
+	for (; i > 0; i--)
+		lose(s);
+	*e = s->ring[s->first];
+	s->first = (s->first + 1) % RING;
+	s->count--;
+	g_cond_broadcast(&s->moved);
+	return TRUE;
+}
+
+/* count_render counts a picture that came to the sink. TRUE when it is the first one of its pipeline. */
+static gboolean count_render(Screen *s, Picture *e, gboolean shown)
+{
+	gboolean first = FALSE;
+	if (e->number == 0)
+		return FALSE;
+	if (e->number == s->number && shown) {
+		first = s->counts.shown++ == 0;
+		s->counts.shown_pts = e->pts;
+		s->counts.shown_wall = g_get_real_time();
+	} else if (e->number == s->number) {
+		s->counts.late++;
 	}
-	return FALSE;
+	settle(s, e, shown ? FATE_SHOWN : FATE_LATE);
+	return first;
 }
 
 /* on_render stands in for the sink's chain function, because only its return
@@ -85,35 +125,30 @@ static gboolean take(Screen *s, guint64 due, Entry *e)
 static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer)
 {
 	Screen *s = pad->chaindata;
-	Entry e = {0};
-	guint64 rendered = 0, dropped = 0;
+	Picture e = {0};
 
 	g_mutex_lock(&s->lock);
 	gboolean known = take(s, GST_BUFFER_PTS(buffer), &e);
 	gboolean stale = known && e.number != 0 && e.number != s->number;
+	if (stale)
+		settle(s, &e, FATE_LATE);
+	s->rendering = !stale;
 	g_mutex_unlock(&s->lock);
 	if (stale) {
 		gst_buffer_unref(buffer);
 		return GST_FLOW_OK;
 	}
-	GstFlowReturn ret = s->render(pad, parent, buffer);
-	GstStructure *stats = gst_base_sink_get_stats(GST_BASE_SINK(s->sink));
-	gst_structure_get(stats, "rendered", G_TYPE_UINT64, &rendered, "dropped", G_TYPE_UINT64, &dropped, NULL);
-	gst_structure_free(stats);
+	gboolean late = s->paced && running_time() > GST_BUFFER_PTS(buffer) + TOO_LATE;
+	GstFlowReturn ret = GST_FLOW_OK;
+	if (late)
+		gst_buffer_unref(buffer);
+	else
+		ret = s->render(pad, parent, buffer);
 
 	g_mutex_lock(&s->lock);
-	gboolean was_shown = rendered > s->rendered;
-	gboolean first = FALSE;
-	s->rendered = rendered;
-	if (known && e.number != 0 && e.number == s->number) {
-		if (was_shown) {
-			first = s->counts.shown++ == 0;
-			s->counts.shown_pts = e.pts;
-			s->counts.shown_wall = g_get_real_time();
-		} else {
-			s->counts.late++;
-		}
-	}
+	gboolean first = known && count_render(s, &e, !late && ret == GST_FLOW_OK);
+	s->rendering = FALSE;
+	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);
 	if (first)
 		gst_bus_post(s->bus, gst_message_new_application(GST_OBJECT(s->pipeline), gst_structure_new_empty("first-picture")));
@@ -136,6 +171,7 @@ Screen *screen_new(GstElement *pipeline, int fd)
 	}
 	if (fd >= 0 && g_object_class_find_property(G_OBJECT_GET_CLASS(s->sink), "fd"))
 		g_object_set(s->sink, "fd", fd, NULL);
+	g_object_get(s->sink, "sync", &s->paced, NULL);
 	s->pad = gst_element_get_static_pad(s->sink, "sink");
 	s->render = GST_PAD_CHAINFUNC(s->pad);
 	gst_pad_set_chain_function_full(s->pad, on_render, s, NULL);
@@ -153,6 +189,7 @@ void screen_unref(Screen *s)
 {
 	if (!g_atomic_int_dec_and_test(&s->refs))
 		return;
+	screen_forget(s);
 	if (s->render)
 		gst_pad_set_chain_function_full(s->pad, s->render, NULL, NULL);
 	gst_clear_object(&s->pad);
@@ -170,6 +207,14 @@ void screen_close(Screen *s)
 	g_mutex_lock(&s->lock);
 	s->closed = TRUE;
 	g_cond_broadcast(&s->moved);
+	g_mutex_unlock(&s->lock);
+}
+
+void screen_forget(Screen *s)
+{
+	g_mutex_lock(&s->lock);
+	while (s->count > 0)
+		lose(s);
 	g_mutex_unlock(&s->lock);
 }
 
@@ -219,28 +264,32 @@ static gboolean refused(Screen *s, guint32 number)
 	return s->closed || (number != 0 && number != s->number);
 }
 
-static void note(Screen *s, guint32 number, guint64 pts, guint64 due)
+static void note(Screen *s, Picture e)
 {
-	s->ring[(s->first + s->count) % RING] = (Entry){.due = due, .pts = pts, .number = number};
+	if (e.fates)
+		fates_ref(e.fates);
+	s->ring[(s->first + s->count) % RING] = e;
 	s->count++;
 }
 
-gboolean screen_put(Screen *s, GstSample *sample, guint32 number, guint64 pts, guint64 due)
+gboolean screen_put(Screen *s, GstSample *sample, Picture e)
 {
 	guint64 now = running_time();
-	gint64 until = g_get_monotonic_time() + PATIENCE + (due > now ? (gint64)(due - now) / 1000 : 0);
+	gint64 until = g_get_monotonic_time() + PATIENCE + (e.due > now ? (gint64)(e.due - now) / 1000 : 0);
 	gboolean room = TRUE;
 
 	g_mutex_lock(&s->lock);
-	while (room && !refused(s, number) && s->count >= MOST_WAITING)
+	while (room && !refused(s, e.number) && s->count >= MOST_WAITING)
 		room = g_cond_wait_until(&s->moved, &s->lock, until);
-	gboolean taken = !refused(s, number) && s->count < MOST_WAITING;
-	if (taken)
-		note(s, number, pts, due);
-	else if (number == s->number)
+	gboolean taken = !refused(s, e.number) && s->count < MOST_WAITING;
+	if (taken) {
+		note(s, e);
+	} else if (e.number == s->number) {
 		s->counts.late++;
+		fates_note(e.fates, e.pts, FATE_LATE);
+	}
 	g_mutex_unlock(&s->lock);
-	return taken && push(s, sample, due);
+	return taken && push(s, sample, e.due);
 }
 
 gboolean screen_slate(Screen *s, const void *pixels, int width, int height)
@@ -250,7 +299,7 @@ gboolean screen_slate(Screen *s, const void *pixels, int width, int height)
 	g_mutex_lock(&s->lock);
 	gboolean taken = !s->closed && s->count == 0;
 	if (taken)
-		note(s, 0, 0, due);
+		note(s, (Picture){.due = due});
 	g_mutex_unlock(&s->lock);
 	if (!taken)
 		return FALSE;
@@ -272,7 +321,7 @@ void screen_drain(Screen *s, guint64 timeout_ns)
 {
 	gint64 until = g_get_monotonic_time() + timeout_ns / 1000;
 	g_mutex_lock(&s->lock);
-	while (!s->closed && s->count > 0 && g_cond_wait_until(&s->moved, &s->lock, until))
+	while (!s->closed && (s->count > 0 || s->rendering) && g_cond_wait_until(&s->moved, &s->lock, until))
 		;
 	g_mutex_unlock(&s->lock);
 }

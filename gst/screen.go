@@ -172,6 +172,7 @@ func (s *screen) close() error {
 	if err := setState(s.pipeline, gst.StateNull, stopTimeout); errors.Is(err, errFrozen) {
 		return err
 	}
+	C.screen_forget(s.c)
 	C.screen_unref(s.c)
 	s.closeCard()
 	return nil

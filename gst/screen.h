@@ -3,6 +3,8 @@
 
 #include <gst/gst.h>
 
+#include "fates.h"
+
 /* All pipelines of the process run on one time line: the system clock, from LEAD at the
  * process's first look at it, so that a picture can be older than the process. */
 #define LEAD (3600 * GST_SECOND)
@@ -33,13 +35,23 @@ void screen_close(Screen *s);
  * wait are passed over. */
 void screen_turn(Screen *s, guint32 number);
 
-/* screen_put brings a picture that is due at a running time, and waits for room. pts is its name
- * in the counts. FALSE when it was given up: the screen is closed, is for another number now, or took nothing for
- * too long. */
-gboolean screen_put(Screen *s, GstSample *sample, guint32 number, guint64 pts, guint64 due);
+/* Picture is a picture on its way to the screen. */
+typedef struct {
+	guint64 due;    /* running time */
+	guint64 pts;    /* its name in the counts and fates */
+	guint32 number; /* of its pipeline */
+	Fates *fates;   /* are told whether it was shown; NULL for the slate */
+} Picture;
+
+/* screen_put brings a picture and waits for room. FALSE when it was given up: the screen is closed, is for another
+ * number now, or took nothing for too long. */
+gboolean screen_put(Screen *s, GstSample *sample, Picture picture);
 
 /* screen_slate shows pixels of four bytes (blue, green, red, none) now, unless pictures wait. */
 gboolean screen_slate(Screen *s, const void *pixels, int width, int height);
+
+/* screen_forget gives up the pictures that wait, when the pipeline does not run any more. */
+void screen_forget(Screen *s);
 
 /* screen_drain waits until no picture waits, at most that long. */
 void screen_drain(Screen *s, guint64 timeout_ns);

@@ -56,7 +56,8 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	all.Wait()
 	s.loading.Wait()
 	if s.show != nil {
-		err = errors.Join(err, s.show.close())
+		_, stopping := s.show.close(decode.Hidden, decode.Hidden) // nobody listens any more
+		err = errors.Join(err, stopping)
 	}
 	if s.screen != nil {
 		err = errors.Join(err, s.screen.close())
@@ -238,7 +239,7 @@ func (s *server) open(open decode.Open) error {
 	s.mu.Lock()
 	s.slates.opening(time.Now())
 	s.mu.Unlock()
-	show, err := newShow(open, s.screen, s.out)
+	show, err := newShow(open, s.screen, s.out, s.tell)
 	if errors.Is(err, errFrozen) || err != nil && show == nil {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, failureOf(open.Number, err)))
 	}
@@ -318,8 +319,11 @@ func (s *server) drain(timeout time.Duration) error {
 	if s.show == nil {
 		return nil
 	}
-	s.show.drain(timeout)
-	return s.close()
+	unmade := decode.DropDecoderFailed
+	if s.show.drain(timeout) {
+		unmade = decode.DropNoPicture
+	}
+	return s.close(decode.DropLate, unmade)
 }
 
 // cut takes the pipeline down whatever it still has. What comes next is something else,
@@ -328,7 +332,7 @@ func (s *server) cut() error {
 	now := time.Now()
 	var err error
 	if s.show != nil {
-		err = s.close()
+		err = s.close(decode.Hidden, decode.Hidden)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -336,16 +340,16 @@ func (s *server) cut() error {
 	return err
 }
 
-// close takes the pipeline down and says how far it came.
-func (s *server) close() error {
+// close takes the pipeline down and says how far it came; see show.close.
+func (s *server) close(made, unmade decode.Reason) error {
 	s.telling.Lock() // what others tell of it comes before
 	s.mu.Lock()
 	show := s.show
 	s.show = nil
 	s.mu.Unlock()
 	s.telling.Unlock()
-	last := show.status()
-	if err := show.close(); err != nil {
+	last, err := show.close(made, unmade)
+	if err != nil {
 		return err
 	}
 	return s.out.JSON(decode.KindDrained, last)

@@ -91,6 +91,10 @@ type agent struct {
 
 	hello  decode.Hello
 	status decode.Status
+
+	sent    uint64                   // frames, numbered from 1
+	settled map[uint64]decode.Reason // what became of them
+	alone   int                      // the most frames that one status settled
 }
 
 // serve runs Serve over a socket pair and waits for its hello.
@@ -110,7 +114,7 @@ func serve(t *testing.T) *agent {
 		t.Fatal(err)
 	}
 	_ = ours.SetDeadline(time.Now().Add(patience))
-	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours), end: make(chan error, 1)}
+	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours), end: make(chan error, 1), settled: map[uint64]decode.Reason{}}
 	go func() { a.end <- Serve(context.Background(), theirs) }()
 	t.Cleanup(func() { _ = ours.Close() })
 	m := a.until(decode.KindHello)
@@ -129,9 +133,11 @@ func (a *agent) until(kind decode.Kind) decode.Message {
 			a.t.Fatalf("waiting for a message of kind %d: %v", kind, err)
 		}
 		if m.Kind == decode.KindStatus || m.Kind == decode.KindDrained {
+			a.status = decode.Status{}
 			if err := m.Decode(&a.status); err != nil {
 				a.t.Fatal(err)
 			}
+			a.settle(a.status.Settled)
 		}
 		if m.Kind == kind {
 			return m
@@ -140,6 +146,27 @@ func (a *agent) until(kind decode.Kind) decode.Message {
 			a.t.Fatalf("failure: %s", m.Payload)
 		}
 	}
+}
+
+// settle takes in what became of frames. None is settled twice, or without having been sent.
+func (a *agent) settle(settled []decode.Settled) {
+	a.t.Helper()
+	a.alone = max(a.alone, len(settled))
+	for _, f := range settled {
+		if before, twice := a.settled[f.Frame]; twice || f.Frame == 0 || f.Frame > a.sent {
+			a.t.Errorf("frame %d of %d is settled as %q, before as %q (%v)", f.Frame, a.sent, f.Reason, before, twice)
+		}
+		a.settled[f.Frame] = f.Reason
+	}
+}
+
+// fates counts the frames by what became of them.
+func (a *agent) fates() map[decode.Reason]int {
+	counts := map[decode.Reason]int{}
+	for _, reason := range a.settled {
+		counts[reason]++
+	}
+	return counts
 }
 
 // shown reads until a picture was shown.
@@ -166,8 +193,17 @@ func (a *agent) open(element string, f decode.Format, d decode.Display, unpaced 
 
 func (a *agent) send(frames []frame) {
 	a.t.Helper()
-	for _, f := range frames {
-		if err := a.out.Frame(decode.Unit{Data: f.data, Time: f.at, Key: f.key}); err != nil {
+	a.sendUnits(frames, func(int, *decode.Unit) {})
+}
+
+// sendUnits sends frames, each after an edit.
+func (a *agent) sendUnits(frames []frame, edit func(i int, u *decode.Unit)) {
+	a.t.Helper()
+	for i, f := range frames {
+		a.sent++
+		u := decode.Unit{Number: a.sent, Data: f.data, Time: f.at, Key: f.key}
+		edit(i, &u)
+		if err := a.out.Frame(u); err != nil {
 			a.t.Fatal(err)
 		}
 	}
@@ -244,8 +280,8 @@ func TestEveryFrameBecomesAPicture(t *testing.T) {
 				t.Fatal(err)
 			}
 			a.until(decode.KindDrained)
-			if s := a.status; s.Fed != 90 || s.Decoded != 90 || s.Shown != 90 {
-				t.Errorf("of 90 frames %d were fed, %d decoded, %d shown", s.Fed, s.Decoded, s.Shown)
+			if s := a.status; s.Fed != 90 || s.Decoded != 90 || s.Shown != 90 || a.fates()[decode.Shown] != 90 {
+				t.Errorf("of 90 frames %d were fed, %d decoded, %d shown; settled: %v", s.Fed, s.Decoded, s.Shown, a.fates())
 			}
 		})
 	}

@@ -30,9 +30,12 @@ type show struct {
 	catchingUp bool
 	catchUntil time.Duration // running time
 
-	work  sync.WaitGroup // listen
-	quit  chan struct{}
-	ended chan struct{} // closed at the end of the stream or the first error
+	work   sync.WaitGroup // listen
+	quit   chan struct{}
+	ended  chan struct{} // closed at the end of the stream or the first error
+	failed atomic.Bool   // ended by an error
+
+	crowded func() // sends a status now, because much is settled
 
 	lost atomic.Uint64 // frames of which the decoder made no picture
 
@@ -41,6 +44,7 @@ type show struct {
 	before decode.Status // Shown and Late on screens before
 	line   decode.Timeline
 	counts decode.Status // Fed, Anchored and Handover
+	frames ledger
 }
 
 // startError is an error of a pipeline that did not start, as the bus has it.
@@ -48,14 +52,14 @@ type startError struct{ news news }
 
 func (e *startError) Error() string { return e.news.message }
 
-// newShow builds and starts a pipeline whose pictures go to a screen, if there is one.
-func newShow(open decode.Open, screen *screen, out *decode.Writer) (*show, error) {
+// newShow builds and starts a pipeline whose pictures go to a screen, if there is one. crowded sends a status.
+func newShow(open decode.Open, screen *screen, out *decode.Writer, crowded func()) (*show, error) {
 	player, err := newPlayer(open.Plan, open.Number)
 	if err != nil {
 		return nil, err
 	}
 	s := &show{
-		open: open, out: out, player: player, seen: newPictures(player, open.Plan.Checksums), prefix: open.Plan.Prefix,
+		open: open, out: out, crowded: crowded, player: player, seen: newPictures(player, open.Plan.Checksums), prefix: open.Plan.Prefix,
 		quit: make(chan struct{}), ended: make(chan struct{}),
 		line: decode.Timeline{Budget: open.Latency},
 	}
@@ -67,6 +71,7 @@ func newShow(open decode.Open, screen *screen, out *decode.Writer) (*show, error
 		if n := waitNews(player.pipeline, 0); n.kind == C.NEWS_ERROR {
 			err = &startError{n}
 		}
+		s.failed.Store(true)
 		close(s.ended)
 		return s, err
 	}
@@ -88,6 +93,9 @@ func (s *show) showOn(screen *screen) {
 	s.player.show(screen)
 }
 
+// collectEvery is after how many frames the ledger is brought up to date, if no status does so before.
+const collectEvery = 128
+
 // frame pushes one access unit.
 func (s *show) frame(m decode.Message) {
 	at, key := time.Duration(m.Time), m.Flags&decode.FlagKey != 0
@@ -103,7 +111,16 @@ func (s *show) frame(m decode.Message) {
 		}
 	}
 	s.counts.Fed++
+	due = s.frames.sent(m.Number, at, due, key)
+	if s.counts.Fed%collectEvery == 0 {
+		s.frames.collect(s.player.fates())
+		s.frames.bound(s.player.queued())
+	}
+	crowded := len(s.frames.settled) >= mostSettled
 	s.mu.Unlock()
+	if crowded {
+		s.crowded()
+	}
 	// A pipeline that takes no more has said why on the bus.
 	_ = s.player.push(s.prefix, m.Payload, due, key, m.Flags&decode.FlagDiscont != 0)
 	s.prefix = nil
@@ -147,6 +164,11 @@ func (s *show) old(m decode.Message, at, now time.Duration) bool {
 func (s *show) status() decode.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.statusNow()
+}
+
+// statusNow is status; s.mu is held.
+func (s *show) statusNow() decode.Status {
 	status := s.before
 	status.Fed, status.Anchored, status.Handover = s.counts.Fed, s.counts.Anchored, s.counts.Handover
 	s.counts.Handover = nil
@@ -157,6 +179,8 @@ func (s *show) status() decode.Status {
 	}
 	s.seen.counts(&status)
 	status.Skipped += s.lost.Load()
+	s.frames.collect(s.player.fates())
+	status.Settled = s.frames.take(mostSettled)
 	return status
 }
 
@@ -189,6 +213,7 @@ func (s *show) listen() {
 				fmt.Fprintf(os.Stderr, "%s made no picture of a frame; more of these are only counted\n", n.factory)
 			}
 		case n.kind == C.NEWS_ERROR && !over:
+			s.failed.Store(true)
 			_ = s.out.JSON(decode.KindFailure, failureOf(s.open.Number, &startError{n}))
 			fallthrough
 		case n.kind == C.NEWS_EOS && !over:
@@ -211,33 +236,53 @@ func failureOf(number uint32, err error) decode.Failure {
 	return f
 }
 
-// drain lets the pictures that are left be shown.
-func (s *show) drain(timeout time.Duration) {
+// drain lets the pictures that are left be shown. It is false when the decoder did not come to its end.
+func (s *show) drain(timeout time.Duration) (ended bool) {
 	s.player.endOfStream()
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	began := time.Now()
 	select {
 	case <-s.ended:
+		ended = !s.failed.Load()
 	case <-timer.C:
 	}
 	if s.screen != nil {
 		s.screen.drain(timeout - time.Since(began))
 	}
+	return ended
 }
 
 // close takes the pipeline down and waits for the goroutines. Pictures that wait are
-// not shown any more.
-func (s *show) close() error {
+// not shown any more. It returns the last status: frames that are not settled by then are settled as made if their
+// picture had left the decoder, else as unmade.
+func (s *show) close(made, unmade decode.Reason) (decode.Status, error) {
+	last := s.status() // while the player is there
+	if err := s.stop(); err != nil {
+		return last, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frames.rest(made, unmade)
+	last.Settled = append(last.Settled, s.frames.take(len(s.frames.settled))...)
+	return last, nil
+}
+
+// stop is close without the counting, which goes on until nothing runs any more.
+func (s *show) stop() error {
 	if s.screen != nil {
 		s.screen.turn(0) // lets go of a decoder that waits for room
 	}
 	close(s.quit)
 	C.bus_wake(element(s.player.pipeline))
 	s.work.Wait()
-	if err := s.player.close(); err != nil {
+	if err := s.player.stop(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.frames.collect(s.player.fates())
+	s.mu.Unlock()
+	s.player.free()
 	s.seen.close()
 	return nil
 }
