@@ -34,7 +34,7 @@ type Limits struct {
 }
 
 // DefaultLimits hold several seconds of 4K video, and two seconds of 80 hidden streams of 4 Mbit/s.
-var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20, Total: 128 << 20}
+var DefaultLimits = Limits{Units: 600, Bytes: 32 << 20, Total: 144 << 20}
 
 // pool makes the memory that the limits allow for. A gate may take whole blocks for what it holds.
 func (l Limits) pool() *pool {

@@ -195,7 +195,7 @@ func TestMemoryOfHiddenStreams(t *testing.T) {
 		kept += in.gate.bytes
 		expect(t, "units kept", len(in.gate.units), 60)
 	}
-	if used := r.memory.inUse(); used > kept+kept/8 {
+	if used := r.memory.inUse(); used > kept+kept/5 {
 		t.Errorf("%d bytes of memory for %d bytes of frames", used, kept)
 	}
 	for _, in := range inputs {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
@@ -28,6 +29,10 @@ const fakeHealedEnv = "EDGE_AGENT_FAKE_HEALED"
 
 // fakeNodeEnv names the device node of the hardware decoder: children that start without it do not know the decoder.
 const fakeNodeEnv = "EDGE_AGENT_FAKE_NODE"
+
+// fakeShownEnv names a file that gets the numbers of the frames whose pictures were on the screen, eight bytes each. Frames that
+// end with a mark have a fate of their own in such children; see fakeFates.
+const fakeShownEnv = "EDGE_AGENT_FAKE_SHOWN"
 
 // fakeVersionEnv is the version of GStreamer that a fake child says it has, instead of its process id.
 const fakeVersionEnv = "EDGE_AGENT_FAKE_VERSION"
@@ -69,6 +74,7 @@ func fakeChild() {
 	var open Open
 	var got []byte
 	var sums []string
+	fates := fakeFates{file: os.Getenv(fakeShownEnv), seen: map[uint64]bool{}}
 	for fed := uint64(0); ; {
 		m, err := in.Next()
 		if err != nil {
@@ -79,12 +85,16 @@ func fakeChild() {
 			fakeScreen(fault, m, out)
 		case KindCut:
 			got = append(got, '/')
+			fates.later = nil // it can no longer tell
 		case KindSlate:
 			var s Slate
 			_ = m.Decode(&s)
 			got = append(got, '<')
 			got = append(append(got, s.State...), '>')
 		case KindOpen:
+			if fates.later != nil {
+				_ = out.JSON(KindDrained, Status{Number: open.Number, Fed: fed, Decoded: fed, Shown: fed, Settled: fates.rest()})
+			}
 			fed, open, sums = 0, Open{}, nil
 			_ = m.Decode(&open)
 			got = append(got, '|')
@@ -93,6 +103,7 @@ func fakeChild() {
 			fed++
 			got = append(got, letter(m))
 			s := Status{Number: open.Number, Fed: fed, Decoded: fed, Shown: fed, Fresh: fed, FrameTime: time.Duration(m.Time), Wall: time.Now()}
+			s.Settled = fates.of(m)
 			switch {
 			case open.Plan.Element == "v4l2h264dec" && !open.Plan.Colorimetry:
 				_ = out.JSON(KindFailure, Failure{
@@ -124,6 +135,72 @@ func fakeChild() {
 			_ = out.Raw(KindPicture, 0, m.Time, got)
 		}
 	}
+}
+
+// fakeFates is what becomes of the frames of a fake child. Marks at the end of a frame decide: X ends the process, once for
+// each frame; L is late; N makes no picture; P is on the screen only when the next frame comes, or the pipeline is
+// drained; S makes the child slow.
+type fakeFates struct {
+	file  string
+	seen  map[uint64]bool
+	later []Settled
+}
+
+func (f *fakeFates) of(m Message) []Settled {
+	if m.Number == 0 {
+		return nil
+	}
+	settled := f.rest()
+	fate := Settled{Frame: m.Number}
+	if m.Flags&FlagReplay != 0 {
+		fate.Reason = DropCatchUp
+		return append(settled, fate)
+	}
+	mark := byte(0)
+	if f.file != "" && len(m.Payload) > 0 {
+		mark = m.Payload[len(m.Payload)-1]
+	}
+	switch mark {
+	case 'X':
+		died := f.file + strconv.FormatUint(m.Number, 10)
+		if _, err := os.Stat(died); err != nil {
+			_ = os.WriteFile(died, nil, 0o600)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	case 'L':
+		fate.Reason = DropLate
+	case 'N':
+		fate.Reason = DropNoPicture
+	case 'P':
+		f.later = append(f.later, fate)
+		return settled
+	case 'S':
+		time.Sleep(5 * time.Millisecond)
+	}
+	return append(settled, f.show(fate)...)
+}
+
+// rest settles what came before.
+func (f *fakeFates) rest() (settled []Settled) {
+	settled, f.later = f.show(f.later...), nil
+	return settled
+}
+
+// show notes what was on the screen.
+func (f *fakeFates) show(fates ...Settled) []Settled {
+	for _, fate := range fates {
+		if fate.Reason == Shown && f.file != "" && !f.seen[fate.Frame] {
+			f.seen[fate.Frame] = true
+			file, err := os.OpenFile(f.file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				panic(err)
+			}
+			_, _ = file.Write(binary.LittleEndian.AppendUint64(nil, fate.Frame))
+			_ = file.Close()
+		}
+	}
+	return fates
 }
 
 func letter(m Message) byte {
