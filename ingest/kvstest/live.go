@@ -8,8 +8,8 @@ import (
 
 // live is the feed of a clip.
 type live struct {
-	numbering numbering
-	config    StreamConfig
+	arn    string
+	config StreamConfig
 
 	mu       sync.Mutex
 	timeline *timeline
@@ -17,8 +17,8 @@ type live struct {
 	oldest   int64 // fragments before this one are erased
 }
 
-// newLive makes a stream that begins now, and some time ago if it has a history.
-func newLive(name string, source *Source, config StreamConfig, now time.Time) (*live, error) {
+// newLive makes the feed of a stream that begins now, and some time ago if it has a history.
+func newLive(arn string, source *Source, config StreamConfig, now time.Time) (*live, error) {
 	if config.Retention == 0 {
 		config.Retention = 24 * time.Hour
 	}
@@ -28,10 +28,10 @@ func newLive(name string, source *Source, config StreamConfig, now time.Time) (*
 	}
 	start := now.Add(-config.History).Truncate(time.Millisecond)
 	l := &live{
-		numbering: newNumbering(name, start),
-		config:    config,
-		timeline:  newTimeline(newReel(first), start),
-		stale:     -1,
+		arn:      arn,
+		config:   config,
+		timeline: newTimeline(newReel(first), start),
+		stale:    -1,
 	}
 	for _, c := range config.Changes {
 		next, err := newFilm(c.Source, config.Layout, config.Fragment)
@@ -53,15 +53,15 @@ func (l *live) first(s Selector, now time.Time) (int64, error) {
 	case Earliest:
 		return oldest, nil
 	case FragmentNumber:
-		i, ok := l.numbering.count(s.AfterFragmentNumber)
+		i, ok := l.fragment(s.AfterFragmentNumber, newest)
 		if !ok || i < oldest || i > newest {
 			return 0, errNoFragment
 		}
 		return i + 1, nil
 	case Continuation:
-		number, isToken := strings.CutPrefix(s.ContinuationToken, tokenPrefix)
-		i, ok := l.numbering.count(number)
-		if !isToken || !ok || i < oldest || i > newest || i <= l.stale {
+		number := strings.TrimPrefix(s.ContinuationToken, opaquePrefix)
+		i, ok := l.fragment(number, newest)
+		if !ok || l.token(number) != s.ContinuationToken || i < oldest || i > newest || i <= l.stale {
 			return 0, staleToken
 		}
 		return i + 1, nil
@@ -73,9 +73,47 @@ func (l *live) first(s Selector, now time.Time) (int64, error) {
 	return newest, nil
 }
 
-// tokenPrefix makes a continuation token of a fragment number. In captures the two are the same; here they differ, so
-// that whoever takes one for the other is found out.
-const tokenPrefix = "after-"
+// number is the number of fragment i; "" if it is not going to be produced as things are.
+func (l *live) number(i int64) string {
+	if l.config.Numbers.Order == Same {
+		i = 0
+	}
+	start, _, ok := l.timeline.span(i)
+	if !ok {
+		return ""
+	}
+	return fragmentNumber(l.config.Numbers.counter(i), start.Add(l.config.Delay), l.arn)
+}
+
+// fragment finds the fragment with a number, the newest if several have it; false if there is none.
+func (l *live) fragment(number string, newest int64) (int64, bool) {
+	at, ok := serverTimeIn(number)
+	if !ok {
+		return 0, false
+	}
+	if l.config.Numbers.Order == Same {
+		return newest, number == l.number(0)
+	}
+	// The number has whole milliseconds: the fragment may begin a little later.
+	k := l.timeline.at(at.Add(-l.config.Delay))
+	for _, i := range []int64{k, k + 1} {
+		if l.number(i) == number {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// opaquePrefix is what opaque tokens begin with.
+const opaquePrefix = "after-"
+
+// token is the continuation token of a fragment. In captures of the service it is the fragment number.
+func (l *live) token(number string) string {
+	if l.config.OpaqueTokens {
+		return opaquePrefix + number
+	}
+	return number
+}
 
 func (l *live) chunk(i int64) (chunk, bool) {
 	l.mu.Lock()
@@ -85,7 +123,7 @@ func (l *live) chunk(i int64) (chunk, bool) {
 		return chunk{}, false
 	}
 	f, k := l.timeline.reel.shot(i)
-	number, there := l.numbering.number(i), start.Add(l.config.Delay)
+	number, there := l.number(i), start.Add(l.config.Delay)
 	d := &document{
 		film: f, shot: &f.shots[k], there: there, ticks: l.ticks(i, start), seed: uint64(2 * i),
 		own: f.layout.openingTags(number, there, start.Add(l.config.Ahead)),
@@ -97,7 +135,7 @@ func (l *live) chunk(i int64) (chunk, bool) {
 		number: number, tags: d.own, start: there, end: end.Add(l.config.Delay),
 		parts: d.parts(),
 		closing: func(now time.Time) []byte {
-			return d.closing(closingTags(l.behind(start, now), tokenPrefix+number))
+			return d.closing(closingTags(l.behind(start, now), l.token(number)))
 		},
 	}, true
 }

@@ -39,6 +39,7 @@ func TestSelectorProperty(t *testing.T) {
 		config := StreamConfig{
 			History: some("history", 0, time.Hour), Retention: some("retention", time.Second, time.Hour),
 			Delay: some("delay", 0, 10*time.Second), Ahead: some("ahead", -time.Minute, time.Minute),
+			OpaqueTokens: rapid.Bool().Draw(t, "opaque tokens"),
 		}
 		l, err := newLive("property", source, config, zero)
 		if err != nil {
@@ -49,13 +50,13 @@ func TestSelectorProperty(t *testing.T) {
 		oldest := l.timeline.at(zero.Add(-config.Retention))
 
 		i := rapid.Int64Range(0, newest+5).Draw(t, "fragment")
-		number := l.numbering.number(i)
+		number := l.number(i)
 		kept := i >= oldest && i <= newest
 		next, err := l.first(Selector{Type: FragmentNumber, AfterFragmentNumber: number}, now)
 		if kept != (err == nil) || kept && next != i+1 || !kept && !errors.Is(err, errNoFragment) {
 			t.Errorf("after fragment %d of %d to %d: %d, %v", i, oldest, newest, next, err)
 		}
-		next, err = l.first(Selector{Type: Continuation, ContinuationToken: tokenPrefix + number}, now)
+		next, err = l.first(Selector{Type: Continuation, ContinuationToken: l.token(number)}, now)
 		if kept != (err == nil) || kept && next != i+1 || !kept && !errors.Is(err, staleToken) {
 			t.Errorf("by token of %d of %d to %d: %d, %v", i, oldest, newest, next, err)
 		}

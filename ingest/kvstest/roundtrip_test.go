@@ -33,6 +33,7 @@ func FuzzRoundTrip(f *testing.F) {
 		d := &drawn{b}
 		config := StreamConfig{
 			Layout: d.layout(), Delay: d.duration(time.Second), Ahead: d.duration(2 * time.Second),
+			OpaqueTokens: d.bool(),
 		}
 		source := d.source()
 		l, err := newLive("drawn", source, config, time.Unix(1e9, 0))
@@ -149,10 +150,10 @@ func expected(l *live, source *Source, i int64) []string {
 			}
 		}
 	}
-	number := l.numbering.number(i)
+	number := l.number(i)
 	there := start.Add(l.config.Delay)
 	tags := slices.Concat(layout.Tags, layout.Tags, layout.openingTags(number, there, start.Add(l.config.Ahead)),
-		closingTags(l.behind(start, there.Add(time.Hour)), tokenPrefix+number))
+		closingTags(l.behind(start, there.Add(time.Hour)), l.token(number)))
 	var said []string
 	for _, tag := range tags {
 		if tag.Name != tagMillisBehindNow {

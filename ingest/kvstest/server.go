@@ -165,7 +165,7 @@ func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream,
 	if source.capture != nil {
 		stream.feed = &recorded{source.capture, source.documents}
 	} else {
-		l, err := newLive(name, source, config, now)
+		l, err := newLive(stream.arn, source, config, now)
 		if err != nil {
 			return nil, err
 		}

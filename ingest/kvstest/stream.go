@@ -25,6 +25,11 @@ type StreamConfig struct {
 	// Ahead is how far the producer's clock is ahead of the service's. More than Delay, and fragments reach the service
 	// before they were made.
 	Ahead time.Duration
+	// Numbers is how the service numbers the fragments.
+	Numbers Numbers
+	// OpaqueTokens makes continuation tokens that are not fragment numbers. In captures of the service the two are the
+	// same, which the API reference does not promise.
+	OpaqueTokens bool
 	// Layout is how the producer writes.
 	Layout Layout
 	// Changes are the clips that the producer goes on with, in the order of their fragments.
@@ -51,6 +56,9 @@ func (c StreamConfig) check() error {
 			return errors.New("kvstest: a stream cannot go on with a capture")
 		}
 		last = change.Fragment
+	}
+	if err := c.Numbers.check(); err != nil {
+		return err
 	}
 	return c.Layout.check()
 }

@@ -1,9 +1,7 @@
 package kvstest
 
 import (
-	"hash/fnv"
 	"math"
-	"math/big"
 	"sort"
 	"time"
 )
@@ -86,38 +84,4 @@ func (t *timeline) produce(at time.Time) {
 		at = end
 	}
 	t.runs = append(t.runs, run{first: r.end, start: at, end: math.MaxInt64})
-}
-
-// numbering turns counts into the numbers of fragments: 47 digits, rising, with a wide step as the service has it.
-type numbering struct{ base *big.Int }
-
-const (
-	numberBase = "91343852333000000000000000000000000000000000000"
-	numberStep = 92 // bits
-)
-
-// newNumbering makes a numbering of a stream's own. A stream started later begins above what an earlier one of up to five
-// fragments a second has come to, so that numbers rise over restarts of a simulation as well.
-func newNumbering(name string, start time.Time) numbering {
-	base, _ := new(big.Int).SetString(numberBase, 10)
-	epoch := big.NewInt(5 * start.Unix())
-	base.Add(base, epoch.Lsh(epoch, numberStep))
-	hash := fnv.New64a()
-	hash.Write([]byte(name))
-	return numbering{base.Add(base, new(big.Int).SetUint64(hash.Sum64()))}
-}
-
-func (n numbering) number(i int64) string {
-	v := big.NewInt(i)
-	return v.Lsh(v, numberStep).Add(v, n.base).String()
-}
-
-// count is the inverse of number; false if a number was not made by it.
-func (n numbering) count(number string) (int64, bool) {
-	v, ok := new(big.Int).SetString(number, 10)
-	if !ok {
-		return 0, false
-	}
-	i, rest := new(big.Int).DivMod(v.Sub(v, n.base), new(big.Int).Lsh(big.NewInt(1), numberStep), new(big.Int))
-	return i.Int64(), rest.Sign() == 0 && i.Sign() >= 0 && i.IsInt64()
 }

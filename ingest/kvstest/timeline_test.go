@@ -102,24 +102,3 @@ func TestReel(t *testing.T) {
 		t.Errorf("fragment 7 shows shot %d of %d", k, len(f.offsets))
 	}
 }
-
-// TestNumbering makes numbers of 47 digits that rise and can be told from any other.
-func TestNumbering(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		n := newNumbering("clock", zero)
-		i := rapid.Int64Range(0, 1e10).Draw(t, "i")
-		number := n.number(i)
-		if len(number) != 47 || n.number(i+1) <= number {
-			t.Fatalf("fragment %d has number %s, the next %s", i, number, n.number(i+1))
-		}
-		if back, ok := n.count(number); !ok || back != i {
-			t.Fatalf("number %s is taken for fragment %d, %v", number, back, ok)
-		}
-		if later := newNumbering("clock", zero.Add(time.Minute)).number(0); (later > number) != (i < 300) {
-			t.Fatalf("a stream a minute later begins with %s, after %s", later, number)
-		}
-		if _, ok := newNumbering("clocks", zero).count(number); ok {
-			t.Fatal("another stream knows the number")
-		}
-	})
-}
