@@ -66,11 +66,13 @@ var verbs = map[string]verb{
 	"hang":      {keys: append([]string{"for"}, callKeys...)},
 	"misdirect": {keys: []string{"count"}},
 	"change":    {keys: []string{"file", "clip"}},
+	"create":    {keys: []string{"file", "clip"}},
 
 	"stop":    {do: (*kvstest.Stream).Stop},
 	"produce": {do: (*kvstest.Stream).Produce},
 	"forget":  {do: (*kvstest.Stream).Forget},
 	"erase":   {do: (*kvstest.Stream).Erase},
+	"delete":  {do: (*kvstest.Stream).Delete},
 	"heal":    {do: func(s *kvstest.Stream) { s.Always() }},
 }
 
@@ -96,6 +98,8 @@ func (r *scriptReader) event(at string, e eventScript, present []string, streams
 		out.Do = v.do
 	case e.Do == "change":
 		out.Do = r.change(at, e)
+	case e.Do == "create":
+		out.Do = r.create(at, e)
 	default:
 		out.Do = r.mishap(at, e)
 	}
@@ -208,5 +212,17 @@ func (r *scriptReader) change(at string, e eventScript) func(*kvstest.Stream) {
 	return func(s *kvstest.Stream) {
 		// A capture does not change, as it minds no other event of the producer.
 		_ = s.Change(source)
+	}
+}
+
+// create makes what creates a stream, from another file or clip where one is named.
+func (r *scriptReader) create(at string, e eventScript) func(*kvstest.Stream) {
+	var source *kvstest.Source
+	if e.File != "" || e.Clip != "" {
+		source = r.source(at, material{e.File, e.Clip})
+	}
+	return func(s *kvstest.Stream) {
+		// A stream that exists stays as it is.
+		_ = s.Create(source)
 	}
 }

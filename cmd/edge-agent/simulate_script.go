@@ -54,6 +54,9 @@ type streamScript struct {
 	Delay     Duration       `toml:"delay"`
 	Retention Duration       `toml:"retention"`
 	Ahead     Duration       `toml:"clock_ahead"`
+	Absent    bool           `toml:"absent"`
+	Opaque    bool           `toml:"opaque_tokens"`
+	Numbers   numbersScript  `toml:"numbers"`
 	Layout    layoutScript   `toml:"layout"`
 	Changes   []changeScript `toml:"changes"`
 }
@@ -62,6 +65,12 @@ type changeScript struct {
 	Fragment int64  `toml:"fragment"`
 	File     string `toml:"file"`
 	Clip     string `toml:"clip"`
+}
+
+type numbersScript struct {
+	First int64  `toml:"first"`
+	Wrap  int64  `toml:"wrap"`
+	Order string `toml:"order"`
 }
 
 type layoutScript struct {
@@ -89,6 +98,9 @@ type layoutScript struct {
 var (
 	clusterTimes = map[string]kvstest.ClusterTime{
 		"": kvstest.FragmentTime, "fragment": kvstest.FragmentTime, "session": kvstest.SessionTime, "wall": kvstest.WallTime,
+	}
+	orders = map[string]kvstest.Order{
+		"": kvstest.Rising, "rising": kvstest.Rising, "falling": kvstest.Falling, "same": kvstest.Same,
 	}
 	privates = map[string]kvstest.Private{
 		"": kvstest.PrivateConfig, "config": kvstest.PrivateConfig, "annex-b": kvstest.PrivateAnnexB, "none": kvstest.PrivateNone,
@@ -233,6 +245,10 @@ func (r *scriptReader) stream(at string, s streamScript, before []streamScript) 
 		Config: kvstest.StreamConfig{
 			History: time.Duration(s.History), Fragment: time.Duration(s.Fragment), Delay: time.Duration(s.Delay),
 			Retention: time.Duration(s.Retention), Ahead: time.Duration(s.Ahead), Layout: r.layout(at+".layout", s.Layout),
+			Absent: s.Absent, OpaqueTokens: s.Opaque,
+			Numbers: kvstest.Numbers{
+				First: s.Numbers.First, Wrap: s.Numbers.Wrap, Order: oneOf(r, at+".numbers.order", s.Numbers.Order, orders),
+			},
 		},
 	}
 	for i, c := range s.Changes {

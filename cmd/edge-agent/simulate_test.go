@@ -47,12 +47,12 @@ func TestSimulatorPageIsComplete(t *testing.T) {
 	words := slices.Collect(maps.Keys(verbs))
 	for _, table := range []reflect.Type{
 		reflect.TypeFor[serviceScript](), reflect.TypeFor[streamScript](), reflect.TypeFor[changeScript](),
-		reflect.TypeFor[layoutScript](), reflect.TypeFor[eventScript](),
+		reflect.TypeFor[layoutScript](), reflect.TypeFor[numbersScript](), reflect.TypeFor[eventScript](),
 	} {
 		words = append(words, keysOf(table)...)
 	}
 	for _, word := range words {
-		if word != "layout" && word != "changes" && !strings.Contains(page, "`"+word+"`") {
+		if word != "layout" && word != "changes" && word != "numbers" && !strings.Contains(page, "`"+word+"`") {
 			t.Errorf("the page does not describe %s", word)
 		}
 	}
@@ -153,6 +153,7 @@ func TestBadScripts(t *testing.T) {
 		"nothing to do":    {good + "[[events]]\nat = \"1s\"\n", `s.toml:4: events[0].do is missing`},
 		"unknown verb":     {good + "[[events]]\ndo = \"cat\"\n", `s.toml:5: events[0].do = "cat" is not known. Did you mean "cut"?`},
 		"idle key":         {good + "[[events]]\ndo = \"cut\"\nrate = 5\n", `s.toml:6: events[0].rate means nothing to "cut"`},
+		"unknown order":    {good + "[streams.numbers]\norder = \"up\"\n", `s.toml:5: streams[0].numbers.order = "up" is not known`},
 		"other stream":     {good + "[[events]]\ndo = \"cut\"\nstream = \"b\"\n", `s.toml:6: events[0].stream = "b" is not among the streams`},
 		"times alone":      {good + "[[events]]\ndo = \"cut\"\ntimes = 2\n", `s.toml:6: events[0].times is set but every is not`},
 		"negative":         {good + "[[events]]\ndo = \"cut\"\nbyte = -2\n", `s.toml:6: events[0].byte is negative`},
@@ -193,6 +194,55 @@ func TestEvents(t *testing.T) {
 	if err := server.Play(t.Context(), script.Events); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestCreatedAgain plays a script that deletes a stream and creates it again from another clip.
+func TestCreatedAgain(t *testing.T) {
+	const text = `
+[[streams]]
+name = "a"
+clip = "h264"
+[streams.numbers]
+first = 24001
+
+[[streams]]
+name = "later"
+clip = "h264"
+absent = true
+opaque_tokens = true
+
+[[events]]
+do = "delete"
+stream = "a"
+at = "5s"
+
+[[events]]
+do = "create"
+clip = "h265"
+at = "10s"
+`
+	synctest.Test(t, func(t *testing.T) {
+		script, err := parseScript("s.toml", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := script.Server()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		arn := func() [2]string { return [2]string{server.Stream("a").ARN(), server.Stream("later").ARN()} }
+		before := arn()
+		go server.Play(t.Context(), script.Events)
+		time.Sleep(7 * time.Second)
+		if got := arn(); before[0] == "" || before[1] != "" || got != [2]string{} {
+			t.Errorf("at first %q, after 7 seconds %q", before, got)
+		}
+		time.Sleep(7 * time.Second)
+		if got := arn(); got[0] == "" || got[1] == "" || got[0] == before[0] {
+			t.Errorf("after 14 seconds %q", got)
+		}
+	})
 }
 
 // TestSimulate serves a script with a file beside it, until it is stopped.

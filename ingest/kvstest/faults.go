@@ -57,6 +57,9 @@ const (
 	Garbage
 	// Duplicate sends the fragment once more.
 	Duplicate
+
+	// deletion ends the body cleanly, since the stream was deleted.
+	deletion
 )
 
 // afterFragment says that a fault waits for the end of the fragment.

@@ -149,7 +149,7 @@ func TestNoFragment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{})
 		stream := h.add("clock", StreamConfig{History: time.Minute, Retention: 30 * time.Second})
-		number := stream.feed.(*live).number
+		number := stream.live().number
 		for name, n := range map[string]string{"not kept": number(3), "to come": number(100), "unknown": number(40) + "0", "other": "1"} {
 			body := h.media("clock", Selector{Type: FragmentNumber, AfterFragmentNumber: n})
 			if d, err := body.next(); err != nil || d.ErrorID != 4000 || d.ErrorCode == "" {

@@ -98,7 +98,8 @@ func (s *Server) find(in request) (*Stream, *Exception) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, stream := range s.streams {
-		if stream.name == in.StreamName || stream.arn == in.StreamARN {
+		i := stream.existing()
+		if i != nil && (stream.name == in.StreamName || i.arn == in.StreamARN) {
 			return stream, nil
 		}
 	}
@@ -129,14 +130,18 @@ func (s *Server) getDataEndpoint(w http.ResponseWriter, r *http.Request, stream 
 func (s *Server) getMedia(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {
 	ctx, cancel := s.working(r)
 	defer cancel()
-	first, err := s.admit(ctx, stream, in)
+	var feed feed
+	if i := stream.existing(); i != nil {
+		feed = i.feed
+	}
+	first, err := s.admit(ctx, stream, feed, in)
 	if err != nil && !errors.Is(err, errNoFragment) {
 		s.turnAway(w, call, err)
 		return
 	}
-	session := newSession(ctx, stream, call, w)
-	if !stream.enter(session) {
-		s.refuse(w, call, ConnectionLimitExceeded)
+	session := newSession(ctx, stream, feed, call, w)
+	if e := stream.enter(session); e != nil {
+		s.refuse(w, call, e)
 		return
 	}
 	call.update(func(c *Call) { c.Status = http.StatusOK })
@@ -162,14 +167,17 @@ func (s *Server) working(r *http.Request) (context.Context, context.CancelFunc) 
 }
 
 // admit refuses a GetMedia call with an Exception, or finds the first chunk. An errNoFragment is for the body to tell.
-func (s *Server) admit(ctx context.Context, stream *Stream, in request) (int64, error) {
+func (s *Server) admit(ctx context.Context, stream *Stream, feed feed, in request) (int64, error) {
 	if _, err := stream.media.pass(ctx, s.clock); err != nil {
 		return 0, err
 	}
 	if e := in.StartSelector.check(); e != nil {
 		return 0, e
 	}
-	return stream.feed.first(in.StartSelector, s.clock.now())
+	if feed == nil { // deleted since it was found
+		return 0, ResourceNotFound
+	}
+	return feed.first(in.StartSelector, s.clock.now())
 }
 
 // turnAway answers a call that gets nothing: with an Exception, or not at all.

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// What becomes of a stream's production and of what the service keeps of it. A capture minds none of it.
+// What becomes of a stream's production and of what the service keeps of it. Captures and streams that
+// do not exist ignore it.
 
 // Stop ends production after the fragment that is being produced: sessions run dry and end.
 func (s *Stream) Stop() {
@@ -20,9 +21,9 @@ func (s *Stream) Produce() {
 // Change goes on with another clip, after the fragment that is being produced: another size or codec, from another
 // CodecPrivate on.
 func (s *Stream) Change(source *Source) error {
-	l, ok := s.feed.(*live)
-	if !ok || source.capture != nil {
-		return errors.New("kvstest: a capture cannot be changed, nor can a clip go on with one")
+	l := s.live()
+	if l == nil || source.capture != nil {
+		return errors.New("kvstest: only a stream that exists and plays a clip can be changed, to another clip")
 	}
 	f, err := newFilm(source, l.config.Layout, l.config.Fragment)
 	if err != nil {
@@ -45,8 +46,8 @@ func (s *Stream) Erase() {
 
 // produced does something to a live stream and has its sessions look again at what there is to send.
 func (s *Stream) produced(do func(l *live, t *timeline, at time.Time, newest int64)) {
-	l, ok := s.feed.(*live)
-	if !ok {
+	l := s.live()
+	if l == nil {
 		return
 	}
 	l.mu.Lock()

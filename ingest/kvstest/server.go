@@ -137,7 +137,8 @@ func or[T comparable](v *T, fallback T) {
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
 
-// Add makes a stream of a source. A name can be used once.
+// Add adds a stream and, unless it is to be absent at first, creates it. A name can be used once; Delete and Create of the
+// Stream are what happens to it later.
 func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream, error) {
 	if !namePattern.MatchString(name) {
 		return nil, fmt.Errorf("kvstest: %q is no stream name: 1 to 256 letters, digits, '_', '.' and '-'", name)
@@ -150,32 +151,28 @@ func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream,
 	if s.streams[name] != nil {
 		return nil, fmt.Errorf("kvstest: there is a stream %q already", name)
 	}
-	now := s.clock.now()
 	stream := &Stream{
-		name: name,
-		arn: fmt.Sprintf("arn:aws:kinesisvideo:%s:123456789012:stream/%s/%d",
-			s.config.Region, name, now.Add(-config.History).UnixMilli()),
-		config:   &s.config,
+		name:     name,
+		source:   source,
+		service:  &s.config,
 		clock:    s.clock,
-		layout:   config.Layout,
+		config:   config,
 		left:     make(chan struct{}),
 		media:    newGate(s.config.Limits),
 		location: newGate(s.config.Limits),
 	}
-	if source.capture != nil {
-		stream.feed = &recorded{source.capture, source.documents}
-	} else {
-		l, err := newLive(stream.arn, source, config, now)
-		if err != nil {
-			return nil, err
-		}
-		stream.feed = l
+	first, err := stream.incarnate(source, config.History)
+	if err != nil {
+		return nil, err
+	}
+	if !config.Absent {
+		stream.current = first
 	}
 	s.streams[name] = stream
 	return stream, nil
 }
 
-// Stream is the stream of a name, or nil.
+// Stream is the stream that was added with a name, whether it exists or was deleted; nil if there is none.
 func (s *Server) Stream(name string) *Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,6 +21,7 @@ const (
 	EndClient Ending = "client"        // it went away, or the server was closed
 	EndFault  Ending = "fault"         // one that was injected
 	EndError  Ending = "error"         // a fragment that was asked for is not there: error 4000 in the body
+	EndGone   Ending = "deleted"       // the stream was deleted
 )
 
 func (e Ending) Error() string { return "kvstest: session over: " + string(e) }
@@ -39,6 +40,7 @@ var errNoFragment = errors.New("kvstest: no such fragment")
 type session struct {
 	ctx     context.Context // over when the client has gone or the server closes
 	stream  *Stream
+	feed    feed // of the stream as it was when the session began
 	clock   *clock
 	record  *record
 	out     http.ResponseWriter
@@ -58,11 +60,11 @@ type session struct {
 // burst is how many bytes may be sent at once, above the rate.
 const burst = 64 << 10
 
-func newSession(ctx context.Context, stream *Stream, call *record, w http.ResponseWriter) *session {
+func newSession(ctx context.Context, stream *Stream, feed feed, call *record, w http.ResponseWriter) *session {
 	return &session{
-		ctx: ctx, stream: stream, clock: stream.clock, record: call,
+		ctx: ctx, stream: stream, feed: feed, clock: stream.clock, record: call,
 		out: w, control: http.NewResponseController(w),
-		rate:  rate.NewLimiter(rate.Limit(float64(stream.config.Limits.Bandwidth)*stream.clock.speed), burst),
+		rate:  rate.NewLimiter(rate.Limit(float64(stream.service.Limits.Bandwidth)*stream.clock.speed), burst),
 		woken: make(chan struct{}, 1),
 	}
 }
@@ -80,7 +82,7 @@ func (s *session) begin(i int64, missing error) error {
 	if !ok {
 		return err
 	}
-	if pushed := s.push(s.stream.layout.errorDocument(tags, uint64(s.place.sent))); pushed != nil {
+	if pushed := s.push(s.stream.config.Layout.errorDocument(tags, uint64(s.place.sent))); pushed != nil {
 		return pushed
 	}
 	return err
@@ -131,9 +133,9 @@ func (s *session) run(i int64) error {
 
 // await waits for a chunk to begin. Between fragments is where a session times out, meets its limit or fails.
 func (s *session) await(i int64) (chunk, error) {
-	limits := s.stream.config.Limits
+	limits := s.stream.service.Limits
 	for {
-		c, ok := s.stream.feed.chunk(i)
+		c, ok := s.feed.chunk(i)
 		s.coming = c.tags
 		if err := s.obey(between); err != nil {
 			return c, err
@@ -293,6 +295,8 @@ func (s *session) suffer(f Fault) error {
 		return nil
 	case Limit:
 		return EndLimit
+	case deletion:
+		return EndGone
 	}
 	return &failing{f}
 }

@@ -13,7 +13,9 @@ import (
 // StreamConfig is how a stream is produced and kept. The zero value is a stream that begins now, with one fragment for
 // each group of pictures. None of it matters to a capture.
 type StreamConfig struct {
-	// History is for how long the stream was produced before it was added.
+	// Absent adds a stream that does not exist yet: Create creates it.
+	Absent bool
+	// History is for how long the stream was produced before it was added. One that Create creates has none.
 	History time.Duration
 	// Fragment is the least duration of a fragment; they end before key frames only.
 	Fragment time.Duration
@@ -63,18 +65,21 @@ func (c StreamConfig) check() error {
 	return c.Layout.check()
 }
 
-// Stream is one stream of a Server. Its methods may be called from any goroutine; producer.go, faults.go and
-// mishap.go have more of them.
+// Stream is a stream name of a Server, and the stream that exists under it, if any does. Its methods may be called from any
+// goroutine; lifecycle.go, producer.go, faults.go and mishap.go have more of them. Faults belong to the name: they outlive
+// a stream that is deleted.
 type Stream struct {
-	name, arn string
-	config    *Config
-	clock     *clock
-	feed      feed
-	layout    Layout
+	name    string
+	source  *Source
+	service *Config
+	clock   *clock
+	config  StreamConfig
 
 	media, location *gate // of GetMedia and of GetDataEndpoint
 
 	mu       sync.Mutex
+	current  *incarnation // nil when there is no such stream
+	last     time.Time    // when the latest one was created
 	sessions []*session
 	left     chan struct{} // closed and replaced when a session leaves
 	next     []Fault       // for sessions to come, one each
@@ -108,9 +113,6 @@ type part struct {
 // Name is the StreamName.
 func (s *Stream) Name() string { return s.name }
 
-// ARN is the StreamARN.
-func (s *Stream) ARN() string { return s.arn }
-
 // Sessions is how many GetMedia sessions are open.
 func (s *Stream) Sessions() int {
 	s.mu.Lock()
@@ -131,30 +133,33 @@ func (s *Stream) wake() {
 // opens another at once does what it should, and is not refused for it.
 const leaving = 50 * time.Millisecond
 
-// enter adds a session unless there are as many as there may be.
-func (s *Stream) enter(session *session) bool {
+// enter adds a session, or refuses it: there are as many as there may be, or the stream was deleted meanwhile.
+func (s *Stream) enter(session *session) *Exception {
 	timer := time.NewTimer(leaving)
 	defer timer.Stop()
 	for {
-		entered, left := s.tryEnter(session)
-		if entered {
-			return true
+		e, left := s.tryEnter(session)
+		if e != ConnectionLimitExceeded {
+			return e
 		}
 		select {
 		case <-left:
 		case <-timer.C:
-			return false
+			return e
 		}
 	}
 }
 
 // tryEnter adds a session if there is room, and gives it the faults that wait for it; else it gives what is closed when
 // another one leaves.
-func (s *Stream) tryEnter(session *session) (entered bool, left <-chan struct{}) {
+func (s *Stream) tryEnter(session *session) (e *Exception, left <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sessions) >= s.config.Limits.Connections {
-		return false, s.left
+	switch {
+	case s.current == nil || s.current.feed != session.feed:
+		return ResourceNotFound, nil
+	case len(s.sessions) >= s.service.Limits.Connections:
+		return ConnectionLimitExceeded, s.left
 	}
 	s.sessions = append(s.sessions, session)
 	for _, f := range s.always {
@@ -164,7 +169,7 @@ func (s *Stream) tryEnter(session *session) (entered bool, left <-chan struct{})
 		session.inject(s.next[0])
 		s.next = s.next[1:]
 	}
-	return true, nil
+	return nil, nil
 }
 
 func (s *Stream) leave(gone *session) {

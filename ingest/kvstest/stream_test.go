@@ -210,7 +210,7 @@ func TestSelectors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHarness(t, Config{})
-				number := h.add("clock", config).feed.(*live).number
+				number := h.add("clock", config).live().number
 				want := produced(tt.first)
 				body := h.media("clock", tt.selector(number))
 				for i := range 2 {
