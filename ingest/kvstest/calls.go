@@ -9,7 +9,7 @@ import (
 
 // Call is what became of one call.
 type Call struct {
-	Operation string // GetDataEndpoint or GetMedia
+	Operation string // GetDataEndpoint, DescribeStream, ListStreams or GetMedia; "" if it is none of them
 	Time      time.Time
 	Stream    string // its name; "" if the call named none that is there
 	Selector  Selector

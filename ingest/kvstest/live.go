@@ -20,7 +20,7 @@ type live struct {
 // newLive makes the feed of a stream that begins now, and some time ago if it has a history.
 func newLive(arn string, source *Source, config StreamConfig, now time.Time) (*live, error) {
 	if config.Retention == 0 {
-		config.Retention = 24 * time.Hour
+		config.Retention = defaultRetention
 	}
 	first, err := newFilm(source, config.Layout, config.Fragment)
 	if err != nil {

@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 )
 
 // maxRequest bounds the body of a request, in bytes.
 const maxRequest = 64 << 10
 
-// ServeHTTP answers one call.
+// ServeHTTP answers one call. Served with TLS, data endpoints are https as well.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.enter() {
 		panic(http.ErrAbortHandler)
@@ -22,49 +24,66 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.handlers.Done()
 	requestID := rand.Text()
 	w.Header().Set(s.headers.requestID, requestID)
+	w.Header().Set("Date", s.config.Now().UTC().Format(http.TimeFormat)) // a client may set its clock by it
 	call := s.records.open(Call{Time: s.config.Now(), RequestID: requestID, Operation: operations[r.URL.Path]})
 	defer s.log(call)
 
-	in, stream, e := s.accept(r)
+	in, e := s.accept(r)
+	if e != nil {
+		s.refuse(w, call, e)
+		return
+	}
+	if operations[r.URL.Path] == listStreams {
+		s.listStreams(w, in, call)
+		return
+	}
+	stream, e := s.find(in)
 	if e != nil {
 		s.refuse(w, call, e)
 		return
 	}
 	call.update(func(c *Call) { c.Stream, c.Selector = stream.name, in.StartSelector })
-	if operations[r.URL.Path] == getMedia {
+	switch operations[r.URL.Path] {
+	case getMedia:
 		s.getMedia(w, r, stream, in, call)
-	} else {
+	case describeStream:
+		s.describeStream(w, stream, call)
+	default:
 		s.getDataEndpoint(w, r, stream, in, call)
 	}
 }
 
-// accept reads a call and checks it in the order the service does: who calls, what for, which stream.
-func (s *Server) accept(r *http.Request) (in request, stream *Stream, e *Exception) {
+// accept reads a call and checks it in the order the service does: who calls, and what for.
+func (s *Server) accept(r *http.Request) (in request, e *Exception) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
 	if err == nil && len(body) > maxRequest {
 		err = errors.New("it is too long")
 	}
 	if err != nil {
-		return in, nil, serialization("the request cannot be read: " + err.Error())
+		return in, serialization("the request cannot be read: " + err.Error())
 	}
 	if e := s.authority.check(r, body); e != nil {
-		return in, nil, e
+		return in, e
 	}
 	if r.URL.Path == wrongEndpoint+"/getMedia" {
-		return in, nil, InvalidEndpoint
+		return in, InvalidEndpoint
 	}
 	if operations[r.URL.Path] == "" || r.Method != http.MethodPost {
-		return in, nil, &Exception{404, "UnknownOperationException", "POST /getDataEndpoint and POST /getMedia are what there is"}
+		return in, &Exception{404, "UnknownOperationException", "The simulator serves POST /getDataEndpoint, /describeStream, /listStreams and /getMedia"}
+	}
+	if len(body) == 0 { // of an operation whose parameters are all left out
+		return in, nil
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
-		return in, nil, serialization("the request is no JSON of this operation: " + err.Error())
+		return in, serialization("the request is not valid JSON of this operation: " + err.Error())
 	}
-	stream, e = s.find(in)
-	return in, stream, e
+	return in, nil
 }
 
 const (
 	getDataEndpoint = "GetDataEndpoint"
+	describeStream  = "DescribeStream"
+	listStreams     = "ListStreams"
 	getMedia        = "GetMedia"
 )
 
@@ -72,15 +91,27 @@ const (
 const wrongEndpoint = "/elsewhere"
 
 var operations = map[string]string{
-	"/getDataEndpoint": getDataEndpoint, "/getMedia": getMedia, wrongEndpoint + "/getMedia": getMedia,
+	"/getDataEndpoint": getDataEndpoint, "/describeStream": describeStream, "/listStreams": listStreams,
+	"/getMedia": getMedia, wrongEndpoint + "/getMedia": getMedia,
 }
 
-// request is the body of either operation.
+// apiNames are the operations that GetDataEndpoint gives an endpoint for. GetMedia is the one that is served there.
+var apiNames = []string{
+	"PUT_MEDIA", "GET_MEDIA", "LIST_FRAGMENTS", "GET_MEDIA_FOR_FRAGMENT_LIST", "GET_HLS_STREAMING_SESSION_URL",
+	"GET_DASH_STREAMING_SESSION_URL", "GET_CLIP", "GET_IMAGES",
+}
+
+// request is the body of any operation.
 type request struct {
 	APIName       string
 	StreamName    string
 	StreamARN     string
 	StartSelector Selector
+
+	// Of ListStreams:
+	MaxResults          *int
+	NextToken           string
+	StreamNameCondition *nameCondition
 }
 
 var arnPattern = regexp.MustCompile(`^arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+$`)
@@ -110,21 +141,34 @@ func (s *Server) getDataEndpoint(w http.ResponseWriter, r *http.Request, stream 
 	ctx, cancel := s.working(r)
 	defer cancel()
 	wrong, err := stream.location.pass(ctx, s.clock)
-	if err == nil && in.APIName != "GET_MEDIA" {
-		err = invalidArgument("APIName must be GET_MEDIA here")
+	if err == nil && !slices.Contains(apiNames, in.APIName) {
+		err = invalidArgument("APIName must be one of " + strings.Join(apiNames, ", "))
 	}
 	if err != nil {
 		s.turnAway(w, call, err)
 		return
 	}
-	endpoint := "http://" + r.Host
+	endpoint := origin(r)
 	if wrong {
 		endpoint += wrongEndpoint
 	}
+	s.answer(w, call, struct{ DataEndpoint string }{endpoint})
+}
+
+// origin is the scheme and host that a request came to.
+func origin(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
+// answer answers a call with JSON.
+func (s *Server) answer(w http.ResponseWriter, call *record, out any) {
 	call.update(func(c *Call) { c.Status = http.StatusOK })
 	w.Header().Set("Content-Type", "application/json")
 	// A client that has gone needs no answer.
-	_ = json.NewEncoder(w).Encode(struct{ DataEndpoint string }{endpoint})
+	_ = json.NewEncoder(w).Encode(out)
 }
 
 func (s *Server) getMedia(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {

@@ -1,15 +1,17 @@
 // Package kvstest is Kinesis Video Streams for tests, for the demo and for people without AWS: an HTTP server with
-// GetDataEndpoint and GetMedia that checks signatures, keeps the limits and lets things go wrong on demand.
+// GetDataEndpoint, DescribeStream, ListStreams and GetMedia that checks signatures, keeps the limits and injects faults on
+// demand.
 //
 // In goes a clip (any Matroska file with H.264 or H.265) or a capture of GetMedia, see [ReadSource]. Out comes, to every
 // session, an endless live stream made of the clip: one Matroska document for each fragment, element by element as the
 // service lays it out and as the producer of a [Layout] writes it, every frame when its time has come. A capture is served
 // as it is.
 //
-//	operations.go  GetDataEndpoint and GetMedia, and who may call them (signature.go, exception.go, mishap.go)
+//	operations.go  the operations, and who may call them (signature.go, exception.go, mishap.go)
+//	describe.go    DescribeStream and ListStreams
 //	session.go     one GetMedia call: waits, limits, faults (faults.go)
-//	stream.go      one stream and its sessions; its producer (producer.go)
-//	live.go        a clip as a stream of chunks (source.go, timeline.go, reel.go)
+//	stream.go      one stream and its sessions; its creation (lifecycle.go) and its producer (producer.go)
+//	live.go        a clip as a stream of chunks (source.go, timeline.go, numbering.go, reel.go)
 //	film.go        a clip as bytes, in a layout (layout.go, document.go, block.go, tags.go, annexb.go, ebml.go)
 //	recorded.go    a capture as chunks
 //	script.go      a whole simulation as data: what happens to which stream when
@@ -31,6 +33,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,8 +42,10 @@ import (
 
 // Config is what a Server is made with. The zero value serves.
 type Config struct {
-	Region      string          // of signatures and ARNs; "us-east-1"
-	Credentials aws.Credentials // that calls must be signed with; those of Credentials()
+	Region string // of signatures and ARNs; "us-east-1"
+	// Credentials are those that calls may be signed with; one that can expire is refused from then on. Without any they are
+	// those of Credentials(). SetCredentials replaces them.
+	Credentials []aws.Credentials
 	Limits      Limits
 	// IdleReset resets the connection of a session that has waited for a fragment too long, instead of ending its body.
 	IdleReset bool
@@ -97,7 +102,7 @@ func NewServer(config Config) *Server {
 	s := &Server{
 		config:    config,
 		clock:     &clock{wall: config.Now, base: config.Now(), speed: config.Speed},
-		authority: &authority{credentials: config.Credentials, region: config.Region, now: config.Now},
+		authority: &authority{known: slices.Clone(config.Credentials), region: config.Region, now: config.Now},
 		headers:   headerNames{"x-amzn-ErrorType", "x-amzn-RequestId"},
 		records:   records{changed: make(chan struct{})},
 		streams:   map[string]*Stream{},
@@ -117,8 +122,8 @@ func (c *Config) fill() {
 	or(&c.Limits.Bandwidth, 25e6)
 	or(&c.Limits.Session, 45*time.Minute)
 	or(&c.Limits.Idle, 3*time.Second)
-	if c.Credentials.AccessKeyID == "" {
-		c.Credentials = Credentials()
+	if len(c.Credentials) == 0 {
+		c.Credentials = []aws.Credentials{Credentials()}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -178,6 +183,10 @@ func (s *Server) Stream(name string) *Stream {
 	defer s.mu.Unlock()
 	return s.streams[name]
 }
+
+// SetCredentials replaces the credentials that calls may be signed with: calls that are signed with others are refused from
+// now on.
+func (s *Server) SetCredentials(known ...aws.Credentials) { s.authority.set(known) }
 
 // Start serves on a TCP address, such as "127.0.0.1:0".
 func (s *Server) Start(address string) error {

@@ -3,7 +3,6 @@ package kvstest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -12,9 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo"
-	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo/types"
 	"go.uber.org/goleak"
 )
 
@@ -99,45 +95,78 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// TestSessionToken accepts the temporary credentials it was configured with.
-func TestSessionToken(t *testing.T) {
+// TestCredentials signs with several credentials, of which one needs a session token and expires, and replaces them.
+func TestCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		temporary := aws.Credentials{AccessKeyID: "TEMPORARY", SecretAccessKey: "secret", SessionToken: "a/session+token=="}
-		h := newHarness(t, Config{Credentials: temporary, Region: "eu-central-1"})
-		h.add("clock", StreamConfig{})
-		body := []byte(`{"StreamName":"clock","APIName":"GET_MEDIA"}`)
-		response := h.do(signed(t, t.Context(), h.server.URL()+"/getDataEndpoint", body, temporary, "eu-central-1", time.Now()))
-		if response.StatusCode != http.StatusOK {
-			t.Error(refusal(t, response))
+		lasting := aws.Credentials{AccessKeyID: "LASTING", SecretAccessKey: "secret/1+"}
+		temporary := aws.Credentials{
+			AccessKeyID: "TEMPORARY", SecretAccessKey: "secret", SessionToken: "a/session+token==",
+			CanExpire: true, Expires: time.Now().Add(time.Minute),
 		}
+		next := temporary
+		next.SessionToken, next.CanExpire = "another", false
+		h := newHarness(t, Config{Credentials: []aws.Credentials{lasting, temporary, next}, Region: "eu-central-1"})
+		h.add("clock", StreamConfig{})
+		try := func(c aws.Credentials, want string) {
+			t.Helper()
+			for path, body := range map[string]string{
+				"/getDataEndpoint": `{"StreamName":"clock","APIName":"GET_MEDIA"}`, "/describeStream": `{"StreamName":"clock"}`,
+				"/listStreams": `{}`, "/getMedia": `{"StreamName":"clock","StartSelector":{"StartSelectorType":"NOW"}}`,
+			} {
+				ctx, cancel := context.WithCancel(t.Context())
+				response := h.do(signed(t, ctx, h.server.URL()+path, []byte(body), c, "eu-central-1", time.Now()))
+				got := "200"
+				if response.StatusCode != http.StatusOK {
+					got = refusal(t, response)
+				}
+				if got != want {
+					t.Errorf("%s with %s: %s, want %s", path, c.AccessKeyID, got, want)
+				}
+				cancel()
+			}
+			time.Sleep(time.Second) // for the limit of calls
+		}
+		try(lasting, "200")
+		try(temporary, "200")
+		try(next, "200")
+		try(Credentials(), "403 UnrecognizedClientException")
+		time.Sleep(time.Minute)
+		try(temporary, "403 ExpiredTokenException")
+		try(next, "200")
+		wrong := next
+		wrong.SecretAccessKey = "not it"
+		try(wrong, "403 InvalidSignatureException")
+		wrong.SessionToken = ""
+		try(wrong, "403 UnrecognizedClientException")
+		h.server.SetCredentials(Credentials())
+		try(lasting, "403 UnrecognizedClientException")
+		try(Credentials(), "200")
 	})
 }
 
-// TestSDK finds the endpoint with the SDK's own client, by name and by ARN, over TCP.
-func TestSDK(t *testing.T) {
-	h := newTCPHarness(t, Config{})
-	stream := h.add("clock", StreamConfig{})
-	server := h.server.URL()
-	client := kinesisvideo.New(kinesisvideo.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String(server), RetryMaxAttempts: 1, HTTPClient: h.http,
-		Credentials: credentials.NewStaticCredentialsProvider(Credentials().AccessKeyID, Credentials().SecretAccessKey, ""),
-	})
-	for _, in := range []kinesisvideo.GetDataEndpointInput{
-		{APIName: types.APINameGetMedia, StreamName: aws.String("clock")},
-		{APIName: types.APINameGetMedia, StreamARN: aws.String(stream.ARN())},
-	} {
-		out, err := client.GetDataEndpoint(t.Context(), &in)
-		if err != nil || *out.DataEndpoint != server {
-			t.Errorf("endpoint %v, %v", out, err)
+// TestDate gives answers and refusals the time of a clock that is 10 minutes ahead, with which a client can be accepted.
+func TestDate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{Now: func() time.Time { return time.Now().Add(10 * time.Minute) }})
+		h.add("clock", StreamConfig{})
+		body := []byte(`{"StreamName":"clock","APIName":"GET_MEDIA"}`)
+		at := time.Now()
+		for _, want := range []string{"403", "200"} {
+			r := h.do(signed(t, t.Context(), h.server.URL()+"/getDataEndpoint", body, Credentials(), "us-east-1", at))
+			if r.Status[:3] != want {
+				t.Errorf("signed at %v: %s, want %s", at, r.Status, want)
+			}
+			if want == "403" {
+				if got := refusal(t, r); got != "403 InvalidSignatureException" {
+					t.Errorf("refused with %s", got)
+				}
+			}
+			var err error
+			if at, err = http.ParseTime(r.Header.Get("Date")); err != nil || !at.Equal(time.Now().Add(10*time.Minute)) {
+				t.Errorf("date %v, %v", at, err)
+			}
 		}
-	}
-	_, err := client.GetDataEndpoint(t.Context(), &kinesisvideo.GetDataEndpointInput{
-		APIName: types.APINameGetMedia, StreamName: aws.String("none"),
 	})
-	var notFound *types.ResourceNotFoundException
-	if !errors.As(err, &notFound) || !strings.Contains(err.Error(), h.server.Calls()[2].RequestID) {
-		t.Errorf("the SDK reads the refusal as %v", err)
-	}
 }
 
 // TestRefusals asks for what there is not, in ways that are not allowed.
@@ -155,7 +184,11 @@ func TestRefusals(t *testing.T) {
 		{"bad ARN", "/getMedia", `{"StreamARN":"arn:aws:s3:::clock"}`, invalid},
 		{"unknown name", "/getMedia", `{"StreamName":"clocks"}`, "404 ResourceNotFoundException"},
 		{"unknown ARN", "/getMedia", `{"StreamARN":"arn:aws:kinesisvideo:us-east-1:1:stream/clock/1"}`, "404 ResourceNotFoundException"},
-		{"endpoint for something else", "/getDataEndpoint", `{"StreamName":"clock","APIName":"PUT_MEDIA"}`, invalid},
+		{"endpoint for something else", "/getDataEndpoint", `{"StreamName":"clock","APIName":"STEAL_MEDIA"}`, invalid},
+		{"no body", "/describeStream", ``, invalid},
+		{"bad page", "/listStreams", `{"NextToken":"*"}`, invalid},
+		{"empty page", "/listStreams", `{"MaxResults":0}`, invalid},
+		{"unknown condition", "/listStreams", `{"StreamNameCondition":{"ComparisonOperator":"ENDS_WITH","ComparisonValue":"a"}}`, invalid},
 		{"no selector", "/getMedia", `{"StreamName":"clock"}`, invalid},
 		{"unknown selector", "/getMedia", media(`{"StartSelectorType":"LATEST"}`), invalid},
 		{"fragment missing", "/getMedia", media(`{"StartSelectorType":"FRAGMENT_NUMBER"}`), invalid},
@@ -164,7 +197,7 @@ func TestRefusals(t *testing.T) {
 		{"time with NOW", "/getMedia", media(`{"StartSelectorType":"NOW","StartTimestamp":1.5}`), invalid},
 		{"token missing", "/getMedia", media(`{"StartSelectorType":"CONTINUATION_TOKEN"}`), invalid},
 		{"token malformed", "/getMedia", media(`{"StartSelectorType":"CONTINUATION_TOKEN","ContinuationToken":"a b"}`), invalid},
-		{"token stale", "/getMedia", media(`{"StartSelectorType":"CONTINUATION_TOKEN","ContinuationToken":"after-91"}`), invalid},
+		{"token stale", "/getMedia", media(`{"StartSelectorType":"CONTINUATION_TOKEN","ContinuationToken":"91343852333181432392682062607743920146159169392"}`), invalid},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,12 +32,36 @@ var authorizationPattern = regexp.MustCompile(
 // authority checks signatures (AWS Signature Version 4): it signs what it got again, with the key that it knows, and
 // compares.
 type authority struct {
-	credentials aws.Credentials
-	region      string
-	now         func() time.Time
+	region string
+	now    func() time.Time
+
+	mu    sync.Mutex
+	known []aws.Credentials
 }
 
-// check refuses a request that was not signed with the authority's credentials for its region, not long ago.
+func (a *authority) set(known []aws.Credentials) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known = slices.Clone(known)
+}
+
+// find finds the credentials that a request names, unless they are unknown or have expired.
+func (a *authority) find(keyID, sessionToken string) (aws.Credentials, *Exception) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.known {
+		switch {
+		case c.AccessKeyID != keyID || c.SessionToken != sessionToken:
+		case c.CanExpire && !a.now().Before(c.Expires):
+			return c, ExpiredToken
+		default:
+			return c, nil
+		}
+	}
+	return aws.Credentials{}, UnrecognizedClient
+}
+
+// check refuses a request that was not signed with credentials of the authority for its region, not long ago.
 func (a *authority) check(r *http.Request, body []byte) *Exception {
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -46,8 +72,9 @@ func (a *authority) check(r *http.Request, body []byte) *Exception {
 		return &Exception{400, "IncompleteSignatureException", "Authorization header cannot be read: '" + header + "'"}
 	}
 	keyID, day, region, service, signed := m[1], m[2], m[3], m[4], strings.Split(m[5], ";")
-	if keyID != a.credentials.AccessKeyID || r.Header.Get("X-Amz-Security-Token") != a.credentials.SessionToken {
-		return UnrecognizedClient
+	known, e := a.find(keyID, r.Header.Get("X-Amz-Security-Token"))
+	if e != nil {
+		return e
 	}
 	if service != signingName {
 		return invalidSignature("Credential should be scoped to correct service: '" + signingName + "'.")
@@ -62,7 +89,7 @@ func (a *authority) check(r *http.Request, body []byte) *Exception {
 	if e := a.checkSkew(at); e != nil {
 		return e
 	}
-	again, err := a.sign(r, body, signed, at)
+	again, err := a.sign(r, body, known, signed, at)
 	if err != nil {
 		return InternalFailure
 	}
@@ -87,7 +114,7 @@ func (a *authority) checkSkew(at time.Time) *Exception {
 }
 
 // sign gives the Authorization header of a request that has only the headers that the client signed.
-func (a *authority) sign(r *http.Request, body []byte, signed []string, at time.Time) (string, error) {
+func (a *authority) sign(r *http.Request, body []byte, known aws.Credentials, signed []string, at time.Time) (string, error) {
 	again := &http.Request{
 		Method: r.Method, Host: r.Host, Header: http.Header{},
 		URL: &url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},
@@ -102,6 +129,6 @@ func (a *authority) sign(r *http.Request, body []byte, signed []string, at time.
 		}
 	}
 	hash := sha256.Sum256(body)
-	err := v4.NewSigner().SignHTTP(r.Context(), a.credentials, again, hex.EncodeToString(hash[:]), signingName, a.region, at)
+	err := v4.NewSigner().SignHTTP(r.Context(), known, again, hex.EncodeToString(hash[:]), signingName, a.region, at)
 	return again.Header.Get("Authorization"), err
 }

@@ -15,7 +15,7 @@ import (
 // Source is what a stream is made of: a clip, which is played round and round as a live stream, or a capture of
 // GetMedia, which is served as it is.
 type Source struct {
-	tracks []*mkv.Track
+	tracks []*mkv.Track  // the latest description of each
 	groups []piece       // of a clip, each beginning with a key frame
 	length time.Duration // of a clip, from its first frame to its first again; 0 for a capture
 
@@ -64,7 +64,7 @@ func (s *Source) IsCapture() bool { return s.capture != nil }
 func (s *Source) complete(file []byte, frames []frame, err error) (*Source, error) {
 	isService := func(f mkv.Fragment) bool { return f.Number != "" || f.Complete() || f.Failed() }
 	if slices.ContainsFunc(s.documents, isService) {
-		return &Source{capture: file, documents: s.documents}, nil
+		return &Source{tracks: s.tracks, capture: file, documents: s.documents}, nil
 	}
 	if !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("kvstest: clip: %w", err)
