@@ -88,6 +88,10 @@ func TestParse(t *testing.T) {
 		"inspect --json a.mkv":     &inspectCommand{File: "a.mkv", JSON: true},
 		"explain":                  &explainCommand{},
 		"simulate --stream a=b=,c": &simulateCommand{Listen: "127.0.0.1:0", Streams: []streamFile{{"a", "b=,c"}}},
+		"simulate --stream a=b --credentials A:b/c+d= --credentials E:f:g:h,i": &simulateCommand{
+			Listen: "127.0.0.1:0", Streams: []streamFile{{"a", "b"}},
+			Keys: []accessKey{{AccessKeyID: "A", SecretAccessKey: "b/c+d="}, {AccessKeyID: "E", SecretAccessKey: "f", SessionToken: "g:h,i"}},
+		},
 		"simulate --listen :80 --stream a=b --stream c=d": &simulateCommand{Listen: ":80", Streams: []streamFile{{"a", "b"}, {"c", "d"}}},
 		"renderer": &rendererCommand{},
 	} {

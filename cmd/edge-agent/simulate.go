@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
@@ -23,6 +27,12 @@ func (c simulateCommand) Run(ctx context.Context, std stdio) error {
 	script, err := c.script()
 	if err != nil {
 		return err
+	}
+	if len(c.Keys) > 0 {
+		script.Config.Credentials = nil
+	}
+	for _, key := range c.Keys {
+		script.Config.Credentials = append(script.Config.Credentials, aws.Credentials(key))
 	}
 	script.Config.Log, _ = newLogger(LogConfig{Level: "info", Format: "text"}, std.Err)
 	server, err := script.Server()
@@ -64,6 +74,22 @@ func (c simulateCommand) unusable(err error) error {
 	return ConfigErrors{{Code: codeConfigInvalid, File: c.Script, Message: "cannot be simulated: " + err.Error(), Err: err}}
 }
 
+// accessKey is the value of simulate --credentials.
+type accessKey aws.Credentials
+
+// UnmarshalText reads ID:SECRET or ID:SECRET:TOKEN.
+func (k *accessKey) UnmarshalText(text []byte) error {
+	parts := append(strings.SplitN(string(text), ":", 3), "", "")
+	k.AccessKeyID, k.SecretAccessKey, k.SessionToken = parts[0], parts[1], parts[2]
+	if !validKeyID.MatchString(k.AccessKeyID) || k.SecretAccessKey == "" {
+		return errors.New("not a valid access key; write ID:SECRET or ID:SECRET:TOKEN")
+	}
+	return nil
+}
+
+// validKeyID is what an access key id looks like in a signature.
+var validKeyID = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
+
 // readSource reads a clip or a capture.
 func readSource(path string) (*kvstest.Source, error) {
 	file, err := os.ReadFile(path)
@@ -80,22 +106,29 @@ func readSource(path string) (*kvstest.Source, error) {
 // ownClips are the clips that come with the program, by the name that a script calls them.
 var ownClips = map[string]func() []byte{"h264": clip.H264, "h265": clip.H265}
 
-// introduce tells how an agent finds the service.
+// introduce tells how an agent finds the service, and signs with the first of its credentials.
 func introduce(server *kvstest.Server, script kvstest.Script, std stdio) {
 	known, region := kvstest.Credentials(), script.Config.Region
+	if len(script.Config.Credentials) > 0 {
+		known = script.Config.Credentials[0]
+	}
 	if region == "" {
 		region = "us-east-1"
 	}
-	fmt.Fprintf(std.Out, `Kinesis Video Streams is simulated at %s. An agent comes here with
+	environment := fmt.Sprintf("AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s", known.AccessKeyID, known.SecretAccessKey)
+	if known.SessionToken != "" {
+		environment += " AWS_SESSION_TOKEN=" + known.SessionToken
+	}
+	fmt.Fprintf(std.Out, `Kinesis Video Streams is simulated at %s. To connect an agent, run
 
-  AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s edge-agent run --config FILE
+  %s edge-agent run --config FILE
 
-and in FILE
+with this in FILE:
 
   [aws]
   region = %q
   endpoint = %q
-`, server.URL(), known.AccessKeyID, known.SecretAccessKey, region, server.URL())
+`, server.URL(), environment, region, server.URL())
 	for _, s := range script.Streams {
 		fmt.Fprintf(std.Out, "\n  [[streams]]\n  name = %q\n  stream_name = %q\n", streamTopic(s.Name), s.Name)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -37,6 +38,15 @@ type serviceScript struct {
 	Bandwidth   int      `toml:"bandwidth"`
 	Session     Duration `toml:"session"`
 	Idle        Duration `toml:"idle"`
+
+	Credentials []credentialsScript `toml:"credentials"`
+}
+
+type credentialsScript struct {
+	AccessKeyID     string   `toml:"access_key_id"`
+	SecretAccessKey string   `toml:"secret_access_key"`
+	SessionToken    string   `toml:"session_token"`
+	Expires         Duration `toml:"expires"`
 }
 
 // material is a file or one of the program's own clips.
@@ -141,6 +151,9 @@ func parseScript(path, text string) (kvstest.Script, error) {
 		return kvstest.Script{}, ConfigErrors{e}
 	}
 	script := kvstest.Script{Config: f.Service.config()}
+	for i, c := range f.Service.Credentials {
+		script.Config.Credentials = append(script.Config.Credentials, r.credentials(fmt.Sprintf("service.credentials[%d]", i), c, script.Config.Now()))
+	}
 	if f.Service.Speed < 0 {
 		r.invalid("service.speed", "is negative", "1 is real time, 10 is ten times as fast.")
 	}
@@ -169,6 +182,20 @@ func (s serviceScript) config() kvstest.Config {
 			Calls: s.Calls, Connections: s.Connections, Bandwidth: s.Bandwidth,
 			Session: time.Duration(s.Session), Idle: time.Duration(s.Idle),
 		},
+	}
+}
+
+// credentials reads credentials that count their life from now.
+func (r *scriptReader) credentials(at string, c credentialsScript, now time.Time) aws.Credentials {
+	if !validKeyID.MatchString(c.AccessKeyID) {
+		r.invalid(at+".access_key_id", fmt.Sprintf("= %q is not valid", c.AccessKeyID), "Use letters, digits and '_'.")
+	}
+	if c.SecretAccessKey == "" {
+		r.invalid(at+".secret_access_key", "is missing", "Calls are signed with it.")
+	}
+	return aws.Credentials{
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+		CanExpire: c.Expires > 0, Expires: now.Add(time.Duration(c.Expires)),
 	}
 }
 

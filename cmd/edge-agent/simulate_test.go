@@ -46,13 +46,14 @@ func TestSimulatorPageIsComplete(t *testing.T) {
 	page, _ := simulatorExample(t)
 	words := slices.Collect(maps.Keys(verbs))
 	for _, table := range []reflect.Type{
-		reflect.TypeFor[serviceScript](), reflect.TypeFor[streamScript](), reflect.TypeFor[changeScript](),
+		reflect.TypeFor[serviceScript](), reflect.TypeFor[credentialsScript](), reflect.TypeFor[streamScript](), reflect.TypeFor[changeScript](),
 		reflect.TypeFor[layoutScript](), reflect.TypeFor[numbersScript](), reflect.TypeFor[eventScript](),
 	} {
 		words = append(words, keysOf(table)...)
 	}
 	for _, word := range words {
-		if word != "layout" && word != "changes" && word != "numbers" && !strings.Contains(page, "`"+word+"`") {
+		table := strings.Contains(page, "streams."+word+"]") || strings.Contains(page, "service."+word+"]")
+		if !table && !strings.Contains(page, "`"+word+"`") {
 			t.Errorf("the page does not describe %s", word)
 		}
 	}
@@ -153,6 +154,8 @@ func TestBadScripts(t *testing.T) {
 		"nothing to do":    {good + "[[events]]\nat = \"1s\"\n", `s.toml:4: events[0].do is missing`},
 		"unknown verb":     {good + "[[events]]\ndo = \"cat\"\n", `s.toml:5: events[0].do = "cat" is not known. Did you mean "cut"?`},
 		"idle key":         {good + "[[events]]\ndo = \"cut\"\nrate = 5\n", `s.toml:6: events[0].rate means nothing to "cut"`},
+		"bad key id":       {good + "[[service.credentials]]\naccess_key_id = \"A/B\"\nsecret_access_key = \"c\"\n", `s.toml:5: service.credentials[0].access_key_id = "A/B" is not valid`},
+		"no secret":        {good + "[[service.credentials]]\naccess_key_id = \"A\"\n", `s.toml:4: service.credentials[0].secret_access_key is missing`},
 		"unknown order":    {good + "[streams.numbers]\norder = \"up\"\n", `s.toml:5: streams[0].numbers.order = "up" is not known`},
 		"other stream":     {good + "[[events]]\ndo = \"cut\"\nstream = \"b\"\n", `s.toml:6: events[0].stream = "b" is not among the streams`},
 		"times alone":      {good + "[[events]]\ndo = \"cut\"\ntimes = 2\n", `s.toml:6: events[0].times is set but every is not`},
@@ -243,6 +246,54 @@ at = "10s"
 			t.Errorf("after 14 seconds %q", got)
 		}
 	})
+}
+
+// TestSimulatedCredentials takes credentials from a script, and from flags in their place.
+func TestSimulatedCredentials(t *testing.T) {
+	const text = `
+[service]
+clock_ahead = "10m"
+[[service.credentials]]
+access_key_id = "FIRST"
+secret_access_key = "one"
+session_token = "token"
+expires = "15m"
+[[service.credentials]]
+access_key_id = "SECOND"
+secret_access_key = "two"
+[[streams]]
+name = "a"
+clip = "h265"
+`
+	synctest.Test(t, func(t *testing.T) {
+		script, err := parseScript("s.toml", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []aws.Credentials{
+			{AccessKeyID: "FIRST", SecretAccessKey: "one", SessionToken: "token", CanExpire: true, Expires: time.Now().Add(25 * time.Minute)},
+			{AccessKeyID: "SECOND", SecretAccessKey: "two", Expires: time.Now().Add(10 * time.Minute)},
+		}
+		if !reflect.DeepEqual(script.Config.Credentials, want) {
+			t.Errorf("credentials %+v, want %+v", script.Config.Credentials, want)
+		}
+	})
+	file := filepath.Join(t.TempDir(), "s.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for want, keys := range map[string][]accessKey{
+		"AWS_ACCESS_KEY_ID=FIRST AWS_SECRET_ACCESS_KEY=one AWS_SESSION_TOKEN=token": nil,
+		"AWS_ACCESS_KEY_ID=OWN AWS_SECRET_ACCESS_KEY=a/b+c edge-agent":              {{AccessKeyID: "OWN", SecretAccessKey: "a/b+c"}},
+	} {
+		var out, errs strings.Builder
+		err := simulateCommand{Listen: "127.0.0.1:0", Script: file, Keys: keys}.Run(ctx, stdio{Out: &out, Err: &errs})
+		if err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%v, %q does not say %s", err, out.String(), want)
+		}
+	}
 }
 
 // TestSimulate serves a script with a file beside it, until it is stopped.
