@@ -11,6 +11,8 @@ import (
 type Call struct {
 	Operation string // GetDataEndpoint, DescribeStream, ListStreams or GetMedia; "" if it is none of them
 	Time      time.Time
+	Host      string // that the client called
+	Path      string
 	Stream    string // its name; "" if the call named none that is there
 	Selector  Selector
 	RequestID string

@@ -8,7 +8,7 @@ import (
 // Exception is how the service refuses a call.
 type Exception struct {
 	Status  int
-	Type    string // as in the error type header
+	Type    string // as in the error type header; "" sends no such header
 	Message string
 }
 
@@ -24,17 +24,19 @@ var (
 	AccessDenied            = &Exception{403, "AccessDeniedException", "User is not authorized to perform this operation on the stream"}
 	ExpiredToken            = &Exception{403, "ExpiredTokenException", "The security token included in the request is expired"}
 	UnrecognizedClient      = &Exception{403, "UnrecognizedClientException", "The security token included in the request is invalid"}
-	MissingAuthentication   = &Exception{403, "MissingAuthenticationTokenException", "Missing Authentication Token"}
-	ResourceNotFound        = &Exception{404, "ResourceNotFoundException", "The requested stream is not found or not active"}
-	InternalFailure         = &Exception{500, "InternalFailure", "An internal error occurred"}
-	ServiceUnavailable      = &Exception{503, "ServiceUnavailableException", "The service is unavailable"}
+	InvalidSignature        = invalidSignature("The request signature we calculated does not match the signature you provided. " +
+		"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+	MissingAuthentication = &Exception{403, "MissingAuthenticationTokenException", "Missing Authentication Token"}
+	ResourceNotFound      = &Exception{404, "ResourceNotFoundException", "The requested stream is not found or not active"}
+	InternalFailure       = &Exception{500, "InternalFailure", "An internal error occurred"}
+	ServiceUnavailable    = &Exception{503, "ServiceUnavailableException", "The service is unavailable"}
 )
 
 // Exceptions are all of the above.
 func Exceptions() []*Exception {
 	return []*Exception{
 		ClientLimitExceeded, ConnectionLimitExceeded, InvalidEndpoint, InvalidArgument, NotAuthorized, AccessDenied, ExpiredToken,
-		UnrecognizedClient, MissingAuthentication, ResourceNotFound, InternalFailure, ServiceUnavailable,
+		UnrecognizedClient, InvalidSignature, MissingAuthentication, ResourceNotFound, InternalFailure, ServiceUnavailable,
 	}
 }
 
@@ -57,7 +59,9 @@ func invalidSignature(message string) *Exception {
 func (s *Server) refuse(w http.ResponseWriter, call *record, e *Exception) {
 	call.update(func(c *Call) { c.Status, c.ErrorType = e.Status, e.Type })
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set(s.headers.errorType, e.Type)
+	if e.Type != "" {
+		w.Header().Set(s.headers.errorType, e.Type)
+	}
 	w.WriteHeader(e.Status)
 	// A client that has gone needs no answer.
 	_ = json.NewEncoder(w).Encode(struct{ Message string }{e.Message})

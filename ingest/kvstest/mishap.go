@@ -1,8 +1,11 @@
 package kvstest
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"math"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -12,10 +15,46 @@ import (
 
 // mishap is what becomes of a call instead of, or before, what it asks for.
 type mishap struct {
-	hang      bool          // it gets no answer, not even a status line,
-	time      time.Duration // for so long; 0 is for good
-	refusal   *Exception    // it is refused
-	elsewhere bool          // it is sent to a wrong endpoint
+	hang     bool          // it gets no answer, not even a status line,
+	time     time.Duration // for so long; 0 is for good
+	refusal  *Exception    // it is refused
+	answer   *Answer       // it gets an answer that is not the service's
+	endpoint *string       // GetDataEndpoint answers this; nil is the endpoint
+	earliest bool          // GetMedia ignores its selector and begins with the earliest fragment
+}
+
+// Answer is an HTTP answer that is not the service's, as from a proxy or a captive portal.
+type Answer struct {
+	Status int // 0 is 200
+	// Header has what matters, such as Content-Type. A redirect without Location leads to where the call came.
+	Header http.Header
+	Body   []byte
+}
+
+// answering is the end of a call with an Answer.
+type answering struct{ answer *Answer }
+
+func (a *answering) Error() string { return "kvstest: the call got another answer" }
+
+// loginPath is where a redirect may lead: a page that wants a login.
+const loginPath = "/login"
+
+// loginPage is the page of a captive portal.
+var loginPage = Answer{
+	Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}},
+	Body:   []byte("<!DOCTYPE html>\n<html><head><title>Login</title></head><body><form method=\"post\">Log in to use this network.</form></body></html>\n"),
+}
+
+// write writes the answer to a request.
+func (a *Answer) write(w http.ResponseWriter, r *http.Request, call *record) {
+	status := cmp.Or(a.Status, http.StatusOK)
+	maps.Copy(w.Header(), a.Header)
+	if status/100 == 3 && a.Header.Get("Location") == "" {
+		w.Header().Set("Location", origin(r)+r.URL.Path)
+	}
+	call.update(func(c *Call) { c.Status = status })
+	w.WriteHeader(status)
+	_, _ = w.Write(a.Body) // a client that has gone needs no answer
 }
 
 // gate is what calls of one operation have to pass.
@@ -48,23 +87,25 @@ func (g *gate) take() mishap {
 }
 
 // pass lets a call through or refuses it. An EndClient says that nobody waits for an answer any more.
-func (g *gate) pass(ctx context.Context, clock *clock) (wrongEndpoint bool, err error) {
-	m := g.take()
+func (g *gate) pass(ctx context.Context, clock *clock) (m mishap, err error) {
+	m = g.take()
 	if m.hang {
 		if m.time == 0 {
 			m.time = forGood
 		}
 		if clock.sleepUntil(ctx, clock.now().Add(m.time)) != nil {
-			return false, EndClient
+			return m, EndClient
 		}
 	}
 	switch {
 	case m.refusal != nil:
-		return false, m.refusal
+		return m, m.refusal
+	case m.answer != nil:
+		return m, &answering{m.answer}
 	case !g.rate.AllowN(clock.wall(), 1):
-		return false, ClientLimitExceeded
+		return m, ClientLimitExceeded
 	}
-	return m.elsewhere, nil
+	return m, nil
 }
 
 // forGood is a time that is never over.
@@ -84,6 +125,21 @@ func (s *Stream) HangEndpoint(n int, d time.Duration) {
 	s.location.add(n, mishap{hang: true, time: d})
 }
 
+// AnswerMedia gives the next n GetMedia calls an answer that is not the service's.
+func (s *Stream) AnswerMedia(n int, a Answer) { s.media.add(n, mishap{answer: &a}) }
+
+// AnswerEndpoint gives the next n GetDataEndpoint calls an answer that is not the service's.
+func (s *Stream) AnswerEndpoint(n int, a Answer) { s.location.add(n, mishap{answer: &a}) }
+
+// MisdirectTo answers the next n GetDataEndpoint calls with any text for an endpoint.
+func (s *Stream) MisdirectTo(n int, endpoint string) { s.location.add(n, mishap{endpoint: &endpoint}) }
+
+// IgnoreSelector begins the sessions of the next n GetMedia calls with the earliest fragment, whatever they ask for.
+func (s *Stream) IgnoreSelector(n int) { s.media.add(n, mishap{earliest: true}) }
+
 // Misdirect answers the next n GetDataEndpoint calls with an endpoint that knows no stream: GetMedia there is refused
 // with InvalidEndpointException.
-func (s *Stream) Misdirect(n int) { s.location.add(n, mishap{elsewhere: true}) }
+func (s *Stream) Misdirect(n int) { s.location.add(n, mishap{endpoint: &misdirected}) }
+
+// misdirected stands for the endpoint of the server with the path at which no stream is found.
+var misdirected = wrongEndpoint

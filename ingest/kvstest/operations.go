@@ -25,8 +25,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	requestID := rand.Text()
 	w.Header().Set(s.headers.requestID, requestID)
 	w.Header().Set("Date", s.config.Now().UTC().Format(http.TimeFormat)) // a client may set its clock by it
-	call := s.records.open(Call{Time: s.config.Now(), RequestID: requestID, Operation: operations[r.URL.Path]})
+	call := s.records.open(Call{Time: s.config.Now(), RequestID: requestID, Host: r.Host, Path: r.URL.Path, Operation: operations[r.URL.Path]})
 	defer s.log(call)
+	if r.URL.Path == loginPath {
+		loginPage.write(w, r, call)
+		return
+	}
 
 	in, e := s.accept(r)
 	if e != nil {
@@ -140,17 +144,21 @@ func (s *Server) find(in request) (*Stream, *Exception) {
 func (s *Server) getDataEndpoint(w http.ResponseWriter, r *http.Request, stream *Stream, in request, call *record) {
 	ctx, cancel := s.working(r)
 	defer cancel()
-	wrong, err := stream.location.pass(ctx, s.clock)
+	m, err := stream.location.pass(ctx, s.clock)
 	if err == nil && !slices.Contains(apiNames, in.APIName) {
 		err = invalidArgument("APIName must be one of " + strings.Join(apiNames, ", "))
 	}
 	if err != nil {
-		s.turnAway(w, call, err)
+		s.turnAway(w, r, call, err)
 		return
 	}
 	endpoint := origin(r)
-	if wrong {
-		endpoint += wrongEndpoint
+	switch m.endpoint {
+	case nil:
+	case &misdirected:
+		endpoint += misdirected
+	default:
+		endpoint = *m.endpoint
 	}
 	s.answer(w, call, struct{ DataEndpoint string }{endpoint})
 }
@@ -180,7 +188,7 @@ func (s *Server) getMedia(w http.ResponseWriter, r *http.Request, stream *Stream
 	}
 	first, err := s.admit(ctx, stream, feed, in)
 	if err != nil && !errors.Is(err, errNoFragment) {
-		s.turnAway(w, call, err)
+		s.turnAway(w, r, call, err)
 		return
 	}
 	session := newSession(ctx, stream, feed, call, w)
@@ -212,7 +220,8 @@ func (s *Server) working(r *http.Request) (context.Context, context.CancelFunc) 
 
 // admit refuses a GetMedia call with an Exception, or finds the first chunk. An errNoFragment is for the body to tell.
 func (s *Server) admit(ctx context.Context, stream *Stream, feed feed, in request) (int64, error) {
-	if _, err := stream.media.pass(ctx, s.clock); err != nil {
+	m, err := stream.media.pass(ctx, s.clock)
+	if err != nil {
 		return 0, err
 	}
 	if e := in.StartSelector.check(); e != nil {
@@ -221,14 +230,23 @@ func (s *Server) admit(ctx context.Context, stream *Stream, feed feed, in reques
 	if feed == nil { // deleted since it was found
 		return 0, ResourceNotFound
 	}
+	if m.earliest {
+		in.StartSelector = Selector{Type: Earliest}
+	}
 	return feed.first(in.StartSelector, s.clock.now())
 }
 
-// turnAway answers a call that gets nothing: with an Exception, or not at all.
-func (s *Server) turnAway(w http.ResponseWriter, call *record, err error) {
+// turnAway answers a call that gets nothing: with an Exception, with an Answer, or not at all.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, call *record, err error) {
 	var e *Exception
-	if errors.As(err, &e) {
+	var other *answering
+	switch {
+	case errors.As(err, &e):
 		s.refuse(w, call, e)
+		return
+	case errors.As(err, &other):
+		w.Header().Del(s.headers.requestID) // it is the service's
+		other.answer.write(w, r, call)
 		return
 	}
 	call.update(func(c *Call) { c.Ending = ending(err) })

@@ -94,8 +94,7 @@ func (a *authority) check(r *http.Request, body []byte) *Exception {
 		return InternalFailure
 	}
 	if subtle.ConstantTimeCompare([]byte(again), []byte(header)) != 1 {
-		return invalidSignature("The request signature we calculated does not match the signature you provided. " +
-			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+		return InvalidSignature
 	}
 	return nil
 }
