@@ -13,25 +13,29 @@ import (
 
 // Fault is something that goes wrong with a session.
 //
-// It happens in front of a byte of the body or of a fragment, or at once where that byte has passed. Fail, Limit and
-// Duplicate wait for the end of the fragment that the byte is in.
+// It happens in front of a byte of the body or of a fragment, or at once where that byte has passed. Fail, Limit, Duplicate
+// and Swap wait for the end of the fragment that the byte is in.
 type Fault struct {
 	Kind Kind
 	// Fragment is which fragment of the session it happens to, counted from 1; 0 is for the body as a whole.
 	Fragment int
 	// At is the byte of the fragment or the body, counted from 0.
 	At int64
-	// For is how long a Stall or a Slow lasts; 0 is for good.
+	// For is how long a Stall, a Slow or a Flood lasts, and how long an Open body stays open; 0 is for good.
 	For time.Duration
-	// Rate is what a Slow leaves, in bytes a second.
+	// Rate is what a Slow leaves and how fast a Flood is, in bytes a second. 0 is a Flood as fast as a session may be.
 	Rate int
-	// Data is what Garbage consists of; GarbageOf makes some.
+	// Data is what Garbage consists of, and what a Flood repeats; GarbageOf, ZerosOf and Void make some.
 	Data []byte
 	// ID and Code are what a Fail says; a zero value is not sent.
 	ID   int
 	Code string
 	// Bare leaves fragment number and timestamps out of a Fail, and Reversed has its tags in the opposite order.
 	Bare, Reversed bool
+	// Abrupt has a Fail not wait for the end of the fragment: the error stands in the middle of it, as in a block.
+	Abrupt bool
+	// Open leaves the body open and silent after the error of a Fail, until For is over.
+	Open bool
 }
 
 // Kind is what a Fault does.
@@ -57,13 +61,25 @@ const (
 	Garbage
 	// Duplicate sends the fragment once more.
 	Duplicate
+	// Swap sends the two fragments after the fragment in the opposite order.
+	Swap
+	// Flood sends Data again and again, and nothing else, for a time.
+	Flood
 
 	// deletion ends the body cleanly, since the stream was deleted.
 	deletion
 )
 
 // afterFragment says that a fault waits for the end of the fragment.
-func (k Kind) afterFragment() bool { return k == Limit || k == Fail || k == Duplicate }
+func (f Fault) afterFragment() bool {
+	switch f.Kind {
+	case Limit, Duplicate, Swap:
+		return true
+	case Fail:
+		return !f.Abrupt
+	}
+	return false
+}
 
 // breaks says that a fault breaks the connection.
 func (k Kind) breaks() bool { return k == Cut || k == Drop }
@@ -84,6 +100,12 @@ var ErrorCodes = map[int]string{
 
 // GarbageOf makes n bytes with which no Matroska element begins.
 func GarbageOf(n int) []byte { return bytes.Repeat([]byte{0x01}, n) }
+
+// ZerosOf makes n zeros.
+func ZerosOf(n int) []byte { return make([]byte, n) }
+
+// Void makes a Void element, which every reader of Matroska skips.
+func Void() []byte { return spelling{}.element(idVoid, make([]byte, 14)) }
 
 // Cut resets the connections of all open sessions, now.
 func (s *Stream) Cut() { s.Inject(Fault{Kind: Cut}) }
@@ -153,11 +175,11 @@ const (
 )
 
 // suits says whether a fault may happen now.
-func (p phase) suits(k Kind) bool {
+func (p phase) suits(f Fault) bool {
 	switch {
-	case k == Duplicate:
+	case f.Kind == Duplicate:
 		return p == behind
-	case k.afterFragment():
+	case f.afterFragment():
 		return p == between
 	}
 	return true
@@ -179,7 +201,7 @@ func (q *pending) add(f Fault) {
 func (q *pending) take(at place, now phase) (Fault, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.IndexFunc(q.list, func(f Fault) bool { return f.position(at) <= at.sent && now.suits(f.Kind) })
+	i := slices.IndexFunc(q.list, func(f Fault) bool { return f.position(at) <= at.sent && now.suits(f) })
 	if i < 0 {
 		return Fault{}, false
 	}
@@ -194,7 +216,7 @@ func (q *pending) distance(at place) int64 {
 	defer q.mu.Unlock()
 	n := int64(math.MaxInt64)
 	for _, f := range q.list {
-		if !f.Kind.afterFragment() {
+		if !f.afterFragment() {
 			n = min(n, f.position(at)-at.sent)
 		}
 	}

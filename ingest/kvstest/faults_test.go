@@ -519,3 +519,161 @@ func TestIdleReset(t *testing.T) {
 		t.Errorf("the body ended by %v, want a reset", err)
 	}
 }
+
+// TestSwap sends fragments out of order: the third after the fourth, and the sixth after the seventh.
+func TestSwap(t *testing.T) {
+	for _, history := range []time.Duration{0, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHarness(t, Config{})
+			stream := h.add("clock", StreamConfig{History: history})
+			stream.Always(Fault{Kind: Swap, Fragment: 2}, Fault{Kind: Swap, Fragment: 5})
+			body := h.media("clock", Selector{Type: Earliest})
+			number := stream.live().number
+			for i, want := range []int64{0, 1, 3, 2, 4, 6, 5, 7, 8} {
+				if d := body.fragment(); d.Number != number(want) || d.Frames != 30 {
+					t.Errorf("fragment %d has number %s, want %s", i+1, d.Number, number(want))
+				}
+			}
+		})
+	}
+}
+
+// TestFlood repeats bytes at a rate in front of a fragment, for a time and for good.
+func TestFlood(t *testing.T) {
+	for name, data := range map[string][]byte{"garbage": GarbageOf(7), "zeros": ZerosOf(1000), "Void": Void(), "nothing": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHarness(t, Config{})
+				stream := h.add("clock", StreamConfig{History: 10 * time.Second})
+				sound := h.media("clock", Selector{Type: Earliest})
+				first := sound.fragment().Bytes
+				sound.leave()
+				stream.Next(Fault{Kind: Flood, Data: data, Rate: 100, For: 20 * time.Second, Fragment: 2})
+				body := h.media("clock", Selector{Type: Earliest}).response.Body
+				if _, err := io.CopyN(io.Discard, body, first); err != nil {
+					t.Fatal(err)
+				}
+				unit := data
+				if data == nil {
+					unit = ZerosOf(1)
+				}
+				began := time.Now()
+				for sent := 0; ; sent += len(unit) {
+					got := make([]byte, len(unit))
+					if _, err := io.ReadFull(body, got); err != nil {
+						t.Fatal(err)
+					}
+					if !bytes.Equal(got, unit) {
+						if begins := (Layout{}).prologue(); !bytes.HasPrefix(got, begins[:min(len(got), len(begins))]) {
+							t.Errorf("after %d bytes: % x", sent, got[:min(len(got), 16)])
+						}
+						if took := time.Since(began).Round(time.Second); sent < 1900 || sent > 3000 || took < 20*time.Second || took > 30*time.Second {
+							t.Errorf("%d bytes in %v", sent, took)
+						}
+						break
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestFloodForGood lets nothing else come, as fast as a session may be, until another fault ends it.
+func TestFloodForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{Limits: Limits{Bandwidth: 1e5}})
+		stream := h.add("clock", StreamConfig{})
+		stream.Next(Fault{Kind: Flood, Data: Void()})
+		body := h.media("clock", Selector{Type: Now}).response.Body
+		began := time.Now()
+		if n, err := io.CopyN(io.Discard, body, 1e6); err != nil || time.Since(began) < 9*time.Second || time.Since(began) > 10*time.Second {
+			t.Errorf("%d bytes in %v, %v", n, time.Since(began), err)
+		}
+		stream.End()
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			t.Errorf("ended by %v", err)
+		}
+	})
+}
+
+// TestTrickle sends a byte a second.
+func TestTrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		h.add("clock", StreamConfig{}).Always(Fault{Kind: Slow, Rate: 1})
+		body := h.media("clock", Selector{Type: Now}).response.Body
+		began := time.Now()
+		if _, err := io.CopyN(io.Discard, body, 61); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("61 bytes in %v, %v", time.Since(began), err)
+		}
+	})
+}
+
+// TestFailAbruptly puts an error into the middle of a block.
+func TestFailAbruptly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{History: 10 * time.Second})
+		const at = 20_000 // in the first picture
+		stream.Next(Fault{Kind: End, At: at}, Fault{Kind: Fail, ID: 5000, Code: ErrorCodes[5000], Abrupt: true, At: at})
+		sound, err := io.ReadAll(h.media("clock", Selector{Type: Earliest}).response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(h.media("clock", Selector{Type: Earliest}).response.Body)
+		if err != nil || len(got) < at || !bytes.Equal(got[:at], sound) {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+		r := mkv.NewReader(bytes.NewReader(got[at:]))
+		for {
+			event, err := r.Next()
+			if err != nil {
+				t.Fatalf("no error in what follows: %v", err)
+			}
+			if end, ok := event.(*mkv.End); ok {
+				if end.Fragment.ErrorID != 5000 || end.Fragment.Number != stream.live().number(0) || end.Err != nil {
+					t.Errorf("it says %+v, %v", end.Fragment, end.Err)
+				}
+				break
+			}
+		}
+		if c := h.server.Calls()[1]; c.Ending != EndFault || c.Fragments != 0 {
+			t.Errorf("recorded %+v", c)
+		}
+	})
+}
+
+// TestFailOpen leaves the body open after an error: for a time, and until another fault ends it.
+func TestFailOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Config{})
+		stream := h.add("clock", StreamConfig{})
+		for _, open := range []time.Duration{time.Minute, 0} {
+			stream.Next(Fault{Kind: Fail, ID: 4501, Fragment: 1, Open: true, For: open})
+			body := h.media("clock", Selector{Type: Now})
+			body.complete()
+			began := time.Now()
+			for {
+				event, err := body.reader.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tags, ok := event.(*mkv.Tags); ok && tags.Fragment.ErrorID == 4501 {
+					break
+				}
+			}
+			if waited := time.Since(began); waited != 0 {
+				t.Errorf("the error came %v after the fragment", waited)
+			}
+			want := open
+			if open == 0 {
+				want = time.Hour
+				time.AfterFunc(want, stream.Cut)
+			}
+			rest, err := io.ReadAll(body.response.Body)
+			if len(rest) > 0 || time.Since(began) != want || (err == nil) != (open > 0) {
+				t.Errorf("%d more bytes and %v after %v, want %v", len(rest), err, time.Since(began), want)
+			}
+		}
+	})
+}

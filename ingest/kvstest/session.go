@@ -1,6 +1,7 @@
 package kvstest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -52,6 +53,7 @@ type session struct {
 	place           place
 	coming          []mkv.Tag // what is told of the next chunk
 	again           bool      // the chunk that was just sent is to be sent once more
+	ahead           int64     // how many chunks after the next one the one to be sent is: 1 is the first of two that are swapped
 
 	faults pending
 	woken  chan struct{} // holds one
@@ -85,7 +87,21 @@ func (s *session) begin(i int64, missing error) error {
 	if pushed := s.push(s.stream.config.Layout.errorDocument(tags, uint64(s.place.sent))); pushed != nil {
 		return pushed
 	}
+	if fault := (*failing)(nil); errors.As(err, &fault) && fault.fault.Open {
+		return s.keepOpen(fault)
+	}
 	return err
+}
+
+// keepOpen sends nothing more until the time of a fault is over or another fault ends the body.
+func (s *session) keepOpen(failed *failing) error {
+	if err := s.stall(failed.fault.For); err != nil {
+		return err
+	}
+	if err := s.obey(within); err != nil {
+		return err
+	}
+	return failed
 }
 
 // errorTags are what the body says of its end, if it does.
@@ -117,7 +133,7 @@ func ending(err error) Ending {
 func (s *session) run(i int64) error {
 	s.started = s.clock.now()
 	s.active = s.started
-	for ; ; i++ {
+	for {
 		c, err := s.await(i)
 		if err != nil {
 			return err
@@ -128,17 +144,35 @@ func (s *session) run(i int64) error {
 				return err
 			}
 		}
+		i = s.after(i)
 	}
+}
+
+// after is the chunk to send after chunk i+s.ahead, which was sent instead of chunk i if two are swapped.
+func (s *session) after(i int64) int64 {
+	switch s.ahead {
+	case 1: // now the one that should have come first
+		s.ahead = -1
+		return i + 1
+	case -1: // and then the one after both
+		s.ahead = 0
+		return i + 1
+	}
+	return i + 1
 }
 
 // await waits for a chunk to begin. Between fragments is where a session times out, meets its limit or fails.
 func (s *session) await(i int64) (chunk, error) {
 	limits := s.stream.service.Limits
 	for {
-		c, ok := s.feed.chunk(i)
+		c, ok := s.feed.chunk(i + s.ahead)
 		s.coming = c.tags
+		swapped := s.ahead
 		if err := s.obey(between); err != nil {
 			return c, err
+		}
+		if s.ahead != swapped {
+			continue
 		}
 		now := s.clock.now()
 		if now.Sub(s.started) >= limits.Session {
@@ -293,6 +327,13 @@ func (s *session) suffer(f Fault) error {
 	case Duplicate:
 		s.again = true
 		return nil
+	case Swap:
+		if s.ahead == 0 {
+			s.ahead = 1
+		}
+		return nil
+	case Flood:
+		return s.flood(f)
 	case Limit:
 		return EndLimit
 	case deletion:
@@ -312,6 +353,40 @@ func (s *session) stall(d time.Duration) error {
 		}
 	}
 	s.active = s.clock.now()
+	return nil
+}
+
+// flood sends the data of a fault again and again, whole at the end unless another fault ends it.
+func (s *session) flood(f Fault) error {
+	if f.For == 0 {
+		f.For = forGood
+	}
+	if len(f.Data) == 0 {
+		f.Data = ZerosOf(1)
+	}
+	now := s.clock.now()
+	until, pace := now.Add(f.For), slowness{rate: f.Rate, until: now.Add(forGood), next: now}
+	data := bytes.Repeat(f.Data, 1+4096/len(f.Data)) // not a write for a few bytes
+	for at := 0; s.clock.now().Before(until) || at%len(f.Data) > 0; {
+		most, again := pace.allows(s.clock.now())
+		n := int(min(int64(len(data)-at), int64(most), s.faults.distance(s.place)))
+		switch {
+		case s.faults.distance(s.place) <= 0:
+			return nil
+		case n == 0:
+			if err := s.wait(again); err != nil {
+				return err
+			}
+			continue
+		case s.rate.WaitN(s.ctx, n) != nil:
+			return EndClient
+		}
+		if err := s.push(data[at : at+n]); err != nil {
+			return err
+		}
+		pace.sent(n, s.clock.now())
+		at = (at + n) % len(data)
+	}
 	return nil
 }
 
