@@ -102,3 +102,18 @@ func TestDeletedWhileHanging(t *testing.T) {
 		}
 	})
 }
+
+// TestCreatedAtOnce creates a stream again at the very moment of its first creation: it is another one all the same.
+func TestCreatedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := newHarness(t, Config{}).add("clock", StreamConfig{})
+		arn, number := stream.ARN(), stream.live().number(0)
+		stream.Delete()
+		if err := stream.Create(nil); err != nil {
+			t.Fatal(err)
+		}
+		if stream.ARN() == arn || stream.live().number(0) == number {
+			t.Errorf("again %s, %s", stream.ARN(), stream.live().number(0))
+		}
+	})
+}
