@@ -31,10 +31,22 @@ type eventScript struct {
 	Code      string   `toml:"code"`
 	Bare      bool     `toml:"bare"`
 	Reversed  bool     `toml:"reversed"`
+	Abrupt    bool     `toml:"abrupt"`
+	Open      bool     `toml:"open"`
+	What      string   `toml:"what"`
 	Exception string   `toml:"exception"`
+	Message   string   `toml:"message"`
 	Operation string   `toml:"operation"`
+	Endpoint  *string  `toml:"endpoint"` // "" is one too
 	File      string   `toml:"file"`
 	Clip      string   `toml:"clip"`
+
+	// An answer that is not the service's.
+	Status      int    `toml:"status"`
+	ContentType string `toml:"content_type"`
+	Body        string `toml:"body"`
+	Gzip        bool   `toml:"gzip"`
+	Location    string `toml:"location"`
 }
 
 // verb is something that an event can do.
@@ -50,23 +62,34 @@ var (
 	callKeys  = []string{"operation", "count"}
 )
 
+// floods are what a flood can consist of, as it is repeated.
+var floods = map[string][]byte{
+	"": kvstest.Void(), "void": kvstest.Void(), "zeros": kvstest.ZerosOf(16), "garbage": kvstest.GarbageOf(16),
+}
+
 // verbs are what events can do.
 var verbs = map[string]verb{
 	"cut":       {kind: kvstest.Cut},
 	"drop":      {kind: kvstest.Drop},
 	"end":       {kind: kvstest.End},
 	"limit":     {kind: kvstest.Limit},
-	"fail":      {kind: kvstest.Fail, keys: []string{"id", "code", "bare", "reversed"}},
+	"fail":      {kind: kvstest.Fail, keys: []string{"id", "code", "bare", "reversed", "abrupt", "open", "for"}},
 	"stall":     {kind: kvstest.Stall, keys: []string{"for"}},
 	"slow":      {kind: kvstest.Slow, keys: []string{"for", "rate"}},
 	"garbage":   {kind: kvstest.Garbage, keys: []string{"bytes"}},
 	"duplicate": {kind: kvstest.Duplicate},
+	"swap":      {kind: kvstest.Swap},
+	"flood":     {kind: kvstest.Flood, keys: []string{"what", "for", "rate"}},
 
-	"refuse":    {keys: append([]string{"exception"}, callKeys...)},
-	"hang":      {keys: append([]string{"for"}, callKeys...)},
-	"misdirect": {keys: []string{"count"}},
-	"change":    {keys: []string{"file", "clip"}},
-	"create":    {keys: []string{"file", "clip"}},
+	"refuse":          {keys: append([]string{"exception", "status", "message"}, callKeys...)},
+	"hang":            {keys: append([]string{"for"}, callKeys...)},
+	"answer":          {keys: append([]string{"status", "content_type", "body", "gzip"}, callKeys...)},
+	"redirect":        {keys: append([]string{"status", "location"}, callKeys...)},
+	"misdirect":       {keys: []string{"count", "endpoint"}},
+	"ignore_selector": {keys: []string{"count"}},
+
+	"change": {keys: []string{"file", "clip"}},
+	"create": {keys: []string{"file", "clip"}},
 
 	"stop":    {do: (*kvstest.Stream).Stop},
 	"produce": {do: (*kvstest.Stream).Produce},
@@ -101,7 +124,7 @@ func (r *scriptReader) event(at string, e eventScript, present []string, streams
 	case e.Do == "create":
 		out.Do = r.create(at, e)
 	default:
-		out.Do = r.mishap(at, e)
+		out.Do = r.callFault(at, e)
 	}
 	return out
 }
@@ -129,7 +152,7 @@ func (r *scriptReader) checkEvent(at string, e eventScript, streams []streamScri
 	}
 	for key, value := range map[string]int64{
 		"times": int64(e.Times), "count": int64(e.Count), "fragment": int64(e.Fragment), "byte": e.Byte,
-		"rate": int64(e.Rate), "bytes": int64(e.Bytes),
+		"rate": int64(e.Rate), "bytes": int64(e.Bytes), "status": int64(e.Status),
 	} {
 		if value < 0 {
 			r.invalid(at+"."+key, "is negative", "It is zero or more.")
@@ -163,11 +186,13 @@ func (r *scriptReader) fault(at string, e eventScript, kind kvstest.Kind) func(*
 func (r *scriptReader) describeFault(at string, e eventScript, kind kvstest.Kind) kvstest.Fault {
 	f := kvstest.Fault{
 		Kind: kind, Fragment: e.Fragment, At: e.Byte, For: time.Duration(e.For), Rate: e.Rate,
-		ID: e.ID, Code: e.Code, Bare: e.Bare, Reversed: e.Reversed,
+		ID: e.ID, Code: e.Code, Bare: e.Bare, Reversed: e.Reversed, Abrupt: e.Abrupt, Open: e.Open,
 	}
 	switch {
 	case kind == kvstest.Garbage:
 		f.Data = kvstest.GarbageOf(max(1, e.Bytes))
+	case kind == kvstest.Flood:
+		f.Data = oneOf(r, at+".what", e.What, floods)
 	case kind == kvstest.Fail && e.ID == 0 && e.Code == "":
 		r.invalid(at+".id", "and code are missing", "A failure says at least one of them; 4500 is a KMS key that may not be used.")
 	case kind == kvstest.Fail && e.Code == "":
@@ -176,31 +201,6 @@ func (r *scriptReader) describeFault(at string, e eventScript, kind kvstest.Kind
 		r.invalid(at+".rate", "is missing", "Say how many bytes a second are left.")
 	}
 	return f
-}
-
-// mishap makes what happens to calls to come.
-func (r *scriptReader) mishap(at string, e eventScript) func(*kvstest.Stream) {
-	n, d := max(1, e.Count), time.Duration(e.For)
-	operation := oneOf(r, at+".operation", e.Operation, map[string]string{
-		"": "GetMedia", "GetMedia": "GetMedia", "GetDataEndpoint": "GetDataEndpoint",
-	})
-	switch {
-	case e.Do == "misdirect":
-		return func(s *kvstest.Stream) { s.Misdirect(n) }
-	case e.Do == "hang" && operation == "GetMedia":
-		return func(s *kvstest.Stream) { s.HangMedia(n, d) }
-	case e.Do == "hang":
-		return func(s *kvstest.Stream) { s.HangEndpoint(n, d) }
-	}
-	known := map[string]*kvstest.Exception{}
-	for _, x := range kvstest.Exceptions() {
-		known[x.Type] = x
-	}
-	exception := oneOf(r, at+".exception", e.Exception, known)
-	if operation == "GetMedia" {
-		return func(s *kvstest.Stream) { s.RefuseMedia(n, exception) }
-	}
-	return func(s *kvstest.Stream) { s.RefuseEndpoint(n, exception) }
 }
 
 // change makes what has a producer go on with another clip.

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +21,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/edge-agent/edge-agent/ingest"
@@ -61,6 +67,20 @@ func TestSimulatorPageIsComplete(t *testing.T) {
 		if !strings.Contains(page, e.Type) {
 			t.Errorf("the page does not name %s", e.Type)
 		}
+	}
+}
+
+// TestSimulatorPageEvents accepts every event that stands in the text of the page.
+func TestSimulatorPageEvents(t *testing.T) {
+	page, _ := simulatorExample(t)
+	events := regexp.MustCompile("`(\\{ do = [^`]*\\})`").FindAllStringSubmatch(page, -1)
+	for _, m := range events {
+		if _, err := parseScript("s.toml", "events = ["+m[1]+"]\n[[streams]]\nname = \"a\"\nclip = \"h265\"\n"); err != nil {
+			t.Errorf("%s: %v", m[1], err)
+		}
+	}
+	if len(events) < 15 {
+		t.Errorf("the page has %d events", len(events))
 	}
 }
 
@@ -163,6 +183,9 @@ func TestBadScripts(t *testing.T) {
 		"empty failure":    {good + "[[events]]\ndo = \"fail\"\n", `s.toml:4: events[0].id and code are missing`},
 		"no rate":          {good + "[[events]]\ndo = \"slow\"\n", `s.toml:4: events[0].rate is missing`},
 		"unknown sessions": {good + "[[events]]\ndo = \"cut\"\non = \"all\"\n", `s.toml:6: events[0].on = "all" is not known`},
+		"any status":       {good + "[[events]]\ndo = \"refuse\"\nexception = \"Odd\"\nstatus = 200\n", `s.toml:7: events[0].status = 200 is not valid here. Use 400 to 599.`},
+		"no redirect":      {good + "[[events]]\ndo = \"redirect\"\nstatus = 200\n", `s.toml:6: events[0].status = 200 is not valid here. Use 300 to 399.`},
+		"unknown flood":    {good + "[[events]]\ndo = \"flood\"\nwhat = \"zeroes\"\n", `s.toml:6: events[0].what = "zeroes" is not known. Did you mean "zeros"?`},
 		"no exception":     {good + "[[events]]\ndo = \"refuse\"\n", `s.toml:4: events[0].exception = "" is not known`},
 		"no operation":     {good + "[[events]]\ndo = \"hang\"\noperation = \"PutMedia\"\n", `s.toml:6: events[0].operation = "PutMedia" is not known`},
 	} {
@@ -178,7 +201,9 @@ func TestEvents(t *testing.T) {
 	more := map[string]string{
 		"fail": "id = 5000, bare = true, reversed = true", "slow": "rate = 100, for = \"1s\"", "garbage": "bytes = 5",
 		"refuse": "exception = \"InternalFailure\", operation = \"GetDataEndpoint\"", "hang": "for = \"1s\", count = 2",
-		"change": "clip = \"h265\"", "stall": "on = \"every\", fragment = 3, byte = 7",
+		"answer": "body = \"{}\", content_type = \"application/json\", gzip = true, status = 502", "redirect": "location = \"/login\", status = 302",
+		"misdirect": "endpoint = \"\"", "ignore_selector": "count = 5", "flood": "what = \"zeros\", rate = 1000",
+		"create": "clip = \"h265\"", "change": "clip = \"h265\"", "stall": "on = \"every\", fragment = 3, byte = 7",
 	}
 	var events []string
 	for do := range verbs {
@@ -246,6 +271,61 @@ at = "10s"
 			t.Errorf("after 14 seconds %q", got)
 		}
 	})
+}
+
+// TestCallFaults reads what happens to calls, and sees a client get it.
+func TestCallFaults(t *testing.T) {
+	const clientScript = "[[streams]]\nname = \"a\"\nclip = \"h265\"\n[[events]]\n"
+	for _, tt := range []struct{ event, status, header, body string }{
+		{`do = "answer"`, "200", "Content-Type: text/html", "<!DOCTYPE html>"},
+		{"do = \"answer\"\nbody = \"{}\"\ncontent_type = \"application/json\"\nstatus = 500", "500", "Content-Type: application/json", "{}"},
+		{"do = \"answer\"\ngzip = true", "200", "Content-Encoding: gzip", "\x1f\x8b"},
+		{`do = "redirect"`, "307", "Location: http://kvs.test/getMedia", ""},
+		{"do = \"redirect\"\nlocation = \"/login\"\nstatus = 302", "302", "Location: /login", ""},
+		{"do = \"refuse\"\nexception = \"\"\nstatus = 503\nmessage = \"busy\"", "503", "X-Amzn-Errortype: ", `{"Message":"busy"}`},
+		{"do = \"refuse\"\nexception = \"Odd name\"\nstatus = 418", "418", "X-Amzn-Errortype: Odd name", "{"},
+		{"do = \"refuse\"\nexception = \"InternalFailure\"", "500", "X-Amzn-Errortype: InternalFailure", "{"},
+		{"do = \"misdirect\"\nendpoint = \"ftp://host\"", "200", "Content-Type: application/json", `{"DataEndpoint":"ftp://host"}`},
+		{"do = \"misdirect\"\nendpoint = \"\"", "200", "Content-Type: application/json", `{"DataEndpoint":""}`},
+		{`do = "misdirect"`, "200", "Content-Type: application/json", `{"DataEndpoint":"http://kvs.test/elsewhere"}`},
+		{"do = \"refuse\"\nexception = \"InvalidSignatureException\"\noperation = \"GetDataEndpoint\"", "403", "X-Amzn-Errortype: InvalidSignatureException", "{"},
+		{"do = \"redirect\"\noperation = \"GetDataEndpoint\"", "307", "Location: http://kvs.test/getDataEndpoint", ""},
+	} {
+		t.Run(tt.event, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				script, err := parseScript("s.toml", clientScript+tt.event)
+				if err != nil {
+					t.Fatal(err)
+				}
+				server, err := script.Server()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer server.Close()
+				if err := server.Play(t.Context(), script.Events); err != nil {
+					t.Fatal(err)
+				}
+				path := "/getMedia"
+				if strings.Contains(tt.event, "misdirect") || strings.Contains(tt.event, "GetDataEndpoint") {
+					path = "/getDataEndpoint"
+				}
+				body := []byte(`{"StreamName":"a","APIName":"GET_MEDIA","StartSelector":{"StartSelectorType":"NOW"}}`)
+				r := httptest.NewRequest(http.MethodPost, "http://kvs.test"+path, bytes.NewReader(body))
+				hash := sha256.Sum256(body)
+				err = v4.NewSigner().SignHTTP(t.Context(), kvstest.Credentials(), r, hex.EncodeToString(hash[:]), "kinesisvideo", "us-east-1", time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer := httptest.NewRecorder()
+				server.ServeHTTP(answer, r)
+				key, value, _ := strings.Cut(tt.header, ": ")
+				if got := answer.Result(); got.Status[:3] != tt.status || !strings.HasPrefix(got.Header.Get(key), value) ||
+					(value == "") != (got.Header.Get(key) == "") || !strings.HasPrefix(answer.Body.String(), tt.body) {
+					t.Errorf("%s, %v, %q", got.Status, got.Header, answer.Body)
+				}
+			})
+		})
+	}
 }
 
 // TestSimulatedCredentials takes credentials from a script, and from flags in their place.
