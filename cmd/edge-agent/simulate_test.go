@@ -130,12 +130,13 @@ func TestSimulatorExample(t *testing.T) {
 		defer cancel()
 		seen := map[string]*tally{"gate": {}, "yard": {}}
 		var all sync.WaitGroup
+		all.Go(func() { server.Play(ctx, script.Events) })
+		synctest.Wait() // what happens at the start happens before the first call
 		for name, w := range seen {
 			all.Go(func() {
 				ingest.NewSession(ingest.Stream{Name: name, StreamName: name}, service, nil, w).Run(ctx)
 			})
 		}
-		all.Go(func() { server.Play(ctx, script.Events) })
 		all.Wait()
 		for name, want := range map[string][]string{
 			"gate": {ingest.CodeCut, ingest.CodeIdle},
@@ -417,5 +418,35 @@ func TestSimulate(t *testing.T) {
 	}
 	if status, _, _ := run("simulate", "--script", script, "--stream", "a=b"); status != exitUsage {
 		t.Errorf("both --script and --stream: status %d", status)
+	}
+}
+
+// TestUnusableFiles says of a file that cannot be served what it is and what to do.
+func TestUnusableFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	mp4 := append([]byte("\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"), make([]byte, 1000)...)
+	whole := clip.H265()
+	segment := bytes.Index(whole, []byte{0x18, 0x53, 0x80, 0x67})
+	for name, content := range map[string][]byte{
+		"clip.mp4": mp4, "it's a film.mp4": mp4, "empty.mkv": nil, "head.mkv": append(whole[:segment:segment], 0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+		"cut.mkv": whole[:len(whole)/2],
+	} {
+		if err := os.WriteFile(path(name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"clip.mp4":        fmt.Sprintf("%[1]s is not Matroska. Convert it: ffmpeg -i %[1]s -c copy %[2]s\n", path("clip.mp4"), path("clip.mkv")),
+		"it's a film.mp4": "ffmpeg -i '" + path(`it'\''s a film.mp4`) + "' -c copy '" + path(`it'\''s a film.mkv`) + "'\n",
+		"empty.mkv":       path("empty.mkv") + " is not Matroska.",
+		"head.mkv":        "no key frame that another frame of its track follows. Use a file with H.264 or H.265 video",
+		"cut.mkv":         "clip: cut short in SimpleBlock",
+		"":                "is a directory",
+	} {
+		status, _, errs := run("simulate", "--stream", "a="+path(name))
+		if status != exitFailed || !strings.Contains(errs, want) {
+			t.Errorf("%s: status %d, %s\nwant %s", name, status, errs, want)
+		}
 	}
 }

@@ -35,6 +35,12 @@ type frame struct {
 	at time.Duration // from the first frame of the clip, in whole milliseconds
 }
 
+// Why a file cannot be a Source.
+var (
+	ErrNotMatroska = errors.New("kvstest: clip: not a Matroska file")
+	ErrNoFrames    = errors.New("kvstest: clip: no key frame that another frame of its track follows")
+)
+
 // ReadSource reads a Matroska file. One that has the tags of the service in it is a capture.
 func ReadSource(file []byte) (*Source, error) {
 	var s Source
@@ -65,6 +71,9 @@ func (s *Source) complete(file []byte, frames []frame, err error) (*Source, erro
 	isService := func(f mkv.Fragment) bool { return f.Number != "" || f.Complete() || f.Failed() }
 	if slices.ContainsFunc(s.documents, isService) {
 		return &Source{tracks: s.tracks, capture: file, documents: s.documents}, nil
+	}
+	if !bytes.HasPrefix(file, idBytes(idEBML)) {
+		return nil, ErrNotMatroska
 	}
 	if !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("kvstest: clip: %w", err)
@@ -112,7 +121,7 @@ func (s *Source) cut(frames []frame) error {
 		group.frames = append(group.frames, f)
 	}
 	if n < 2 {
-		return errors.New("kvstest: clip: it needs a key frame and one frame more")
+		return ErrNoFrames
 	}
 	period := leading.DefaultDuration
 	if period == 0 {
