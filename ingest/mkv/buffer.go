@@ -102,8 +102,8 @@ func (b *buffer) makeRoom(n int) bool {
 	return true
 }
 
-// bufferFor is the size of a buffer for elements of n bytes and some that are a little larger, as the next key frame may
-// be.
+// bufferFor is the size of a buffer for elements of n bytes, and for some that are a little larger: the next key frame
+// may be one.
 func bufferFor(n int) int {
 	n += lookback
 	return max(startBuffer, n, min(n+n/8, maxFrame+startBuffer))
