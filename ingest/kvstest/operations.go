@@ -1,6 +1,7 @@
 package kvstest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -270,7 +271,7 @@ func breakConnection(w http.ResponseWriter, reset bool) {
 
 func (s *Server) log(call *record) {
 	c := call.get()
-	s.config.Log.Info("call is over", "operation", c.Operation, "stream", c.Stream, "selector", c.Selector.Type,
+	s.config.Log.Info("call is over", "operation", cmp.Or(c.Operation, c.Path), "stream", c.Stream, "selector", c.Selector.Type,
 		"request", c.RequestID, "status", c.Status, "error", c.ErrorType,
 		"bytes", c.Bytes, "fragments", c.Fragments, "ending", string(c.Ending))
 }
