@@ -152,7 +152,8 @@ func parseScript(path, text string) (kvstest.Script, error) {
 	}
 	script := kvstest.Script{Config: f.Service.config()}
 	for i, c := range f.Service.Credentials {
-		script.Config.Credentials = append(script.Config.Credentials, r.credentials(fmt.Sprintf("service.credentials[%d]", i), c, script.Config.Now()))
+		known := r.credentials(fmt.Sprintf("service.credentials[%d]", i), c, script.Config.Now())
+		script.Config.Credentials = append(script.Config.Credentials, known)
 	}
 	if f.Service.Speed < 0 {
 		r.invalid("service.speed", "is negative", "1 is real time, 10 is ten times as fast.")

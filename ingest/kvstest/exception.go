@@ -43,6 +43,10 @@ func Exceptions() []*Exception {
 // staleToken answers a continuation token that leads nowhere any more.
 var staleToken = invalidArgument("ContinuationToken is not valid for the stream")
 
+var unknownOperation = &Exception{
+	404, "UnknownOperationException", "The simulator serves POST /getDataEndpoint, /describeStream, /listStreams and /getMedia",
+}
+
 func invalidArgument(message string) *Exception {
 	return &Exception{400, "InvalidArgumentException", message}
 }

@@ -13,8 +13,8 @@ import (
 
 // Fault is something that goes wrong with a session.
 //
-// It happens in front of a byte of the body or of a fragment, or at once where that byte has passed. Fail, Limit, Duplicate
-// and Swap wait for the end of the fragment that the byte is in.
+// It happens in front of a byte of the body or of a fragment, or at once where that byte has passed. Fail, Limit,
+// Duplicate and Swap wait for the end of the fragment that the byte is in.
 type Fault struct {
 	Kind Kind
 	// Fragment is which fragment of the session it happens to, counted from 1; 0 is for the body as a whole.

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// incarnation is a stream from its creation to its deletion. Another one of the same name has another ARN, other fragment
-// numbers and other tokens.
+// incarnation is a stream from its creation to its deletion. Another one of the same name has another ARN, other
+// fragment numbers and other tokens.
 type incarnation struct {
 	arn     string
 	created time.Time
@@ -43,8 +43,8 @@ func (s *Stream) incarnate(source *Source, history time.Duration) (*incarnation,
 // account is the AWS account that all streams belong to.
 const account = "123456789012"
 
-// Create creates the stream again after Delete, or for the first time if it was Absent, from a source or, with nil, from the
-// one that it was added with. Fragment numbers begin at the lowest.
+// Create creates the stream again after Delete, or for the first time if it was Absent, from a source or, with nil,
+// from the one that it was added with. Fragment numbers begin at the lowest.
 func (s *Stream) Create(source *Source) error {
 	if source == nil {
 		source = s.source
@@ -62,7 +62,8 @@ func (s *Stream) Create(source *Source) error {
 	return nil
 }
 
-// Delete deletes the stream: its sessions end, calls get ResourceNotFoundException, and its fragments and tokens are gone.
+// Delete deletes the stream: its sessions end, calls get ResourceNotFoundException, and its fragments and tokens are
+// gone.
 func (s *Stream) Delete() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 )
 
-// TestDeleteAndCreate deletes a stream that has come to high numbers and creates it again under its name: it begins with
-// low ones, and knows neither the tokens, the numbers nor the ARN of the old one.
+// TestDeleteAndCreate deletes a stream that has come to high numbers and creates it again under its name: it begins
+// with low ones, and knows neither the tokens, the numbers nor the ARN of the old one.
 func TestDeleteAndCreate(t *testing.T) {
 	for _, later := range []time.Duration{0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {

@@ -42,7 +42,8 @@ const loginPath = "/login"
 // loginPage is the page of a captive portal.
 var loginPage = Answer{
 	Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}},
-	Body:   []byte("<!DOCTYPE html>\n<html><head><title>Login</title></head><body><form method=\"post\">Log in to use this network.</form></body></html>\n"),
+	Body: []byte("<!DOCTYPE html>\n<html><head><title>Login</title></head><body>" +
+		"<form method=\"post\">Log in to use this network.</form></body></html>\n"),
 }
 
 // write writes the answer to a request.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Numbers is how the service numbers the fragments of a stream. The zero value is what was seen of the service: a counter
-// that begins at 1 with each created stream. The rest is what a client may not rely on.
+// Numbers is how the service numbers the fragments of a stream. The zero value is what was seen of the service: a
+// counter that begins at 1 with each created stream. The rest is what a client may not rely on.
 type Numbers struct {
 	// First is the counter of the first fragment; 0 means 1.
 	First int64
@@ -31,7 +31,7 @@ const (
 
 func (n Numbers) check() error {
 	if n.First < 0 || n.Wrap < 0 {
-		return fmt.Errorf("kvstest: numbers that begin at %d or wrap after %d fragments: they cannot be negative", n.First, n.Wrap)
+		return fmt.Errorf("kvstest: numbers that begin at %d and wrap after %d: neither can be negative", n.First, n.Wrap)
 	}
 	return nil
 }
@@ -48,8 +48,8 @@ func (n Numbers) counter(i int64) int64 {
 	return first + i
 }
 
-// A fragment number has 157 bits, which makes 47 digits. This is how the numbers in captures of the service are made up; AWS
-// does not document it:
+// A fragment number has 157 bits, which makes 47 digits. This is how the numbers in captures of the service are made
+// up; AWS does not document it:
 //
 //	bit 156      1
 //	bits 92-155  a counter, 1 for the first fragment of a created stream
@@ -61,7 +61,8 @@ const (
 	timeBits    = 28
 )
 
-// fragmentNumber makes the number of a fragment. The lowest bits come from the ARN, so that no two streams share a number.
+// fragmentNumber makes the number of a fragment. The lowest bits come from the ARN, so that no two streams share a
+// number.
 func fragmentNumber(counter int64, server time.Time, arn string) string {
 	hash := fnv.New64a()
 	fmt.Fprint(hash, arn, counter, server.UnixMilli())

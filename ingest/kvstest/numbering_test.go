@@ -10,8 +10,8 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 )
 
-// TestFragmentNumbers makes the numbers of the first two fragments of a published capture (see numbering.go), but for the
-// lowest 28 bits, which mean nothing.
+// TestFragmentNumbers makes the numbers of the first two fragments of a published capture (see numbering.go), but for
+// the lowest 28 bits, which mean nothing.
 func TestFragmentNumbers(t *testing.T) {
 	for _, tt := range []struct {
 		number  string
@@ -37,8 +37,8 @@ func TestFragmentNumbers(t *testing.T) {
 	}
 }
 
-// TestNumberProperty makes numbers of 47 digits that rise within a stream, start over with each created one, and lead back
-// to the fragment of the stream that they were made for, and to no other.
+// TestNumberProperty makes numbers of 47 digits that rise within a stream, start over with each created one, and lead
+// back to the fragment of the stream that they were made for, and to no other.
 func TestNumberProperty(t *testing.T) {
 	source, err := ReadSource(clip.H265())
 	if err != nil {
@@ -104,7 +104,8 @@ func TestNumbers(t *testing.T) {
 					}
 				}
 				body.leave()
-				// The next session continues after the third fragment or, if there is one number only, after the newest one.
+				// The next session continues after the third fragment or, if there is one number only, after the newest
+				// one.
 				for _, s := range []Selector{
 					{Type: FragmentNumber, AfterFragmentNumber: all[2].Number}, {Type: Continuation, ContinuationToken: all[2].Token},
 				} {

@@ -26,7 +26,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	requestID := rand.Text()
 	w.Header().Set(s.headers.requestID, requestID)
 	w.Header().Set("Date", s.config.Now().UTC().Format(http.TimeFormat)) // a client may set its clock by it
-	call := s.records.open(Call{Time: s.config.Now(), RequestID: requestID, Host: r.Host, Path: r.URL.Path, Operation: operations[r.URL.Path]})
+	call := s.records.open(Call{
+		Time: s.config.Now(), RequestID: requestID, Host: r.Host, Path: r.URL.Path, Operation: operations[r.URL.Path],
+	})
 	defer s.log(call)
 	if r.URL.Path == loginPath {
 		loginPage.write(w, r, call)
@@ -74,7 +76,7 @@ func (s *Server) accept(r *http.Request) (in request, e *Exception) {
 		return in, InvalidEndpoint
 	}
 	if operations[r.URL.Path] == "" || r.Method != http.MethodPost {
-		return in, &Exception{404, "UnknownOperationException", "The simulator serves POST /getDataEndpoint, /describeStream, /listStreams and /getMedia"}
+		return in, unknownOperation
 	}
 	if len(body) == 0 { // of an operation whose parameters are all left out
 		return in, nil
@@ -271,7 +273,8 @@ func breakConnection(w http.ResponseWriter, reset bool) {
 
 func (s *Server) log(call *record) {
 	c := call.get()
-	s.config.Log.Info("call is over", "operation", cmp.Or(c.Operation, c.Path), "stream", c.Stream, "selector", c.Selector.Type,
+	s.config.Log.Info("call is over", "operation", cmp.Or(c.Operation, c.Path), "stream", c.Stream,
+		"selector", c.Selector.Type,
 		"request", c.RequestID, "status", c.Status, "error", c.ErrorType,
 		"bytes", c.Bytes, "fragments", c.Fragments, "ending", string(c.Ending))
 }

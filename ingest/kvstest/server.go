@@ -1,11 +1,11 @@
 // Package kvstest is Kinesis Video Streams for tests, for the demo and for people without AWS: an HTTP server with
-// GetDataEndpoint, DescribeStream, ListStreams and GetMedia that checks signatures, keeps the limits and injects faults on
-// demand.
+// GetDataEndpoint, DescribeStream, ListStreams and GetMedia that checks signatures, keeps the limits and injects faults
+// on demand.
 //
-// In goes a clip (any Matroska file with H.264 or H.265) or a capture of GetMedia, see [ReadSource]. Out comes, to every
-// session, an endless live stream made of the clip: one Matroska document for each fragment, element by element as the
-// service lays it out and as the producer of a [Layout] writes it, every frame when its time has come. A capture is served
-// as it is.
+// In goes a clip (any Matroska file with H.264 or H.265) or a capture of GetMedia, see [ReadSource]. Out comes, to
+// every session, an endless live stream made of the clip: one Matroska document for each fragment, element by element
+// as the service lays it out and as the producer of a [Layout] writes it, every frame when its time has come. A capture
+// is served as it is.
 //
 //	operations.go  the operations, and who may call them (signature.go, exception.go, mishap.go)
 //	describe.go    DescribeStream and ListStreams
@@ -43,8 +43,8 @@ import (
 // Config is what a Server is made with. The zero value serves.
 type Config struct {
 	Region string // of signatures and ARNs; "us-east-1"
-	// Credentials are those that calls may be signed with; one that can expire is refused from then on. Without any they are
-	// those of Credentials(). SetCredentials replaces them.
+	// Credentials are those that calls may be signed with; one that can expire is refused from then on. Without any
+	// they are those of Credentials(). SetCredentials replaces them.
 	Credentials []aws.Credentials
 	Limits      Limits
 	// IdleReset resets the connection of a session that has waited for a fragment too long, instead of ending its body.
@@ -142,8 +142,8 @@ func or[T comparable](v *T, fallback T) {
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
 
-// Add adds a stream and, unless it is to be absent at first, creates it. A name can be used once; Delete and Create of the
-// Stream are what happens to it later.
+// Add adds a stream and, unless it is to be absent at first, creates it. A name can be used once; Delete and Create of
+// the Stream are what happens to it later.
 func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream, error) {
 	if !namePattern.MatchString(name) {
 		return nil, fmt.Errorf("kvstest: %q is no stream name: 1 to 256 letters, digits, '_', '.' and '-'", name)
@@ -184,8 +184,8 @@ func (s *Server) Stream(name string) *Stream {
 	return s.streams[name]
 }
 
-// SetCredentials replaces the credentials that calls may be signed with: calls that are signed with others are refused from
-// now on.
+// SetCredentials replaces the credentials that calls may be signed with: calls that are signed with others are refused
+// from now on.
 func (s *Server) SetCredentials(known ...aws.Credentials) { s.authority.set(known) }
 
 // Start serves on a TCP address, such as "127.0.0.1:0".

@@ -144,7 +144,8 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
-// TestDate gives answers and refusals the time of a clock that is 10 minutes ahead, with which a client can be accepted.
+// TestDate gives answers and refusals the time of a clock that is 10 minutes ahead, with which a client can be
+// accepted.
 func TestDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Config{Now: func() time.Time { return time.Now().Add(10 * time.Minute) }})

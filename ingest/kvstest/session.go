@@ -53,7 +53,7 @@ type session struct {
 	place           place
 	coming          []mkv.Tag // what is told of the next chunk
 	again           bool      // the chunk that was just sent is to be sent once more
-	ahead           int64     // how many chunks after the next one the one to be sent is: 1 is the first of two that are swapped
+	ahead           int64     // how many chunks after the next one is sent instead: 1, and then -1, if two are swapped
 
 	faults pending
 	woken  chan struct{} // holds one

@@ -113,7 +113,9 @@ func (a *authority) checkSkew(at time.Time) *Exception {
 }
 
 // sign gives the Authorization header of a request that has only the headers that the client signed.
-func (a *authority) sign(r *http.Request, body []byte, known aws.Credentials, signed []string, at time.Time) (string, error) {
+func (a *authority) sign(
+	r *http.Request, body []byte, known aws.Credentials, signed []string, at time.Time,
+) (string, error) {
 	again := &http.Request{
 		Method: r.Method, Host: r.Host, Header: http.Header{},
 		URL: &url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},

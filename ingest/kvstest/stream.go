@@ -65,9 +65,9 @@ func (c StreamConfig) check() error {
 	return c.Layout.check()
 }
 
-// Stream is a stream name of a Server, and the stream that exists under it, if any does. Its methods may be called from any
-// goroutine; lifecycle.go, producer.go, faults.go and mishap.go have more of them. Faults belong to the name: they outlive
-// a stream that is deleted.
+// Stream is a stream name of a Server, and the stream that exists under it, if any does. Its methods may be called from
+// any goroutine; lifecycle.go, producer.go, faults.go and mishap.go have more of them. Faults belong to the name: they
+// outlive a stream that is deleted.
 type Stream struct {
 	name    string
 	source  *Source
