@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Codes of what a session reports. Service errors carry their own number or name in
@@ -19,6 +20,11 @@ const (
 	CodePosition    = "ingest.position"    // the place to resume at cannot be read or stored
 	CodeGap         = "ingest.gap"         // fragments may be missing: the place to resume at is gone
 	CodeSkipped     = "ingest.skipped"     // fragments were left out to catch up
+	CodeRepeated    = "ingest.repeated"    // the service sends fragments again, or from before the place to resume at
+	CodeNotStream   = "ingest.not_stream"  // the answer is not a stream: a proxy, a login page, a redirect
+	CodeEndpoint    = "ingest.endpoint"    // GetDataEndpoint does not give a usable endpoint
+	CodeClock       = "ingest.clock"       // the box's clock is wrong, and signatures with it
+	CodeTLS         = "ingest.tls"         // no secure connection: a certificate is wrong
 	CodeUnreachable = "ingest.unreachable" // no connection, or no answer
 	CodeCredentials = "ingest.credentials" // no credentials to sign with
 	CodeConfig      = "ingest.config"      // the configuration cannot work
@@ -39,6 +45,8 @@ type Error struct {
 	Fragment  string // which the error names, if it names one
 	Message   string // what the service or the network said
 	Err       error
+
+	ClockOffset time.Duration // by how much the box's clock is behind the service's; for CodeClock
 }
 
 func (e *Error) Error() string {
@@ -78,6 +86,9 @@ func (e *Error) detail() map[string]any {
 	if e.Fragment != "" {
 		d["fragment_number"] = e.Fragment
 	}
+	if e.ClockOffset != 0 {
+		d["clock_offset_ms"] = e.ClockOffset.Milliseconds()
+	}
 	if e.Status != 0 {
 		d["status"] = e.Status
 	}
@@ -85,7 +96,7 @@ func (e *Error) detail() map[string]any {
 		d["request_id"] = e.RequestID
 	}
 	if e.Err != nil {
-		d["cause"] = e.Err.Error()
+		d["cause"] = readable(e.Err.Error(), maxMessage)
 	}
 	return d
 }

@@ -54,6 +54,9 @@ type Frame struct {
 	// (Produced is false then); zero when there is neither.
 	Made     time.Time
 	Produced bool
+	// WallClock says that Made is a time of day. It is not where the producer counts from its own start: such times lie
+	// shortly after 1970. A lag can only be taken of a time of day.
+	WallClock bool
 
 	// Received is when its last byte had been read.
 	Received time.Time

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"hash/maphash"
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -8,8 +9,9 @@ import (
 
 // Position is a place in a stream to go on behind.
 type Position struct {
-	Token    string // continuation token of the last fragment that came whole
-	Fragment string // its number
+	Token    string    // continuation token of the last fragment that came whole
+	Fragment string    // its number
+	Server   time.Time `json:",omitzero"` // its SERVER_TIMESTAMP; zero when it had none
 }
 
 // Positions keeps the places of streams over a restart of the agent.
@@ -23,15 +25,37 @@ type Positions interface {
 // place is where in the stream a session is. It decides what the next GetMedia call asks
 // for and which of the frames that come are new, so that over any number of calls every frame of
 // every whole fragment is handed on once. It is plain arithmetic: no time, no network.
+//
+// A fragment that came whole before is not new: the last 512 are known by number and timestamps. A fragment
+// that is not known is not new if it lies before the position that the service accepted: its number is not higher, its
+// SERVER_TIMESTAMP is not later, and nothing new has come in this session. These are counted, see takeSkipped.
+// Everything else is new, whatever its number: a stream that is deleted and created again has lower numbers.
 type place struct {
 	start Selector // of the stream, while nothing else is known
 	last  Position // of the last fragment that came whole
 	rung  rung     // how far down the ladder of selectors the service's refusals have led
 
+	asked   Selector // what the present session was granted
+	session session  // what has come in it
+	seen    seen     // fragments that came whole
+	skipped skipped  // fragments that were skipped without ever having been handed on, and have not been reported
+
 	open    document       // the fragment that is being read
-	partial map[string]int // frames handed on of fragments that have not come whole, by number
+	partial map[uint64]int // frames handed on of fragments that have not come whole, by identity
 	cut     time.Time      // SERVER_TIMESTAMP of the one that was being read when the last session ended
 	missing bool           // frames are missing before the next one
+}
+
+// session is what one session has brought so far.
+type session struct {
+	advanced bool // frames that are new
+	repeats  int  // fragments that had come whole before
+}
+
+// skipped is a run of fragments.
+type skipped struct {
+	fragments   int
+	first, last string // their numbers
 }
 
 // maxPartial bounds place.partial: so many broken fragments in a row are not remembered.
@@ -41,12 +65,17 @@ const maxPartial = 64
 type document struct {
 	number   string
 	server   time.Time // SERVER_TIMESTAMP
+	producer time.Time // PRODUCER_TIMESTAMP
 	base     time.Time // what its first cluster's timestamp means in wall-clock time
 	produced bool      // base is the producer's
 	read     int       // frames read in this session
 	handed   int       // frames handed on in this or an earlier session
-	old      bool      // it was whole before
-	whole    bool
+
+	recognised bool   // what follows is set
+	identity   uint64 // of number and timestamps
+	old        bool   // it is not new
+	repeat     bool   // because it was whole before
+	whole      bool
 }
 
 // rung is a step of the ladder of selectors that a session comes down when the service
@@ -58,6 +87,12 @@ const (
 	byFragment
 	byNow
 )
+
+// ask gives what the next call asks for, and begins its session.
+func (p *place) ask() Selector {
+	p.asked, p.session = p.selector(), session{}
+	return p.asked
+}
 
 // selector is what the next call asks for.
 func (p *place) selector() Selector {
@@ -97,37 +132,56 @@ func (p *place) jump() { p.rung, p.missing = byNow, true }
 func (p *place) note(f *mkv.Fragment) bool {
 	d := &p.open
 	d.place(f)
-	if f.Number != "" && d.number == "" {
-		p.enter(f.Number)
-	}
 	if !f.Complete() || d.whole {
 		return false
 	}
 	d.whole = true
+	p.recognise()
 	if d.old {
+		p.skip(f)
 		return false
 	}
-	p.last = Position{Token: f.Token, Fragment: f.Number}
-	p.rung, p.cut = byToken, time.Time{}
+	p.last = Position{Token: f.Token, Fragment: f.Number, Server: f.ServerTime}
+	p.rung, p.cut, p.session.advanced = byToken, time.Time{}, true
 	clear(p.partial)
+	if d.recognised {
+		p.seen.add(d.identity, p.seen.hash(f.Token))
+	}
 	return true
 }
 
 // place takes in where the fragment stands in time; each tag may come in an element of its own.
 func (d *document) place(f *mkv.Fragment) {
-	d.server = f.ServerTime
+	if d.number == "" {
+		d.number = f.Number
+	}
+	d.server, d.producer = f.ServerTime, f.ProducerTime
 	d.base, d.produced = f.ProducerTime, f.ProducerTime.Unix() > 0
 	if !d.produced {
 		d.base = f.ServerTime
 	}
 }
 
-// enter opens a fragment. One that was cut comes again from its start: what was handed on of it is
-// passed over. One that was whole before is passed over altogether.
-func (p *place) enter(number string) {
+// recognise decides whether the open fragment is new, once its tags are there: at its first frame, or
+// at its end. One that was cut comes again from its start: what was handed on of it is skipped.
+func (p *place) recognise() {
 	d := &p.open
-	d.number, d.handed = number, p.partial[number]
-	d.old = p.last.Fragment != "" && !later(number, p.last.Fragment)
+	if d.recognised || d.number == "" {
+		return
+	}
+	d.recognised, d.identity = true, p.seen.identity(d)
+	d.handed = max(d.handed, p.partial[d.identity])
+	d.repeat = p.seen.has(d.identity)
+	d.old = d.repeat || p.before(d)
+}
+
+// before says that a fragment lies before the position that the service accepted.
+func (p *place) before(d *document) bool {
+	resumed := p.asked.Kind == ContinuationToken || p.asked.Kind == AfterFragment
+	if !resumed || p.session.advanced || p.last.Fragment == "" || later(d.number, p.last.Fragment) {
+		return false
+	}
+	return p.last.Server.IsZero() || d.server.IsZero() || !d.server.After(p.last.Server)
 }
 
 // later compares fragment numbers, which are too long for integers.
@@ -138,14 +192,37 @@ func later(a, b string) bool {
 	return a > b
 }
 
+// skip counts a whole fragment that is not new. One with the number and the timestamps of another but a continuation token
+// of its own was never handed on.
+func (p *place) skip(f *mkv.Fragment) {
+	if p.open.repeat && p.seen.token(p.open.identity) == p.seen.hash(f.Token) {
+		p.session.repeats++
+		return
+	}
+	s := &p.skipped
+	if s.fragments++; s.fragments == 1 {
+		s.first = f.Number
+	}
+	s.last = f.Number
+}
+
+// takeSkipped gives the fragments that were skipped without ever having been handed on, once.
+func (p *place) takeSkipped() skipped {
+	s := p.skipped
+	p.skipped = skipped{}
+	return s
+}
+
 // fresh says whether a frame is new, and counts it.
 func (p *place) fresh() bool {
+	p.recognise()
 	d := &p.open
 	d.read++
 	if d.old || d.read <= d.handed {
 		return false
 	}
 	d.handed = d.read
+	p.session.advanced = true
 	return true
 }
 
@@ -153,15 +230,66 @@ func (p *place) fresh() bool {
 func (p *place) leave() {
 	d := p.open
 	p.open = document{}
-	if d.number == "" || d.whole || d.old || d.read == 0 {
+	if !d.recognised || d.whole || d.old || d.read == 0 {
 		return
 	}
 	if p.partial == nil || len(p.partial) == maxPartial {
-		p.partial = make(map[string]int)
+		p.partial = make(map[uint64]int)
 	}
-	p.partial[d.number] = d.handed
+	p.partial[d.identity] = d.handed
 	p.cut = d.server
 }
 
 // lost is for a fragment that could not be read to its end.
 func (p *place) lost() { p.missing = true }
+
+// maxSeen is how many whole fragments are remembered: the fragments of nearly two minutes at the most
+// that the service takes, five a second.
+const maxSeen = 512
+
+// seen remembers the last fragments that came whole, and their continuation tokens. Its zero value is empty.
+type seen struct {
+	seed   maphash.Seed
+	tokens map[uint64]uint64 // by identity
+	order  []uint64          // identities; a ring once there are maxSeen
+	oldest int
+}
+
+// identity makes one number of a fragment's number and timestamps. Numbers alone are not enough: a stream that was created
+// again may have the same ones.
+func (s *seen) identity(d *document) uint64 {
+	s.begin()
+	return maphash.Comparable(s.seed, struct {
+		number           string
+		server, producer time.Time
+	}{d.number, d.server, d.producer})
+}
+
+func (s *seen) hash(token string) uint64 {
+	s.begin()
+	return maphash.String(s.seed, token)
+}
+
+func (s *seen) begin() {
+	if s.tokens == nil {
+		s.seed, s.tokens = maphash.MakeSeed(), make(map[uint64]uint64)
+	}
+}
+
+func (s *seen) add(identity, token uint64) {
+	if len(s.order) < maxSeen {
+		s.order = append(s.order, identity)
+	} else {
+		delete(s.tokens, s.order[s.oldest])
+		s.order[s.oldest] = identity
+		s.oldest = (s.oldest + 1) % maxSeen
+	}
+	s.tokens[identity] = token
+}
+
+func (s *seen) has(identity uint64) bool {
+	_, ok := s.tokens[identity]
+	return ok
+}
+
+func (s *seen) token(identity uint64) uint64 { return s.tokens[identity] }

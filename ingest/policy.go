@@ -11,17 +11,22 @@ type remedy struct {
 	routine bool  // nothing is wrong: go on at once and say nothing
 	state   State // until frames come again
 
-	// The pause before the next attempt begins at base and doubles up to limit, with jitter.
-	base, limit time.Duration
+	// The pause before the next attempt begins at base and doubles up to limit, with jitter. The first attempt after frames
+	// comes after soon, if that is set: most cuts are over at once, and the picture should not notice.
+	soon, base, limit time.Duration
 
-	endpoint    bool // ask for the data endpoint anew
-	credentials bool // fetch credentials anew, and try at once the first time
+	endpoint    bool // ask for the data endpoint again
+	credentials bool // fetch credentials again, and try at once the first time
+	clock       bool // requests are signed with another time now: try at once the first time
 	selector    bool // the place to start at may be the fault: use the next best one
 	does        string
 }
 
+// soon is the first pause after a cut: less than two frames, and enough to spread a fleet over its jitter.
+const soon = 50 * time.Millisecond
+
 var (
-	retry     = remedy{state: Backoff, base: 500 * time.Millisecond, limit: 30 * time.Second, does: "trying again"}
+	retry     = remedy{state: Backoff, soon: soon, base: 500 * time.Millisecond, limit: 30 * time.Second, does: "trying again"}
 	throttled = remedy{state: Backoff, base: time.Second, limit: time.Minute, does: "calling less often"}
 	slowly    = remedy{state: Backoff, base: time.Second, limit: 5 * time.Minute, does: "trying again"}
 )
@@ -37,9 +42,19 @@ func remedyFor(code string) remedy {
 		r := retry
 		r.base, r.does = 250*time.Millisecond, "going on behind the last whole fragment"
 		return r
-	case CodeUnreachable:
+	case CodeUnreachable, CodeTLS, CodeEndpoint:
 		r := retry
 		r.endpoint = true
+		return r
+	case CodeNotStream:
+		r := slowly
+		r.endpoint, r.limit = true, time.Minute
+		return r
+	case CodeRepeated:
+		return remedy{state: Backoff, base: time.Second, limit: time.Minute, does: "trying again"}
+	case CodeClock:
+		r := slowly
+		r.clock = true
 		return r
 	case CodeConfig:
 		return remedy{state: Failed, base: time.Minute, limit: 5 * time.Minute, does: "this needs a change of the configuration"}
@@ -67,7 +82,7 @@ func remedyForException(name string) remedy {
 		return r
 	case "InvalidEndpointException":
 		r := retry
-		r.endpoint, r.does = true, "asking for the endpoint anew"
+		r.endpoint, r.does = true, "asking for the endpoint again"
 		return r
 	case "ResourceNotFoundException":
 		r := slowly
@@ -76,14 +91,20 @@ func remedyForException(name string) remedy {
 	case "InvalidArgumentException":
 		return remedy{state: Failed, base: time.Second, limit: 5 * time.Minute, selector: true, does: "trying the next best place to start at"}
 	case "NotAuthorizedException", "AccessDeniedException", "AccessDenied", "ExpiredTokenException", "ExpiredToken",
-		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",
-		"IncompleteSignature", "MissingAuthenticationToken", "RequestExpired", "InvalidAccessKeyId":
+		"UnrecognizedClientException", "UnrecognizedClient", "InvalidClientTokenId", "InvalidSignatureException", "InvalidSignature",
+		"SignatureDoesNotMatch", "SignatureDoesNotMatchException", "IncompleteSignature", "IncompleteSignatureException",
+		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired", "InvalidAccessKeyId", "AuthFailure":
 		r := slowly
-		r.credentials, r.endpoint, r.does = true, true, "fetching credentials anew"
+		r.credentials, r.endpoint, r.does = true, true, "fetching credentials again"
 		return r
 	}
-	if status, err := strconv.Atoi(name); err == nil && (status == 401 || status == 403) {
+	switch status, _ := strconv.Atoi(name); status {
+	case 401, 403:
 		return remedyForException("NotAuthorizedException")
+	case 404:
+		return remedyForException("ResourceNotFoundException")
+	case 429:
+		return throttled
 	}
 	return retry
 }
@@ -94,7 +115,9 @@ func remedyForMedia(number string) remedy {
 	case number == "4000":
 		return remedy{state: Backoff, base: time.Second, limit: time.Minute, selector: true, does: "trying the next best place to start at"}
 	case strings.HasPrefix(number, "45"): // the key: nothing on this side can mend it
-		return slowly
+		r := slowly
+		r.soon = soon
+		return r
 	}
 	return retry
 }

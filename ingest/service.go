@@ -5,24 +5,27 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
+	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo"
 	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
@@ -49,9 +52,11 @@ type Service struct {
 	signer  *v4.Signer
 	log     *slog.Logger // of calls, at level debug; all else is told to the sinks
 	frames  *mkv.Budget  // memory for large frames of all sessions
+	clock   serviceClock // to sign GetMedia with; the SDK's client keeps its own
 
 	mu        sync.Mutex
-	endpoints map[string]endpoint // by stream name or ARN
+	endpoints map[string]endpoint   // by stream name or ARN
+	limits    map[string]*callLimit // by stream name or ARN
 }
 
 type endpoint struct {
@@ -87,13 +92,20 @@ func NewService(cfg aws.Config, controlEndpoint string) *Service {
 		IdleConnTimeout:       time.Minute,
 		DisableCompression:    true,
 		ReadBufferSize:        64 << 10,
+
+		MaxResponseHeaderBytes: maxHeaderBytes,
 	}}
-	if cfg.HTTPClient != nil {
-		if c, ok := cfg.HTTPClient.(*http.Client); ok {
-			client = c
-		}
+	if c, ok := cfg.HTTPClient.(*http.Client); ok {
+		own := *c
+		client = &own
 	}
-	cfg.HTTPClient = client
+	// A redirect of a signed request would take the session token to another host.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	transport := client.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	cfg.HTTPClient = &http.Client{Transport: boundedTransport{transport}, CheckRedirect: client.CheckRedirect}
 	// The session's loop is the only one that retries.
 	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	return &Service{
@@ -108,6 +120,7 @@ func NewService(cfg aws.Config, controlEndpoint string) *Service {
 		log:       slog.New(slog.DiscardHandler),
 		frames:    mkv.NewBudget(frameMemory),
 		endpoints: make(map[string]endpoint),
+		limits:    make(map[string]*callLimit),
 	}
 }
 
@@ -117,39 +130,77 @@ func (s *Service) SetLog(log *slog.Logger) { s.log = log }
 // Close closes connections that are not in use.
 func (s *Service) Close() { s.http.CloseIdleConnections() }
 
-// getMedia opens a body. The caller closes it.
-func (s *Service) getMedia(ctx context.Context, stream Stream, sel Selector) (body io.ReadCloser, requestID string, err error) {
+// limit gives what bounds the GetMedia calls for a stream.
+func (s *Service) limit(stream Stream) *callLimit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := stream.key()
+	if s.limits[key] == nil {
+		s.limits[key] = &callLimit{}
+	}
+	return s.limits[key]
+}
+
+// key names a stream of the service.
+func (s Stream) key() string { return s.StreamName + s.StreamARN }
+
+// getMedia opens a body. The caller closes it, and ends ctx.
+func (s *Service) getMedia(ctx context.Context, cancel context.CancelCauseFunc, stream Stream, sel Selector) (body io.ReadCloser, requestID string, err error) {
 	base, err := s.endpoint(ctx, stream)
 	if err != nil {
 		return nil, "", err
 	}
-	req, err := s.signed(ctx, base, stream, sel)
+	signed := s.clock.now()
+	req, err := s.signed(ctx, base, stream, sel, signed)
 	if err != nil {
 		return nil, "", err
 	}
 	s.log.Debug("asking for a session", "stream", stream.Name, "host", req.URL.Host, "start", sel.String())
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return nil, "", &Error{Code: CodeUnreachable, Message: "no answer from " + req.URL.Host, Err: err}
+		return nil, "", noAnswer(err)
 	}
 	requestID = anyHeader(resp.Header, "x-amzn-RequestId", "x-amz-RequestId")
 	s.log.Debug("the service answered", "stream", stream.Name, "status", resp.StatusCode, "request_id", requestID)
-	if resp.StatusCode != http.StatusOK {
-		defer resp.Body.Close()
-		return nil, requestID, exception(resp, requestID)
+	if err := s.refusal(resp, requestID, signed, cancel); err != nil {
+		_ = resp.Body.Close() // it is of no use any more
+		return nil, requestID, err
 	}
-	return resp.Body, requestID, nil
+	return media{&opening{body: resp.Body, resp: resp}, resp.Body}, requestID, nil
+}
+
+// media is the body of a GetMedia call.
+type media struct {
+	io.Reader
+	io.Closer
+}
+
+// refusal reads an answer that is not a stream; nil if it is one.
+func (s *Service) refusal(resp *http.Response, requestID string, signed time.Time, cancel context.CancelCauseFunc) error {
+	slow := time.AfterFunc(errorBodyTime, func() { cancel(nil) })
+	defer slow.Stop()
+	if err := checkStream(resp); err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	e := exception(resp, requestID)
+	if wrong := s.checkClock(e, resp.Header, signed); wrong != nil {
+		return wrong
+	}
+	return e
 }
 
 // signed builds the GetMedia request.
-func (s *Service) signed(ctx context.Context, base string, stream Stream, sel Selector) (*http.Request, error) {
+func (s *Service) signed(ctx context.Context, base string, stream Stream, sel Selector, at time.Time) (*http.Request, error) {
 	payload, err := sel.request(stream)
 	if err != nil {
 		return nil, &Error{Code: CodeConfig, Err: err}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(base, "/")+"/getMedia", bytes.NewReader(payload))
 	if err != nil {
-		return nil, &Error{Code: CodeConfig, Message: "the data endpoint is no URL", Err: err}
+		return nil, &Error{Code: CodeEndpoint, Message: "invalid data endpoint " + quoted(base, maxMessage), Err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	creds, err := s.credentials(ctx)
@@ -157,7 +208,7 @@ func (s *Service) signed(ctx context.Context, base string, stream Stream, sel Se
 		return nil, err
 	}
 	sum := sha256.Sum256(payload)
-	err = s.signer.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), "kinesisvideo", s.cfg.Region, time.Now())
+	err = s.signer.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), "kinesisvideo", s.cfg.Region, at)
 	if err != nil {
 		return nil, &Error{Code: CodeCredentials, Message: "signing failed", Err: err}
 	}
@@ -169,19 +220,58 @@ func (s *Service) credentials(ctx context.Context) (aws.Credentials, error) {
 	if s.cfg.Region == "" {
 		return aws.Credentials{}, &Error{Code: CodeConfig, Message: "no AWS region is set, neither in [aws] region nor in AWS_REGION"}
 	}
+	if !regionPattern.MatchString(s.cfg.Region) {
+		return aws.Credentials{}, &Error{Code: CodeConfig, Message: "invalid AWS region " + quoted(s.cfg.Region, maxMessage) +
+			": use a-z, 0-9 and '-', as in eu-west-1; check [aws] region and AWS_REGION"}
+	}
 	if s.cfg.Credentials == nil {
 		return aws.Credentials{}, &Error{Code: CodeCredentials, Message: "no credentials are configured"}
 	}
 	creds, err := s.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		return aws.Credentials{}, &Error{Code: CodeCredentials, Message: "no credentials to be had", Err: err}
+		return aws.Credentials{}, &Error{Code: CodeCredentials, Message: "could not retrieve AWS credentials: " + readable(err.Error(), maxMessage), Err: err}
 	}
-	return creds, nil
+	return creds, checkCredentials(creds)
+}
+
+var regionPattern = regexp.MustCompile(`^[a-zA-Z0-9-]{1,64}$`)
+
+// checkCredentials finds characters that no credentials have and no request can carry, such as the carriage return that a file
+// written on Windows leaves in an environment variable.
+func checkCredentials(c aws.Credentials) error {
+	for _, part := range []struct{ name, value string }{
+		{"access key id (AWS_ACCESS_KEY_ID)", c.AccessKeyID},
+		{"secret access key (AWS_SECRET_ACCESS_KEY)", c.SecretAccessKey},
+		{"session token (AWS_SESSION_TOKEN)", c.SessionToken},
+	} {
+		for i, r := range part.value {
+			if r > ' ' && r < 0x7F {
+				continue
+			}
+			return &Error{Code: CodeCredentials, Message: fmt.Sprintf("the %s has %s at character %d of %d (source: %s); remove it",
+				part.name, characterName(r), i+1, len(part.value), readable(c.Source, maxOpening))}
+		}
+	}
+	return nil
+}
+
+func characterName(r rune) string {
+	switch r {
+	case '\r':
+		return "a carriage return"
+	case '\n':
+		return "a line feed"
+	case ' ':
+		return "a space"
+	case '\t':
+		return "a tab"
+	}
+	return fmt.Sprintf("the character %U", r)
 }
 
 // endpoint gives the stream's data endpoint, from memory or from GetDataEndpoint.
 func (s *Service) endpoint(ctx context.Context, stream Stream) (string, error) {
-	key := stream.StreamName + stream.StreamARN
+	key := stream.key()
 	s.mu.Lock()
 	known, ok := s.endpoints[key]
 	s.mu.Unlock()
@@ -201,9 +291,12 @@ func (s *Service) endpoint(ctx context.Context, stream Stream) (string, error) {
 	}
 	out, err := s.control.GetDataEndpoint(ctx, in)
 	if err != nil {
-		return "", controlError(err)
+		return "", s.controlError(err)
 	}
 	url := aws.ToString(out.DataEndpoint)
+	if err := checkEndpoint(url, secureAnswer(out)); err != nil {
+		return "", err
+	}
 	s.log.Debug("a data endpoint was found", "stream", stream.Name, "url", url)
 	s.mu.Lock()
 	s.endpoints[key] = endpoint{url: url, until: time.Now().Add(endpointLife)}
@@ -211,11 +304,44 @@ func (s *Service) endpoint(ctx context.Context, stream Stream) (string, error) {
 	return url, nil
 }
 
+// secureAnswer says that GetDataEndpoint was answered over TLS.
+func secureAnswer(out *kinesisvideo.GetDataEndpointOutput) bool {
+	resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
+	return !ok || resp.Request == nil || resp.Request.URL.Scheme == "https"
+}
+
+var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
+
+// checkEndpoint holds a data endpoint to be a URL that GetMedia can be sent to. If GetDataEndpoint was answered over TLS, so must
+// GetMedia be.
+func checkEndpoint(raw string, secure bool) error {
+	u, err := url.Parse(raw)
+	wrong := ""
+	switch {
+	case raw == "":
+		wrong = "it is empty"
+	case err != nil:
+		wrong = "it is not a valid URL"
+	case u.Scheme != "https" && u.Scheme != "http":
+		wrong = "it must begin with https://"
+	case u.Scheme == "http" && secure:
+		wrong = "it is not encrypted, and GetDataEndpoint was; it must begin with https://"
+	case !hostPattern.MatchString(u.Hostname()) && net.ParseIP(u.Hostname()) == nil:
+		wrong = "it has no valid host name"
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		wrong = "it must not have a user, a query or a fragment"
+	}
+	if wrong == "" {
+		return nil
+	}
+	return &Error{Code: CodeEndpoint, Message: "GetDataEndpoint answered with an invalid endpoint " + quoted(raw, maxMessage) + ": " + wrong, Err: err}
+}
+
 // forgetEndpoint makes the next call ask for the data endpoint anew.
 func (s *Service) forgetEndpoint(stream Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.endpoints, stream.StreamName+stream.StreamARN)
+	delete(s.endpoints, stream.key())
 }
 
 // forgetCredentials makes the next call fetch credentials anew.
@@ -225,52 +351,36 @@ func (s *Service) forgetCredentials() {
 	}
 }
 
-// maxErrorBody bounds what is read of a refusal.
-const maxErrorBody = 16 << 10
-
-// exception reads a refusal of GetMedia: the name from the header or the body, the rest
-// from the body.
-func exception(resp *http.Response, requestID string) error {
-	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	var body struct {
-		Message string // matches "message" too
-		Type    string `json:"__type"`
-	}
-	_ = json.Unmarshal(raw, &body) // a body that is no JSON leaves the status to tell
-	name := anyHeader(resp.Header, "x-amzn-ErrorType", "x-amz-ErrorType")
-	if name == "" {
-		name = body.Type
-	}
-	// "…Exception:http://…" and "com.amazonaws…#…Exception" both occur.
-	name, _, _ = strings.Cut(name, ":")
-	name = name[strings.LastIndex(name, "#")+1:]
-	if name == "" {
-		name = strconv.Itoa(resp.StatusCode)
-	}
-	return &Error{Code: prefixHTTP + name, Status: resp.StatusCode, RequestID: requestID, Message: body.Message}
-}
-
 // controlError reads what the SDK says of a failed GetDataEndpoint.
-func controlError(err error) error {
-	e := &Error{Code: CodeUnreachable, Message: "GetDataEndpoint failed"}
+func (s *Service) controlError(err error) error {
 	var response *awshttp.ResponseError
-	if errors.As(err, &response) {
-		e.Status, e.RequestID = response.HTTPStatusCode(), response.ServiceRequestID()
+	if !errors.As(err, &response) {
+		return noAnswer(err)
 	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		e.Code, e.Message = prefixHTTP+api.ErrorCode(), "GetDataEndpoint: "+api.ErrorMessage()
+	resp := response.HTTPResponse()
+	status := response.HTTPStatusCode()
+	e := &Error{Status: status, RequestID: readable(response.ServiceRequestID(), maxRequestID), Err: err}
+	if status/100 == 3 {
+		e.Code, e.Message = CodeNotStream, "GetDataEndpoint is redirected to "+
+			quoted(resp.Header.Get("Location"), maxOpening*2)+", which is not followed with a signed request"
 		return e
 	}
-	e.Err = err
-	return e
-}
-
-func anyHeader(h http.Header, names ...string) string {
-	for _, n := range names {
-		if v := h.Get(n); v != "" {
-			return v
-		}
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		e.Code, e.Message = CodeEndpoint, fmt.Sprintf("the answer to GetDataEndpoint cannot be read (status %d, content type %s)",
+			status, quoted(resp.Header.Get("Content-Type"), maxOpening))
+		return e
 	}
-	return ""
+	name, text := api.ErrorCode(), readable(api.ErrorMessage(), maxMessage)
+	if name == "UnknownError" { // the SDK's word for an answer without a type
+		name = ""
+	}
+	e.Code, e.Message, e.Err = prefixHTTP+exceptionName(name, status), "GetDataEndpoint: "+text, nil
+	if text == "" {
+		e.Message = fmt.Sprintf("GetDataEndpoint is answered with status %d", status)
+	}
+	if wrong := s.checkClock(e, resp.Header, time.Now()); wrong != nil {
+		return wrong
+	}
+	return e
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,11 +19,15 @@ import (
 
 // Times of a session.
 const (
-	// stallTimeout ends a body that brings no bytes. The service itself ends it after
-	// 3 s without fragments, so what takes longer is the network.
-	stallTimeout = 10 * time.Second
-	// callInterval keeps the calls for one stream under the service's five a second.
-	callInterval = 250 * time.Millisecond
+	// tagWait is how long the second tag of an error in the body is waited for: the service sends both at once.
+	tagWait = 250 * time.Millisecond
+	// repeatTime is how long a session may bring nothing but fragments that are not new.
+	repeatTime = 10 * time.Second
+	// idleTime is how long a session that brings nothing new lasts if the service waited for fragments: it does for 3 s.
+	idleTime = 2 * time.Second
+	// soonInterval is the least time between two attempts that are made soon: a connection that breaks more often is not
+	// helped by that.
+	soonInterval = time.Second
 )
 
 // errMoved ends an attempt because Seek was called.
@@ -42,9 +48,11 @@ type Session struct {
 	skipped *skip // the jump that no frame has come after yet
 
 	calls    atomic.Int64
-	called   time.Time // the last GetMedia call
-	progress bool      // frames came since the last failure
-	attempt  int       // failures in a row
+	progress bool          // frames came since the last failure
+	attempt  int           // failures in a row
+	soon     time.Time     // the last attempt that was made soon
+	made     time.Time     // Frame.Made of the last frame
+	pace     time.Duration // between it and the one before
 	pause    *backoff.ExponentialBackOff
 	pauseFor string // the code that pause counts for
 
@@ -149,23 +157,29 @@ func (s *Session) restore() {
 
 // once is one straight attempt: call, and read the body to its end. Its error is never nil.
 func (s *Session) once(ctx context.Context) error {
-	sleep(ctx, time.Until(s.called.Add(callInterval)))
+	if err := s.service.limit(s.stream).wait(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.called = time.Now()
 	s.calls.Add(1)
-	body, requestID, err := s.service.getMedia(ctx, s.stream, s.place.selector())
+	body, requestID, err := s.service.getMedia(ctx, cancel, s.stream, s.place.ask())
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	err = s.read(watch(body, stallTimeout, cancel))
-	if cause := context.Cause(ctx); cause != nil {
+	w := watch(body, cancel)
+	err = s.read(w)
+	switch cause := context.Cause(ctx); cause {
+	case nil:
+	case errExpired:
+		err = w.reason()
+	default:
 		err = cause
 	}
-	e := asError(err)
-	e.RequestID = requestID
-	return e
+	e := *asError(err)
+	e.RequestID = readable(requestID, maxRequestID)
+	return &e
 }
 
 // read hands on what the body holds, until it ends.
@@ -173,11 +187,13 @@ func (s *Session) read(body *watched) error {
 	defer s.place.leave()
 	r := mkv.NewReader(body, mkv.WithBudget(s.service.frames))
 	defer r.Close()
+	body.consumed = r.Offset
+	began := time.Now()
 	var tracks []*mkv.Track
 	for fragments, frames := 0, 0; ; {
 		ev, err := r.Next()
 		if err != nil {
-			return ended(err, fragments, frames)
+			return s.ended(err, fragments, frames, time.Since(began))
 		}
 		if now := r.Tracks(); !slices.Equal(now, tracks) {
 			tracks = now
@@ -187,17 +203,24 @@ func (s *Session) read(body *watched) error {
 		case *mkv.Start:
 			s.place.leave()
 		case *mkv.Tags:
+			if err := awaitTags(body, ev.Fragment); err != nil {
+				return err
+			}
 			if s.place.note(ev.Fragment) {
 				fragments++
 				if err := s.fragment(ev.Fragment); err != nil {
 					return err
 				}
+				body.note(s.pace)
 			}
 		case *mkv.Frame:
 			frames++
 			if s.place.fresh() {
 				s.frame(ev, body.last)
+			} else if s.repeating(began) {
+				return repeated("nothing but fragments that are not new came for " + repeatTime.String())
 			}
+			body.note(s.pace)
 		case *mkv.End:
 			if err := s.end(ev); err != nil {
 				return err
@@ -206,16 +229,46 @@ func (s *Session) read(body *watched) error {
 	}
 }
 
+// awaitTags looks for an error of the service in tags, and ends the session: at once when both of its tags are there, otherwise
+// when the other one has had time to come. The document may never end.
+func awaitTags(body *watched, f *mkv.Fragment) error {
+	if !f.Failed() {
+		return nil
+	}
+	e := mediaError(f)
+	if f.ErrorID != 0 && f.ErrorCode != "" {
+		return e
+	}
+	body.expect(e, tagWait)
+	return nil
+}
+
+// repeating says that the session has brought nothing new for too long.
+func (s *Session) repeating(began time.Time) bool {
+	return !s.place.session.advanced && time.Since(began) >= repeatTime
+}
+
 // ended says what the end of a body means.
-func ended(err error, fragments, frames int) error {
+func (s *Session) ended(err error, fragments, frames int, lasted time.Duration) error {
+	var own *Error
+	waited := s.place.skipped.fragments == 0 && lasted >= idleTime
 	switch {
-	case err == io.EOF && frames == 0:
+	case errors.As(err, &own):
+		return own
+	case err == io.EOF && (frames == 0 || !s.place.session.advanced && waited):
 		return &Error{Code: CodeIdle, Message: "the stream has no new fragments"}
+	case err == io.EOF && !s.place.session.advanced:
+		return repeated("the service sent nothing but fragments that are not new")
 	case err == io.EOF:
 		return &Error{Code: CodeEnd, Message: fmt.Sprintf("the service ended the session after %d fragments", fragments)}
 	}
 	return &Error{Code: CodeCut, Message: "the connection ended in the middle of a fragment", Err: err}
 }
+
+func repeated(message string) *Error { return &Error{Code: CodeRepeated, Message: message} }
+
+// wallClock is the first time that is taken for a time of day: before it lie times that a producer counts from its own start.
+var wallClock = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // frame hands a frame on with its place in time.
 func (s *Session) frame(f *mkv.Frame, received time.Time) {
@@ -223,6 +276,8 @@ func (s *Session) frame(f *mkv.Frame, received time.Time) {
 	out := Frame{Frame: f, Fragment: d.number, Produced: d.produced, Received: received, Discontinuity: s.place.missing, Recorded: s.lag.recorded()}
 	if !d.base.IsZero() {
 		out.Made = d.base.Add(f.Time - f.ClusterTime)
+		out.WallClock = d.base.After(wallClock)
+		s.pace, s.made = out.Made.Sub(s.made), out.Made
 	}
 	s.place.missing = false
 	s.playing()
@@ -230,7 +285,23 @@ func (s *Session) frame(f *mkv.Frame, received time.Time) {
 		s.report(s.skipped.report(&out))
 		s.skipped = nil
 	}
+	s.reportSkipped(d.number)
 	s.sink.Frame(&out)
+}
+
+// reportSkipped tells of fragments that were skipped because they lie before the position that the service had accepted.
+func (s *Session) reportSkipped(next string) {
+	skipped := s.place.takeSkipped()
+	if skipped.fragments == 0 {
+		return
+	}
+	s.report(Report{
+		Code:    CodeRepeated,
+		Message: fmt.Sprintf("skipped %d fragments that the service sent although they lie before the position to resume at", skipped.fragments),
+		Detail: map[string]any{
+			"fragments": skipped.fragments, "from_fragment": skipped.first, "to_fragment": skipped.last, "next_fragment": next,
+		},
+	})
 }
 
 // playing notes that frames come, and says so after they did not.
@@ -291,11 +362,20 @@ func (s *Session) end(end *mkv.End) error {
 }
 
 // mediaError is an error that the service sent in the body. Either tag may be missing.
-func mediaError(f *mkv.Fragment) error {
-	e := &Error{ErrorID: f.ErrorID, ErrorCode: f.ErrorCode, Fragment: f.Number, Message: f.ErrorCode}
-	e.Code = prefixMedia + fmt.Sprint(f.ErrorID)
+func mediaError(f *mkv.Fragment) *Error {
+	e := &Error{ErrorID: max(f.ErrorID, 0), ErrorCode: readable(f.ErrorCode, maxErrorCode), Fragment: readable(f.Number, maxFragmentNumber)}
+	e.Code = prefixMedia + strconv.Itoa(e.ErrorID)
+	if e.Message = e.ErrorCode; e.Message == "" {
+		e.Message = "error " + strconv.Itoa(f.ErrorID) + " of the service"
+	}
 	return e
 }
+
+// Bounds on what the service writes into a body, in reports. A fragment number has 128 digits at most.
+const (
+	maxErrorCode      = 128
+	maxFragmentNumber = 128
+)
 
 // judge reports the end of an attempt, does what it calls for, and gives the pause
 // before the next one.
@@ -318,23 +398,44 @@ func (s *Session) judge(e *Error) time.Duration {
 	if remedy.credentials {
 		s.service.forgetCredentials()
 	}
-	elsewhere := remedy.selector && s.place.refused()
+	before := s.place.rung
+	elsewhere := remedy.selector && s.place.refused() || e.Code == CodeRepeated && s.passed(e)
 	if elsewhere {
 		remedy = retry
 		remedy.does = "starting at " + s.place.selector().String()
 	}
 	pause := s.nextPause(e.Code, remedy)
+	if s.place.rung != before {
+		pause = 0 // another place may be all it takes; there are three of them
+	}
 	s.reportEnd(e, remedy, pause)
-	if elsewhere && s.place.rung == byNow {
+	if s.place.rung == byNow && before != byNow {
 		s.reportGap(e)
 	}
 	return pause
 }
 
+// passed gives up the position when the service accepts it and sends what lies before it: the stream has other numbers now, or the
+// service does not know the position.
+func (s *Session) passed(e *Error) bool {
+	skipped := s.place.takeSkipped()
+	if skipped.fragments == 0 {
+		return false
+	}
+	e.Message = fmt.Sprintf("the service does not resume after fragment %s: it sent %d fragments from before, %s to %s",
+		s.place.last.Fragment, skipped.fragments, skipped.first, skipped.last)
+	s.place.jump()
+	return true
+}
+
 // nextPause grows with every failure of the same kind.
 func (s *Session) nextPause(code string, r remedy) time.Duration {
-	if r.credentials && s.attempt == 1 {
-		return 0 // new credentials may be all it takes
+	if (r.credentials || r.clock) && s.attempt == 1 {
+		return 0 // new credentials, or another time, may be all it takes
+	}
+	if r.soon > 0 && s.attempt == 1 && time.Since(s.soon) >= soonInterval {
+		s.soon = time.Now()
+		return r.soon/2 + rand.N(r.soon)
 	}
 	if s.pauseFor != code {
 		s.pauseFor, s.pause = code, backoff.NewExponentialBackOff()

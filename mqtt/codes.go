@@ -48,16 +48,20 @@ var families = []struct {
 	belongs func(member string) bool
 }{
 	{"kvs.media.", "kvs.media.<id>", isNumber},
-	{"kvs.http.", "kvs.http.<Exception>", isIdentifier},
+	{"kvs.http.", "kvs.http.<Exception>", isException},
 }
 
 func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-func isIdentifier(s string) bool {
+// isException says that a member is the name of an exception or, where the service sends none, a status code of HTTP.
+func isException(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	return s != "" && strings.Trim(s[:1], letters) == "" && strings.Trim(s, letters+"0123456789_") == ""
+	if len(s) == 3 && isNumber(s) {
+		return true
+	}
+	return s != "" && len(s) <= 64 && strings.Trim(s[:1], letters) == "" && strings.Trim(s, letters+"0123456789_.") == ""
 }
 
 var codeIndex = indexCodes(codeTable)
@@ -80,13 +84,13 @@ func indexCodes(table []Code) map[string]Code {
 var codeTable = []Code{
 	// ingest: one stream and its session with the service
 	{"ingest.playing", SeverityInfo, "The stream is playing.", "Nothing to do."},
-	{"ingest.stall", SeverityWarning, "The session is open but no data has come for too long.", "The agent reconnects. If it goes on, check that the camera is sending and that the network carries the stream."},
+	{"ingest.stall", SeverityWarning, "The session is open but no frame has come for too long.", "The agent reconnects. If it goes on, check that the camera is sending and that the network carries the stream."},
 	{"ingest.cut", SeverityWarning, "The connection broke in the middle of a fragment.", "The agent reconnects and resumes after the last whole fragment. If it goes on, check the network."},
 	{"ingest.end", SeverityInfo, "The service ended the session, as it does every 40 to 45 minutes or when there is nothing to send.", "Nothing to do: the agent resumes where the session ended."},
 	{"ingest.malformed", SeverityWarning, "A fragment of the stream could not be understood and was left out.", "The agent goes on with the next fragment. If it happens often, record the stream and look at it with `edge-agent inspect`: the producer may write broken files."},
 	{"ingest.resumed", SeverityInfo, "The stream goes on after an interruption.", "Nothing to do."},
-	{"ingest.endpoint", SeverityWarning, "The service did not say where to fetch the stream.", "The agent tries again. Check region, stream name and the permission kinesisvideo:GetDataEndpoint."},
-	{"ingest.credentials", SeverityError, "No AWS credentials were found, or they could not be renewed.", "Provide credentials to the agent (environment, profile, role) and check the clock of the box. The agent tries again."},
+	{"ingest.endpoint", SeverityWarning, "The service did not give a usable address to fetch the stream from.", "The agent asks again. Check [aws] region and endpoint, and proxies; the message has the answer."},
+	{"ingest.credentials", SeverityError, "No usable AWS credentials were found, or they could not be renewed.", "Provide credentials to the agent (environment, profile, role) and check the clock of the box. The agent tries again."},
 	{"ingest.config", SeverityError, "The configuration of the stream cannot work.", "Correct the stream's section in the configuration; the message names the key."},
 	{"ingest.unreachable", SeverityWarning, "The service could not be reached.", "The agent tries again. Check network, DNS, proxy and firewall (TCP 443)."},
 	{"ingest.gap", SeverityWarning, "Fragments are missing: the stream could not be resumed exactly where it stopped.", "Nothing to do for this gap. If it happens often, check the retention of the stream and the network."},
@@ -211,4 +215,34 @@ var codeTable = []Code{
 	{"decode.no_track", SeverityError, "The stream has no video track with the configured number or name.", "Correct video_track in the stream's configuration, or remove it."},
 	{"decode.no_parameter_sets", SeverityError, "The video lacks the parameter sets (SPS and PPS, in H.265 also VPS) that every decoder needs.", "The producer must send them in CodecPrivate or before every key frame."},
 	{"decode.no_key_frame", SeverityError, "The video has no frame that decoding can begin with.", "Set the camera to send a key frame every 2 s."},
+
+	// what answers that are not a stream brought
+	{"ingest.not_stream", SeverityError, "The service's address answered with something that is not a stream.", "A proxy, firewall or login page answers instead of the service: see content type and first bytes in the message. Let the box reach the service directly. The agent tries again."},
+	{"ingest.repeated", SeverityWarning, "The service sent fragments again, or fragments from before the position to resume at.", "They were skipped. If it happens again and again, the service ignores the position: check what answers at the endpoint. The agent tries again with growing pauses."},
+	{"ingest.clock", SeverityError, "The clock of the box is wrong, and the service refused a request because of it.", "Set the clock, or let the box reach a time server (timedatectl). Until then the agent signs requests with the service's time, if the service tells it."},
+	{"ingest.tls", SeverityError, "No secure connection to the service could be made: its certificate is not valid here.", "The message says what is wrong with the certificate. Check the clock of the box, the endpoint, and proxies that inspect TLS. The agent tries again."},
+	{"kvs.http.InvalidSignatureException", SeverityError, "The service says that the request's signature is wrong.", "Check the secret access key, the region and the clock of the box. The agent tries again slowly."},
+	{"kvs.http.InvalidSignature", SeverityError, "The service says that the request's signature is wrong.", "Check the secret access key, the region and the clock of the box. The agent tries again slowly."},
+	{"kvs.http.SignatureDoesNotMatch", SeverityError, "The service says that the request's signature is wrong.", "Check the secret access key, the region and the clock of the box. The agent tries again slowly."},
+	{"kvs.http.IncompleteSignatureException", SeverityError, "The service says that the request's signature is incomplete.", "Check the credentials, and proxies that change requests. The agent tries again slowly."},
+	{"kvs.http.UnrecognizedClientException", SeverityError, "The service does not know the access key or the session token.", "Check the credentials and the region. The agent fetches credentials again and tries again slowly."},
+	{"kvs.http.UnrecognizedClient", SeverityError, "The service does not know the access key or the session token.", "Check the credentials and the region. The agent fetches credentials again and tries again slowly."},
+	{"kvs.http.InvalidClientTokenId", SeverityError, "The service does not know the access key or the session token.", "Check the credentials and the region. The agent fetches credentials again and tries again slowly."},
+	{"kvs.http.MissingAuthenticationTokenException", SeverityError, "The request came to the service without a signature.", "Check proxies that remove headers, and the endpoint. The agent tries again slowly."},
+	{"kvs.http.RequestExpired", SeverityError, "The service says that the request came too late.", "Check the clock of the box (timedatectl) and the network. The agent tries again slowly."},
+	{"kvs.http.ThrottlingException", SeverityWarning, "Too many calls are made in this account and region.", "The agent waits and tries again. Look for other programs that call the service."},
+	{"kvs.http.InternalFailure", SeverityWarning, "The service had an internal error.", "The agent tries again. If it lasts, look at the AWS Health Dashboard."},
+	{"kvs.http.InternalServerError", SeverityWarning, "The service had an internal error.", "The agent tries again. If it lasts, look at the AWS Health Dashboard."},
+	{"kvs.http.ServiceUnavailable", SeverityWarning, "The service is not available at the moment.", "The agent tries again. If it lasts, look at the AWS Health Dashboard."},
+	{"kvs.http.ServiceUnavailableException", SeverityWarning, "The service is not available at the moment.", "The agent tries again. If it lasts, look at the AWS Health Dashboard."},
+	{"kvs.http.400", SeverityError, "The service answered with status 400 and no reason that can be read.", "Check the endpoint, and proxies that change requests or answers. The agent tries again."},
+	{"kvs.http.401", SeverityError, "The answer was status 401 without a reason of the service.", "Check the credentials, and whether a proxy asks for a login. The agent tries again slowly."},
+	{"kvs.http.403", SeverityError, "The answer was status 403 without a reason of the service.", "Check the permissions of the credentials, and proxies that block the service. The agent tries again slowly."},
+	{"kvs.http.404", SeverityError, "The answer was status 404 without a reason of the service.", "Check [aws] endpoint and the stream's name and region. The agent tries again slowly."},
+	{"kvs.http.407", SeverityError, "A proxy asks for a login.", "Put user and password into HTTPS_PROXY, or let the box reach the service directly. The agent tries again."},
+	{"kvs.http.429", SeverityWarning, "Too many calls are made.", "The agent waits and tries again. Look for other readers of the stream."},
+	{"kvs.http.500", SeverityWarning, "The answer was status 500: an internal error of the service or of a proxy.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
+	{"kvs.http.502", SeverityWarning, "The answer was status 502: a proxy or load balancer got no answer from the service.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
+	{"kvs.http.503", SeverityWarning, "The answer was status 503: the service or a proxy is not available at the moment.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
+	{"kvs.http.504", SeverityWarning, "The answer was status 504: a proxy or load balancer got no answer in time.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
 }

@@ -61,6 +61,12 @@ func TestLookup(t *testing.T) {
 		{"kvs.http.", "", false},
 		{"kvs.http.4Exception", "", false},
 		{"kvs.http.a b", "", false},
+		{"kvs.http.503", "not available", true},
+		{"kvs.http.418", "an error that the agent does not know", true},
+		{"kvs.http.5033", "", false},
+		{"kvs.http.Parameter.Malformed", "an error that the agent does not know", true},
+		{"kvs.http." + strings.Repeat("A", 64), "an error that the agent does not know", true},
+		{"kvs.http." + strings.Repeat("A", 65), "", false},
 		{"mqtt", "", false},
 		{"", "", false},
 	}
