@@ -114,13 +114,10 @@ func exception(resp *http.Response, requestID string) *Error {
 		Type    string `json:"__type"`
 	}
 	_ = json.Unmarshal(raw, &body) // a body that is no JSON leaves the status to tell
-	name := anyHeader(resp.Header, "x-amzn-ErrorType", "x-amz-ErrorType")
+	name := exceptionOf(resp.Header)
 	if name == "" {
-		name = body.Type
+		name = bareName(body.Type)
 	}
-	// "…Exception:http://…" and "com.amazonaws…#…Exception" both occur.
-	name, _, _ = strings.Cut(name, ":")
-	name = name[strings.LastIndex(name, "#")+1:]
 	message := readable(body.Message, maxMessage)
 	if message == "" {
 		message = fmt.Sprintf("%s answers with status %d", resp.Request.URL.Host, resp.StatusCode)
@@ -129,6 +126,17 @@ func exception(resp *http.Response, requestID string) *Error {
 		Code: prefixHTTP + exceptionName(name, resp.StatusCode), Status: resp.StatusCode,
 		RequestID: readable(requestID, maxRequestID), Message: message,
 	}
+}
+
+// exceptionOf is the name of an error that headers give; "" if none.
+func exceptionOf(h http.Header) string {
+	return bareName(anyHeader(h, "x-amzn-ErrorType", "x-amz-ErrorType"))
+}
+
+// bareName takes away what stands around the name of an error: "…Exception:http://…" and "com.amazonaws…#…Exception" both occur.
+func bareName(name string) string {
+	name, _, _ = strings.Cut(name, ":")
+	return name[strings.LastIndex(name, "#")+1:]
 }
 
 // maxRequestID bounds a request id, which has 36 characters, in a report.

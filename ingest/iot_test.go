@@ -11,6 +11,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -47,7 +49,12 @@ func (a *authority) issue(name string, template *x509.Certificate) (*x509.Certif
 	}
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	template.Subject = pkix.Name{CommonName: name}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now().Add(-48 * time.Hour)
+	}
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(48 * time.Hour)
+	}
 	parent, parentKey := a.cert, a.key
 	if parent == nil {
 		parent, parentKey = template, key
@@ -69,6 +76,20 @@ func (a *authority) issue(name string, template *x509.Certificate) (*x509.Certif
 	return cert, key
 }
 
+// serverCertificate issues a certificate for a server.
+func (a *authority) serverCertificate(template *x509.Certificate) tls.Certificate {
+	a.t.Helper()
+	a.issue("server", template)
+	cert, err := tls.LoadX509KeyPair(a.file("server.pem"), a.file("server.key"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert
+}
+
+// quiet is where servers log that clients give up on them, as they should.
+var quiet = log.New(io.Discard, "", 0)
+
 func (a *authority) write(file, kind string, der []byte) {
 	a.t.Helper()
 	if err := os.WriteFile(a.file(file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
@@ -88,14 +109,11 @@ type credentialEndpoint struct {
 func newCredentialEndpoint(t *testing.T, a *authority) *credentialEndpoint {
 	t.Helper()
 	e := &credentialEndpoint{life: time.Hour}
-	a.issue("server", &x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	cert, err := tls.LoadX509KeyPair(a.file("server.pem"), a.file("server.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := a.serverCertificate(&x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	clients := x509.NewCertPool()
 	clients.AddCert(a.cert)
 	e.Server = httptest.NewUnstartedServer(e)
+	e.Config.ErrorLog = quiet
 	e.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert}
 	e.StartTLS()
 	t.Cleanup(e.Close)
@@ -115,6 +133,8 @@ func (e *credentialEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/role-aliases/gone/credentials":
 		refuse(http.StatusNotFound, "Role alias does not exist")
+	case r.URL.Path == "/role-aliases/moved/credentials":
+		http.Redirect(w, r, "/role-aliases/video/credentials", http.StatusTemporaryRedirect)
 	case r.URL.Path == "/role-aliases/odd/credentials":
 		fmt.Fprint(w, "{}")
 	case r.URL.Path != "/role-aliases/video/credentials":
@@ -150,6 +170,7 @@ func TestIoTCredentials(t *testing.T) {
 	}{
 		"another thing's name": {func(p *ingest.IoTCredentials) { p.ThingName = "box-2" }, "403 Forbidden: Access Denied"},
 		"no such role alias":   {func(p *ingest.IoTCredentials) { p.RoleAlias = "gone" }, "404 Not Found: Role alias does not exist"},
+		"a redirect":           {func(p *ingest.IoTCredentials) { p.RoleAlias = "moved" }, "307 Temporary Redirect"},
 		"an answer without":    {func(p *ingest.IoTCredentials) { p.RoleAlias = "odd" }, "holds no credentials"},
 		"no certificate":       {func(p *ingest.IoTCredentials) { p.CertFile = a.file("none.pem") }, "certificate cannot be used"},
 		"a wrong authority":    {func(p *ingest.IoTCredentials) { p.CAFile = newAuthority(t).file("ca.pem") }, "unknown authority"},

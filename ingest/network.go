@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"syscall"
 	"time"
@@ -59,7 +60,7 @@ func certificateText(err error) string {
 		return "the certificate is not valid: " + readable(verify.Err.Error(), maxMessage)
 	case errors.As(err, &alert):
 		return "the other side refused the TLS connection: " + readable(alert.Error(), maxMessage)
-	case errors.As(err, &notTLS):
+	case errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return "the other side does not speak TLS; check the endpoint, the port and proxies"
 	}
 	return ""

@@ -38,6 +38,7 @@ type place struct {
 	asked   Selector // what the present session was granted
 	session session  // what has come in it
 	seen    seen     // fragments that came whole
+	alike   int      // fragments that looked like others and were not
 	skipped skipped  // fragments that were skipped without ever having been handed on, and have not been reported
 
 	open    document       // the fragment that is being read
@@ -57,6 +58,10 @@ type skipped struct {
 	fragments   int
 	first, last string // their numbers
 }
+
+// maxAlike is how many fragments may look like others and have continuation tokens of their own. Then numbers and timestamps say
+// nothing about this stream, and whatever comes is new.
+const maxAlike = 3
 
 // maxPartial bounds place.partial: so many broken fragments in a row are not remembered.
 const maxPartial = 64
@@ -143,8 +148,8 @@ func (p *place) note(f *mkv.Fragment) bool {
 	}
 	p.last = Position{Token: f.Token, Fragment: f.Number, Server: f.ServerTime}
 	p.rung, p.cut, p.session.advanced = byToken, time.Time{}, true
-	clear(p.partial)
 	if d.recognised {
+		delete(p.partial, d.identity)
 		p.seen.add(d.identity, p.seen.hash(f.Token))
 	}
 	return true
@@ -170,6 +175,9 @@ func (p *place) recognise() {
 		return
 	}
 	d.recognised, d.identity = true, p.seen.identity(d)
+	if p.alike >= maxAlike {
+		return
+	}
 	d.handed = max(d.handed, p.partial[d.identity])
 	d.repeat = p.seen.has(d.identity)
 	d.old = d.repeat || p.before(d)
@@ -198,6 +206,9 @@ func (p *place) skip(f *mkv.Fragment) {
 	if p.open.repeat && p.seen.token(p.open.identity) == p.seen.hash(f.Token) {
 		p.session.repeats++
 		return
+	}
+	if p.open.repeat {
+		p.alike++
 	}
 	s := &p.skipped
 	if s.fragments++; s.fragments == 1 {

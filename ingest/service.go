@@ -354,11 +354,10 @@ func (s *Service) forgetCredentials() {
 // controlError reads what the SDK says of a failed GetDataEndpoint.
 func (s *Service) controlError(err error) error {
 	var response *awshttp.ResponseError
-	if !errors.As(err, &response) {
+	if !errors.As(err, &response) || response.HTTPStatusCode() == 0 { // the SDK makes a response of its own where there is none
 		return noAnswer(err)
 	}
-	resp := response.HTTPResponse()
-	status := response.HTTPStatusCode()
+	resp, status := response.HTTPResponse(), response.HTTPStatusCode()
 	e := &Error{Status: status, RequestID: readable(response.ServiceRequestID(), maxRequestID), Err: err}
 	if status/100 == 3 {
 		e.Code, e.Message = CodeNotStream, "GetDataEndpoint is redirected to "+
@@ -366,16 +365,21 @@ func (s *Service) controlError(err error) error {
 		return e
 	}
 	var api smithy.APIError
-	if !errors.As(err, &api) {
+	var name, text string
+	switch {
+	case errors.As(err, &api):
+		name, text, e.Err = api.ErrorCode(), readable(api.ErrorMessage(), maxMessage), nil
+	case status != http.StatusOK: // the SDK cannot read the body
+		name = exceptionOf(resp.Header)
+	default:
 		e.Code, e.Message = CodeEndpoint, fmt.Sprintf("the answer to GetDataEndpoint cannot be read (status %d, content type %s)",
 			status, quoted(resp.Header.Get("Content-Type"), maxOpening))
 		return e
 	}
-	name, text := api.ErrorCode(), readable(api.ErrorMessage(), maxMessage)
 	if name == "UnknownError" { // the SDK's word for an answer without a type
 		name = ""
 	}
-	e.Code, e.Message, e.Err = prefixHTTP+exceptionName(name, status), "GetDataEndpoint: "+text, nil
+	e.Code, e.Message = prefixHTTP+exceptionName(name, status), "GetDataEndpoint: "+text
 	if text == "" {
 		e.Message = fmt.Sprintf("GetDataEndpoint is answered with status %d", status)
 	}

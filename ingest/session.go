@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -53,8 +51,8 @@ type Session struct {
 	soon     time.Time     // the last attempt that was made soon
 	made     time.Time     // Frame.Made of the last frame
 	pace     time.Duration // between it and the one before
-	pause    *backoff.ExponentialBackOff
-	pauseFor string // the code that pause counts for
+	interval time.Duration // the last pause but for its jitter
+	waiting  bool          // it was one for new fragments
 
 	maxLag atomic.Int64 // Stream.MaxLag, as it is now
 
@@ -87,7 +85,7 @@ func (s *Session) begin(start Selector) {
 	s.place = place{start: start, missing: true}
 	s.lag = lagWatch{stay: s.stream.Stay, past: start.Kind != Now && start.Kind != Resume}
 	s.skipped, s.faulted, s.progress = nil, false, false
-	s.attempt, s.pauseFor = 0, ""
+	s.attempt, s.interval = 0, 0
 	s.restore()
 	s.report(Report{State: Starting})
 }
@@ -285,12 +283,12 @@ func (s *Session) frame(f *mkv.Frame, received time.Time) {
 		s.report(s.skipped.report(&out))
 		s.skipped = nil
 	}
-	s.reportSkipped(d.number)
+	s.reportSkipped()
 	s.sink.Frame(&out)
 }
 
 // reportSkipped tells of fragments that were skipped because they lie before the position that the service had accepted.
-func (s *Session) reportSkipped(next string) {
+func (s *Session) reportSkipped() {
 	skipped := s.place.takeSkipped()
 	if skipped.fragments == 0 {
 		return
@@ -299,7 +297,7 @@ func (s *Session) reportSkipped(next string) {
 		Code:    CodeRepeated,
 		Message: fmt.Sprintf("skipped %d fragments that the service sent although they lie before the position to resume at", skipped.fragments),
 		Detail: map[string]any{
-			"fragments": skipped.fragments, "from_fragment": skipped.first, "to_fragment": skipped.last, "next_fragment": next,
+			"fragments": skipped.fragments, "from_fragment": skipped.first, "to_fragment": skipped.last,
 		},
 	})
 }
@@ -381,13 +379,16 @@ const (
 // before the next one.
 func (s *Session) judge(e *Error) time.Duration {
 	if s.progress {
-		s.attempt, s.pauseFor, s.progress = 0, "", false
+		s.attempt, s.interval, s.progress = 0, 0, false
 	}
 	if e.Code == CodeSkipped {
 		s.skipped = &skip{from: s.place.last.Fragment, made: s.lag.made}
 		s.place.jump()
 	}
 	remedy := remedyFor(e.Code)
+	if e.Code != CodeRepeated {
+		s.reportSkipped()
+	}
 	if remedy.routine {
 		return 0
 	}
@@ -404,7 +405,7 @@ func (s *Session) judge(e *Error) time.Duration {
 		remedy = retry
 		remedy.does = "starting at " + s.place.selector().String()
 	}
-	pause := s.nextPause(e.Code, remedy)
+	pause := s.nextPause(remedy)
 	if s.place.rung != before {
 		pause = 0 // another place may be all it takes; there are three of them
 	}
@@ -428,8 +429,8 @@ func (s *Session) passed(e *Error) bool {
 	return true
 }
 
-// nextPause grows with every failure of the same kind.
-func (s *Session) nextPause(code string, r remedy) time.Duration {
+// nextPause doubles with every failure since the last frame, within the bounds of the remedy, and is spread over ±50 %.
+func (s *Session) nextPause(r remedy) time.Duration {
 	if (r.credentials || r.clock) && s.attempt == 1 {
 		return 0 // new credentials, or another time, may be all it takes
 	}
@@ -437,12 +438,11 @@ func (s *Session) nextPause(code string, r remedy) time.Duration {
 		s.soon = time.Now()
 		return r.soon/2 + rand.N(r.soon)
 	}
-	if s.pauseFor != code {
-		s.pauseFor, s.pause = code, backoff.NewExponentialBackOff()
-		s.pause.InitialInterval, s.pause.MaxInterval, s.pause.Multiplier = r.base, r.limit, 2
-		s.pause.Reset()
+	if waiting := r.state == Stalled; waiting != s.waiting { // a stream without fragments is not a failure
+		s.waiting, s.interval = waiting, 0
 	}
-	return s.pause.NextBackOff()
+	s.interval = min(max(2*s.interval, r.base), r.limit)
+	return s.interval/2 + rand.N(s.interval)
 }
 
 // reportEnd tells of a fault and what is done about it. That a stream has no new
@@ -451,7 +451,7 @@ func (s *Session) reportEnd(e *Error, r remedy, pause time.Duration) {
 	report := Report{State: r.state, Code: e.Code, Detail: e.detail()}
 	report.Message = e.told() + "; " + r.does
 	if pause > 0 {
-		report.Message += fmt.Sprintf(" in %v", pause.Round(100*time.Millisecond))
+		report.Message += fmt.Sprintf(" in %v", pause.Round(10*time.Millisecond))
 	}
 	if e.Code == CodeIdle {
 		if s.state == Stalled {
