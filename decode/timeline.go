@@ -9,11 +9,23 @@ const DefaultLatency = 200 * time.Millisecond
 const (
 	// maxGap is the longest step forward between two frames that is waited out.
 	maxGap = 2 * time.Second
-	// maxLate is how late a frame may arrive before the line moves. It leaves the
-	// decoder half of what the sink tolerates (maxLateness).
+	// maxLate is how late a frame may arrive without being called late. It leaves the
+	// decoder half of what the screen tolerates.
 	maxLate = 50 * time.Millisecond
-	// longPast is the least age of a replayed picture: far beyond what a sink still shows.
+	// shrink is the part of the time since the first late frame by which lateness must have shrunk, less shrinkSlack:
+	// then the late frames are a burst that ends by itself. Otherwise the network takes longer from now on.
+	shrink      = 3
+	shrinkSlack = 50 * time.Millisecond
+	// manyBursts in burstsWithin are not single events: fragments come as a whole, and irregularly.
+	manyBursts   = 3
+	burstsWithin = 15 * time.Second
+	// longPast is the least age of a replayed picture.
 	longPast = time.Second
+	// settleHold is the part of a frame's duration by which Hold moves into the names of frames at a time. Pictures on
+	// their way are earlier by it.
+	settleHold = 32
+	// maxDepth is the deepest reordering there is (max_num_reorder_frames, H.264 E.2.1; H.265 7.4.3.2).
+	maxDepth = 16
 	// remembered is how many frames FrameTime knows: more than a pipeline holds.
 	remembered = 512
 	// leastMargin is what the display needs to have a picture ready in time.
@@ -55,21 +67,32 @@ type join struct {
 }
 
 // Timeline maps frame times on the producer's line to the pipeline's running
-// time. A frame is due Budget after the moment at which it would arrive if it took as long as
-// the frame at the anchor took. It is pure: the clock is an argument. The zero value
-// with a Budget is ready; it belongs to one goroutine.
+// time. It is pure: the clock is an argument. The zero value with a Budget is ready; it belongs to one goroutine.
 //
-//	          first frame, gap, step back, too late
-//	(empty) ────────────────────────────────────────▶ anchored ──┐
-//	                                                     ▲       │ other frames keep their distance,
-//	                                                     └───────┘ or an eighth less while catching up
+// A decoder that reorders can deliver a picture only when as many frames after it have come as the reordering is deep.
+// The newest picture that it can deliver is the base. It is due Budget after the arrival of the frame with which it can
+// be delivered, as the arrival was at the anchor:
+//
+//	          first frame, gap, step back, lastingly late
+//	(empty) ──────────────────────────────────────────────▶ anchored ──┐
+//	                                                           ▲       │ other frames keep their distance,
+//	                                                           └───────┘ or an eighth less while catching up
+//
+// What Map gives is the name of a frame in the pipeline; its picture is due Hold later. Hold moves pictures that are in
+// the pipeline already. Names rise in display order: decoders rely on that.
 type Timeline struct {
 	Budget time.Duration
 
 	anchored bool
-	shift    time.Duration // from the producer's line to running time
+	shift    time.Duration // from the producer's line to names
+	hold     time.Duration // from names to running time
 	newest   time.Duration
-	lastDue  time.Duration
+	lastName time.Duration
+	step     time.Duration // between two pictures, on average
+	depth    int           // of reordering
+	rough    bool          // the base was not known at the anchor, or was another one
+	recent   latest
+	late     lateness
 	join     join
 	slack    slack
 	extra    time.Duration // beyond the budget, for the decoder
@@ -77,6 +100,41 @@ type Timeline struct {
 
 	replaying   bool
 	replayFirst time.Duration
+}
+
+// latest holds the greatest times of frames, the greatest first.
+type latest struct {
+	times [maxDepth + 1]time.Duration
+	n     int
+}
+
+func (l *latest) add(at time.Duration) {
+	i := l.n
+	for i > 0 && at > l.times[i-1] {
+		i--
+	}
+	if i == len(l.times) {
+		return
+	}
+	l.n = min(l.n+1, len(l.times))
+	copy(l.times[i+1:l.n], l.times[i:])
+	l.times[i] = at
+}
+
+// step is the distance of two pictures on average, 0 when there are fewer.
+func (l *latest) step() time.Duration {
+	if l.n < 2 {
+		return 0
+	}
+	return (l.times[0] - l.times[l.n-1]) / time.Duration(l.n-1)
+}
+
+// lateness is what is known of frames that come late.
+type lateness struct {
+	on    bool
+	since time.Duration // arrival of the first
+	first time.Duration // how late that was
+	ends  [manyBursts - 1]time.Duration
 }
 
 // slack is how much longer than the budget the frames of a window have waited, at the least.
@@ -88,30 +146,54 @@ type slack struct {
 	excess time.Duration // in the window before: still to be caught up
 }
 
-// ring remembers when the newest frames are due.
+// ring remembers the names of the newest frames.
 type ring struct {
 	frames [remembered]struct{ at, due time.Duration }
 	count  int
 }
 
-// Map gives the running time at which the picture of a frame is due. at is the
+// Map gives the name of a frame: its picture is due Hold after it, running time. at is the
 // frame's presentation time, key whether it is a key frame, now the running time of its arrival.
 // Frames come in decoding order, so small steps back are normal (B-frames); but every
 // key frame is presented after all frames before it.
-func (t *Timeline) Map(at time.Duration, key bool, now time.Duration) (due time.Duration, anchored bool) {
-	if !t.anchored || t.broken(at, key, now) {
+func (t *Timeline) Map(at time.Duration, key bool, now time.Duration) (name time.Duration, anchored bool) {
+	restart := t.follow(at, key)
+	if restart || !t.anchored || t.tooLate(at, now) {
 		t.anchor(at, now)
 		anchored = true
 	} else {
+		t.refine(now)
 		t.catchUp(at, now)
 	}
-	due = max(0, t.due(at))
-	if anchored || at > t.newest {
+	name = max(0, at+t.shift)
+	t.newest = max(t.newest, at)
+	t.lastName = max(t.lastName, name)
+	t.mapped.add(at, name)
+	return name, anchored
+}
+
+// follow takes in the time of a frame. restart says that it does not belong to those before it.
+func (t *Timeline) follow(at time.Duration, key bool) (restart bool) {
+	r := &t.recent
+	if restart = r.n > 0 && (at > t.newest+maxGap || at < t.newest-maxGap || key && at < t.newest); restart {
+		*r = latest{}
 		t.newest = at
 	}
-	t.lastDue = max(t.lastDue, due)
-	t.mapped.add(at, due)
-	return due, anchored
+	r.add(at)
+	if r.n > 2 {
+		t.step = r.step()
+	}
+	return restart
+}
+
+// Hold is how long after its name a picture is due.
+func (t *Timeline) Hold() time.Duration { return t.hold }
+
+// Depth takes in how many frames after it the decoder needs at the most before it delivers a picture.
+func (t *Timeline) Depth(frames int) {
+	frames = min(frames, maxDepth)
+	t.rough = t.rough || frames > t.depth
+	t.depth = frames
 }
 
 // Joining says that a frame that arrives now belongs to a burst of old ones: it is to be decoded, and
@@ -129,28 +211,42 @@ func (t *Timeline) Joining(at, now time.Duration) bool {
 		j.on = now-j.last < each*3/4 && now-j.since < joinMost
 		j.last = now
 		j.frames++
+		if !j.on { // what is late now is so lastingly
+			t.late = lateness{on: true, since: j.since}
+		}
 	}
 	return j.on
 }
 
-// Replay gives the running time of a frame that only has to be decoded, because
-// its picture was shown before: so long ago that no sink shows it.
+// Replay gives the name of a frame that only has to be decoded: before those of frames to be shown, after those of
+// earlier frames.
 func (t *Timeline) Replay(at, now time.Duration) time.Duration {
-	if !t.replaying {
-		t.replaying, t.replayFirst = true, at
+	t.follow(at, false)
+	name := max(0, at+t.shift)
+	if !t.anchored {
+		if !t.replaying {
+			t.replaying, t.replayFirst = true, at
+		}
+		name = max(0, min(at-t.replayFirst+longPast, now-longPast))
 	}
-	due := max(0, min(at-t.replayFirst+longPast, now-longPast))
-	t.mapped.add(at, due)
-	return due
+	t.newest = max(t.newest, at)
+	t.lastName = max(t.lastName, name)
+	t.mapped.add(at, name)
+	return name
 }
 
-// FrameTime is Map the other way round: which frame was due at a running time.
-func (t *Timeline) FrameTime(due time.Duration) (at time.Duration, ok bool) {
-	return t.mapped.find(due)
+// Replayed says that a frame is displayed before one that was given to Replay, so that it must be named by it as well.
+func (t *Timeline) Replayed(at time.Duration) bool {
+	return t.replaying && !t.anchored && at < t.newest
+}
+
+// FrameTime is Map the other way round: which frame has a name.
+func (t *Timeline) FrameTime(name time.Duration) (at time.Duration, ok bool) {
+	return t.mapped.find(name)
 }
 
 // Margin takes in how long before their time pictures leave the decoder at the best. When that is too short,
-// it always takes longer than the budget leaves: the line moves, so that pictures are late no more. It is to
+// it always takes longer than the budget leaves: pictures are held longer, so that they are late no more. It is to
 // be called about once a second.
 func (t *Timeline) Margin(best time.Duration) {
 	short := min(leastMargin-best, maxExtra-t.extra)
@@ -158,7 +254,7 @@ func (t *Timeline) Margin(best time.Duration) {
 	case !t.anchored:
 	case short > 0:
 		t.extra += short
-		t.shift += short
+		t.hold += short
 	default: // what it no longer needs is caught up, slower than catching up goes
 		t.extra = max(0, t.extra+short/extraDecay)
 	}
@@ -166,44 +262,91 @@ func (t *Timeline) Margin(best time.Duration) {
 
 func (t *Timeline) budget() time.Duration { return t.Budget + t.extra }
 
-func (t *Timeline) due(at time.Duration) time.Duration { return at + t.shift }
+func (t *Timeline) due(at time.Duration) time.Duration { return at + t.shift + t.hold }
 
-// broken says that the line no longer fits the frames.
-func (t *Timeline) broken(at time.Duration, key bool, now time.Duration) bool {
-	switch {
-	case at > t.newest+maxGap:
-		return true
-	case key && at < t.newest:
-		return true
+// base is the time of the newest picture that the decoder can deliver. ok is false while too few frames have come.
+func (t *Timeline) base() (at time.Duration, ok bool) {
+	if t.depth < t.recent.n {
+		return t.recent.times[t.depth], true
 	}
-	return t.due(at) < now-maxLate
+	if t.recent.n == 0 {
+		return 0, false
+	}
+	return t.recent.times[t.recent.n-1] - time.Duration(t.depth-t.recent.n+1)*t.step, false
 }
 
-// anchor makes at due after the budget, but not before what is already due.
-func (t *Timeline) anchor(at, now time.Duration) {
-	due := now + t.budget()
-	if t.anchored {
-		due = max(due, t.lastDue+time.Millisecond)
+// tooLate says that frames come later from now on, so that the line has to move. A burst after a break is late as well;
+// but it ends, and the frames after it are in time again. Frames that are displayed before one that came cannot
+// move the line.
+func (t *Timeline) tooLate(at, now time.Duration) bool {
+	l := &t.late
+	base, ok := t.base()
+	late := now - t.due(base) - maxLate
+	switch {
+	case !ok || at < t.newest:
+		return false
+	case late <= 0:
+		if l.on {
+			l.on = false
+			copy(l.ends[1:], l.ends[:])
+			l.ends[0] = now
+		}
+		return false
+	case !l.on:
+		l.on, l.since, l.first = true, now, late
+		oldest := l.ends[len(l.ends)-1]
+		return oldest > 0 && now-oldest < burstsWithin
 	}
-	t.anchored, t.shift = true, due-at
-	t.slack = slack{since: now, last: now, least: due - now - t.budget()}
+	return late > l.first-(now-l.since)/shrink+shrinkSlack
+}
+
+// anchor makes the base due after the budget, but at not before what is already due.
+func (t *Timeline) anchor(at, now time.Duration) {
+	base, ok := t.base()
+	shift := now + t.budget() - base - t.hold
+	if t.lastName > 0 {
+		shift = max(shift, t.lastName+time.Millisecond-at)
+	}
+	t.anchored, t.shift, t.rough = true, shift, !ok
+	t.late = lateness{}
+	t.slack = slack{since: now, last: now, least: t.due(base) - now - t.budget()}
+}
+
+// refine makes the line fit the base once it is known, if pictures would be late otherwise.
+func (t *Timeline) refine(now time.Duration) {
+	base, ok := t.base()
+	if !t.rough || !ok {
+		return
+	}
+	t.rough = false
+	t.hold += min(max(0, now+t.budget()-t.due(base)), maxExtra)
 }
 
 // catchUp moves the line a little when frames wait longer than they must.
 func (t *Timeline) catchUp(at, now time.Duration) {
 	s := &t.slack
 	s.pause, s.last = max(s.pause, now-s.last), now
-	s.least = min(s.least, t.due(at)-now-t.budget())
-	if now-s.since >= slackWindow+2*s.pause {
-		s.excess = max(0, s.least-freeSlack)
-		s.since, s.least = now, t.due(at)-now-t.budget()
+	if base, ok := t.base(); ok {
+		waits := t.due(base) - now - t.budget()
+		s.least = min(s.least, waits)
+		if now-s.since >= slackWindow+2*s.pause {
+			s.excess = max(0, s.least-freeSlack)
+			s.since, s.least = now, waits
+		}
 	}
-	if step := at - t.newest; step > 0 {
-		faster := min(s.excess, step/hurry)
-		s.excess -= faster
-		s.least -= faster
-		t.shift -= faster
+	if at <= t.newest {
+		return
 	}
+	faster := min(s.excess, (at-t.newest)/hurry)
+	settled := min(t.hold, t.step/settleHold)
+	if t.step > 0 { // frames between the two, which come later, are still to be named in their order
+		faster = min(faster, t.step*3/4)
+	}
+	s.excess -= faster
+	s.least -= faster
+	t.shift -= faster
+	t.hold -= settled
+	t.shift += settled
 }
 
 func (r *ring) add(at, due time.Duration) {

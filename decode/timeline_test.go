@@ -52,21 +52,39 @@ func TestTimeline(t *testing.T) {
 			{8000 * ms, true, 0, 200 * ms, true},
 			{8000 * ms, true, 33 * ms, 200 * ms, false},
 		},
-		"late": {
+		"late from now on": {
 			{0, true, 0, 200 * ms, true},
 			{33 * ms, false, 283 * ms, 233 * ms, false}, // 50 ms late: still shown
-			{66 * ms, false, 317 * ms, 517 * ms, true},  // 51 ms
-			{99 * ms, false, 318 * ms, 550 * ms, false},
+			{66 * ms, false, 386 * ms, 266 * ms, false}, // 120 ms
+			{99 * ms, false, 419 * ms, 299 * ms, false},
+			{133 * ms, false, 453 * ms, 333 * ms, false},
+			{166 * ms, false, 486 * ms, 366 * ms, false},
+			{200 * ms, false, 520 * ms, 400 * ms, false},
+			{233 * ms, false, 553 * ms, 753 * ms, true}, // it does not become less
+			{266 * ms, false, 586 * ms, 786 * ms, false},
+		},
+		"a late burst ends by itself": {
+			{0, true, 0, 200 * ms, true},
+			{33 * ms, false, 383 * ms, 233 * ms, false}, // 150 ms late
+			{66 * ms, false, 385 * ms, 266 * ms, false},
+			{333 * ms, false, 400 * ms, 533 * ms, false},
+			{366 * ms, false, 433 * ms, 566 * ms, false},
+		},
+		"far back, without a key frame": {
+			{8000 * ms, true, 0, 200 * ms, true},
+			{2000 * ms, false, 33 * ms, 233 * ms, true},
+			{2033 * ms, false, 66 * ms, 266 * ms, false},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			line := Timeline{Budget: 200 * ms}
 			for i, s := range steps {
-				due, anchored := line.Map(s.at, s.key, s.now)
+				name, anchored := line.Map(s.at, s.key, s.now)
+				due := name + line.Hold()
 				if due != s.due || anchored != s.anchored {
 					t.Errorf("step %d: due %v, anchored %v; want %v, %v", i, due, anchored, s.due, s.anchored)
 				}
-				if at, ok := line.FrameTime(due); !ok || at != s.at {
+				if at, ok := line.FrameTime(name); !ok || at != s.at {
 					t.Errorf("step %d: the frame due at %v was of %v, says FrameTime, not %v", i, due, at, s.at)
 				}
 			}
@@ -100,6 +118,7 @@ func live(t *testing.T, frames int, arrival func(i int) time.Duration) (slack ti
 		at := time.Duration(i) * frame
 		now := arrival(i)
 		due, anchored := line.Map(at, i%30 == 0, now)
+		due += line.Hold()
 		if anchored && i > 0 {
 			t.Fatalf("frame %d: the line breaks", i)
 		}
@@ -197,12 +216,15 @@ func TestTimelineGivesTheDecoderTime(t *testing.T) {
 	line.Margin(-time.Second)
 	line.Map(0, true, 0)
 	line.Margin(100 * ms)
-	if due, _ := line.Map(33*ms, false, 33*ms); due != 233*ms {
-		t.Errorf("due at %v", due)
+	if name, _ := line.Map(33*ms, false, 33*ms); name+line.Hold() != 233*ms {
+		t.Errorf("due at %v", name+line.Hold())
 	}
 	line.Margin(-45 * ms)
-	if due, _ := line.Map(66*ms, false, 66*ms); due != 66*ms+260*ms {
-		t.Errorf("due at %v", due)
+	if line.Hold() != 60*ms { // the pictures that are on their way are late as well
+		t.Errorf("held for %v", line.Hold())
+	}
+	if name, _ := line.Map(66*ms, false, 66*ms); name+line.Hold() != 66*ms+260*ms {
+		t.Errorf("due at %v", name+line.Hold())
 	}
 	line.Margin(31 * ms) // 16 ms to spare: a sixteenth is given back
 	if line.budget() != 259*ms {
@@ -210,8 +232,8 @@ func TestTimelineGivesTheDecoderTime(t *testing.T) {
 	}
 	line.extra = 60 * ms
 	line.Margin(-10 * time.Second)
-	if due, _ := line.Map(99*ms, false, 99*ms); due != 99*ms+700*ms {
-		t.Errorf("due at %v", due)
+	if name, _ := line.Map(99*ms, false, 99*ms); name+line.Hold() != 99*ms+700*ms {
+		t.Errorf("due at %v", name+line.Hold())
 	}
 }
 
@@ -225,5 +247,125 @@ func TestReplayIsLongPast(t *testing.T) {
 	}
 	if due, anchored := line.Map(60*time.Minute, false, now); due != now+200*ms || !anchored {
 		t.Errorf("the first frame to show is due at %v, anchored %v", due, anchored)
+	}
+}
+
+// decodingOrder is the display positions of frames in decoding order, for groups of so many B-frames between others.
+func decodingOrder(frames int, group []int) (order []int) {
+	order = []int{0}
+	for i := 0; len(order) < frames; i += len(group) {
+		for _, d := range group {
+			order = append(order, i+d)
+		}
+	}
+	return order[:frames]
+}
+
+// reorderings are groups of pictures and how many frames a decoder needs after a picture before it delivers it.
+var reorderings = map[string]struct {
+	group []int
+	depth int
+}{
+	"no B-frames":  {[]int{1}, 0},
+	"two B-frames": {[]int{3, 1, 2}, 1},
+	"x264's way":   {[]int{3, 1, 2}, 2}, // it announces two with a B-pyramid, whether there is one or not
+	"a B-pyramid":  {[]int{4, 2, 1, 3}, 2},
+	"seven levels": {[]int{8, 4, 2, 1, 3, 6, 5, 7}, 3},
+}
+
+// player decodes and shows frames in a model of the renderer. Pictures leave its decoder when as many frames after them
+// have come as the depth is.
+type model struct {
+	line  Timeline
+	depth int
+	order []int
+
+	shown []time.Duration // when each picture would be on the screen, by display position; 0: never
+}
+
+const modelFrame = time.Second / 30
+
+// play has frames arrive and gives for each picture by how much its time came after the decoder could deliver it.
+func (m *model) play(arrival func(i int) time.Duration) (spare []time.Duration) {
+	names := map[int]time.Duration{}
+	spare = make([]time.Duration, len(m.order))
+	next := 0
+	for i, d := range m.order {
+		now := arrival(i)
+		if i > m.depth { // a picture has come out
+			m.line.Depth(m.depth)
+		}
+		names[d], _ = m.line.Map(time.Hour+time.Duration(d)*modelFrame, i == 0, now)
+		for ; next <= i-m.depth; next++ {
+			spare[next] = names[next] + m.line.Hold() - now
+		}
+	}
+	return spare[:next]
+}
+
+// The budget comes on top of what the decoder needs to put frames in order: from the second picture on (the first one is
+// shown at once) every one is ready for as long as the budget before its time, and none waits longer.
+func TestBudgetIsOnTopOfReordering(t *testing.T) {
+	for name, c := range reorderings {
+		for _, budget := range []time.Duration{20 * ms, 50 * ms, 200 * ms} {
+			m := model{line: Timeline{Budget: budget}, depth: c.depth, order: decodingOrder(300, c.group)}
+			for i, spare := range m.play(func(i int) time.Duration { return time.Duration(i) * modelFrame }) {
+				if i > 0 && (spare < budget-3*ms || spare > budget+20*ms) {
+					t.Fatalf("%s, %v: picture %d is ready %v before its time", name, budget, i, spare)
+				}
+			}
+		}
+	}
+}
+
+// After a break, in which frames pile up and then come in a burst, pictures are due as before it.
+func TestLagIsAsBeforeAfterABreak(t *testing.T) {
+	for name, c := range reorderings {
+		for _, budget := range []time.Duration{20 * ms, 50 * ms, 200 * ms} {
+			for _, cut := range []time.Duration{100 * ms, 200 * ms, 300 * ms, 450 * ms} {
+				for from := 100; from < 108; from++ { // any frame of a group may be the first that is late
+					m := model{line: Timeline{Budget: budget}, depth: c.depth, order: decodingOrder(300, c.group)}
+					spare := m.play(func(i int) time.Duration {
+						at := time.Duration(i) * modelFrame
+						if i < from {
+							return at
+						}
+						return max(at, time.Duration(from)*modelFrame+cut+time.Duration(i-from)*3*ms)
+					})
+					before, after := spare[90], spare[250]
+					if after < before-10*ms || after > before+10*ms {
+						t.Fatalf("%s, %v, cut for %v at frame %d: pictures wait %v, before it %v", name, budget, cut, from, after, before)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Names rise in display order over everything that moves the line: a decoder that sees them fall believes
+// none of them any more.
+func TestNamesRiseInDisplayOrder(t *testing.T) {
+	for name, c := range reorderings {
+		line := Timeline{Budget: 50 * ms}
+		names := map[int]time.Duration{}
+		var delay time.Duration
+		for i, d := range decodingOrder(600, c.group) {
+			switch {
+			case i%97 == 50:
+				delay += 150 * ms
+			case i%97 == 80:
+				delay -= 100 * ms
+			}
+			line.Depth(min(c.depth, i/2))
+			if i%50 == 49 {
+				line.Margin(5 * ms)
+			}
+			names[d], _ = line.Map(time.Hour+time.Duration(d)*modelFrame, i == 0, time.Duration(i)*modelFrame+delay)
+		}
+		for d := 1; d < 590; d++ {
+			if names[d] <= names[d-1] {
+				t.Fatalf("%s: picture %d is named %v, the one before it %v", name, d, names[d], names[d-1])
+			}
+		}
 	}
 }

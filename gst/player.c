@@ -6,13 +6,23 @@
 #include <signal.h>
 #include <string.h>
 
-/* BEHIND is how late a frame may come to the decoder. Beyond it, the sink would drop its picture anyway. */
-#define BEHIND (200 * GST_MSECOND)
+/* A frame that comes to the decoder, or a picture that leaves it, more than LATE after its time is late. Only pictures
+ * that are not are shown one by one. */
+#define LATE (100 * GST_MSECOND)
 
-/* Catching up is not seen if it takes no longer than UNSEEN. Then it is: a picture every STRIDE, as much as
- * is seen as motion and does not keep the decoder from its work. */
+/* A decoder that is behind for OVERLOADED does not catch up by itself, as it does after a break. */
+#define OVERLOADED (500 * GST_MSECOND)
+
+/* HOPELESS is how late frames may come to the decoder. Beyond it, frames up to a key frame are dropped. */
+#define HOPELESS (1 * GST_SECOND)
+
+/* Catching up is not seen if it takes no longer than UNSEEN, unless the screen is blank. Then it is: a picture every
+ * STRIDE, as much as is seen as motion and does not keep the decoder from its work. */
 #define UNSEEN (100 * GST_MSECOND)
 #define STRIDE (40 * GST_MSECOND)
+
+/* RECENT frames at the decoder are remembered: more than it reorders. WINDOW pictures tell how many it needs. */
+enum { RECENT = 32, WINDOW = 64 };
 
 struct Player {
 	GstElement *pipeline, *source, *decoder, *sink;
@@ -25,12 +35,30 @@ struct Player {
 	GMutex lock; /* of screen */
 	Screen *screen;
 
-	gint keys;         /* key frames that wait in the source */
-	gboolean skipping; /* of the source's thread */
-	gboolean begun;    /* of the decoder's thread: a picture went to the screen */
-	gboolean held;     /* a picture waits for room on the screen */
-	guint64 stride;    /* of the same: from when on another picture of catching up is shown */
-	guint64 decoded, skipped;
+	/* Set with frames. */
+	gint64 hold;
+	guint64 show_from;
+	gboolean stored;
+	gint keys; /* key frames that wait in the source */
+
+	/* Of the source's thread. */
+	gboolean skipping;
+	guint64 behind; /* since when frames come late; 0: they do not */
+
+	/* Of the decoder's thread. */
+	gboolean begun;               /* a picture went to the screen */
+	guint64 stride;               /* from when on another picture of catching up is shown */
+	guint64 put_pts, put_at;      /* of the newest that went to the screen */
+	gint64 slip;                  /* by which a recording was held up */
+	guint samples, deepest, deep; /* of the depth: in this window, and the greatest in this and the one before */
+
+	gboolean held; /* a picture waits for room on the screen */
+	guint64 decoded, skipped, late;
+	guint depth;
+
+	GMutex recent_lock;
+	guint64 recent[RECENT]; /* names of frames at the decoder */
+	guint fed;
 
 	GMutex margin_lock;
 	gint64 margin;
@@ -40,27 +68,52 @@ struct Player {
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELEASE)
 
-/* on_fed gives up frames that would come too late, up to a key frame: after that one unless a newer one waits. */
+static guint64 due_of(Player *p, guint64 pts)
+{
+	return pts + LOAD(p->hold);
+}
+
+static void note_fed(Player *p, guint64 pts)
+{
+	g_mutex_lock(&p->recent_lock);
+	p->recent[p->fed++ % RECENT] = pts;
+	g_mutex_unlock(&p->recent_lock);
+}
+
+/* drops says whether the decoder has to do without a frame, because it is behind. Least is lost with frames that no other
+ * refers to, then with those before a key frame that waits already; whole groups of pictures are the last resort. */
+static gboolean drops(Player *p, guint64 pts, gboolean key, gboolean newer, gboolean disposable)
+{
+	guint64 now = running_time(), due = due_of(p, pts);
+	guint64 late = now > due ? now - due : 0;
+	if (late <= LATE)
+		p->behind = 0;
+	else if (p->behind == 0)
+		p->behind = now;
+	gboolean overloaded = p->behind != 0 && now - p->behind > OVERLOADED;
+	if (key)
+		p->skipping = newer && overloaded;
+	else if (late > HOPELESS || (newer && overloaded))
+		p->skipping = TRUE;
+	return p->skipping || (disposable && late > LATE);
+}
+
+/* on_fed keeps frames from a decoder that is behind, but for those that only have to be decoded and those of recordings. */
 static GstPadProbeReturn on_fed(GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
 	Player *p = data;
 	GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER(info);
 	guint64 pts = GST_BUFFER_PTS(buffer);
 	gboolean key = !GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
-	gboolean newer = key && !g_atomic_int_dec_and_test(&p->keys);
+	gboolean disposable = GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DROPPABLE);
+	gboolean newer = key ? !g_atomic_int_dec_and_test(&p->keys) : g_atomic_int_get(&p->keys) > 0;
 
-	if (p->unpaced || pts < LEAD)
-		return GST_PAD_PROBE_OK;
-	gboolean late = running_time() > pts + BEHIND;
-	if (key)
-		p->skipping = late && newer;
-	else if (late)
-		p->skipping = TRUE;
-	if (p->skipping) {
+	if (!p->unpaced && pts >= LOAD(p->show_from) && !LOAD(p->stored) && drops(p, pts, key, newer, disposable)) {
 		STORE(p->skipped, LOAD(p->skipped) + 1);
 		fates_note(p->fates, pts, FATE_SKIPPED);
 		return GST_PAD_PROBE_DROP;
 	}
+	note_fed(p, pts);
 	return GST_PAD_PROBE_OK;
 }
 
@@ -111,36 +164,88 @@ gboolean player_margin(Player *p, guint n, gint64 *margin)
 	return enough;
 }
 
-/* when says when a picture is to be shown, FALSE: never. The first one is shown at once, whatever its time. Of those that
- * are replayed, only the newest matters, one with no frame behind it, unless that takes too long. */
-static gboolean when(Player *p, guint64 pts, guint64 *due)
+/* sample_depth counts the frames at the decoder that are displayed after a picture that has come out. Those that came in
+ * a burst say nothing. */
+static void sample_depth(Player *p, guint64 pts)
 {
-	guint64 now = running_time();
-	gboolean replayed = pts < LEAD, first = !p->begun;
-	if (replayed && queued(p) > 0 && (p->unpaced || now < p->stride))
+	guint after = 0;
+	if (queued(p) > 0)
+		return;
+	g_mutex_lock(&p->recent_lock);
+	for (guint i = 0; i < MIN(p->fed, RECENT); i++)
+		after += p->recent[i] > pts;
+	g_mutex_unlock(&p->recent_lock);
+	p->deepest = MAX(p->deepest, after);
+	STORE(p->depth, MAX(p->deepest, p->deep));
+	if (++p->samples == WINDOW) {
+		p->deep = p->deepest;
+		p->samples = p->deepest = 0;
+	}
+}
+
+guint player_depth(Player *p)
+{
+	return LOAD(p->depth);
+}
+
+/* passes says whether a picture that only had to be decoded stays unseen. Of these only the newest matters, one with no frame
+ * behind it, unless that takes too long. */
+static gboolean passes(Player *p, gboolean blank)
+{
+	if (queued(p) == 0)
 		return FALSE;
+	return p->unpaced || (running_time() < p->stride && (p->begun || !blank));
+}
+
+/* outrun says that the picture comes faster than it was made after the one before it: the decoder catches up, which is seen
+ * as motion without showing each picture. */
+static gboolean outrun(Player *p, guint64 pts, guint64 now)
+{
+	guint64 step = pts > p->put_pts ? pts - p->put_pts : 0;
+	return now - p->put_at < MIN(STRIDE, step / 4 * 3);
+}
+
+/* when says when a picture is to be shown, FALSE: never, and then what became of it. The first one is shown at once,
+ * whatever its time; late ones are as well, if they may be shown. A recording is held up for as long as its pictures are
+ * late. */
+static gboolean when(Player *p, guint64 pts, gboolean blank, guint64 *due, FateKind *fate)
+{
+	guint64 now = running_time(), time = due_of(p, pts);
+	gboolean old = pts < LOAD(p->show_from), first = !p->begun;
+	*fate = FATE_PASSED;
+	if (old && passes(p, blank))
+		return FALSE;
+	if (LOAD(p->stored) && !old && !first) {
+		time += p->slip;
+		if (now > time)
+			p->slip += now - time;
+	} else if (!old && !first && !p->unpaced && now > time + LATE && outrun(p, pts, now)) {
+		*fate = FATE_LATE;
+		STORE(p->late, LOAD(p->late) + 1);
+		return FALSE;
+	}
+	if (!old && !first && queued(p) == 0)
+		note_margin(p, (gint64)(time - now));
 	p->begun = TRUE;
 	p->stride = now + STRIDE;
-	*due = replayed || first ? now : pts;
-	if (!replayed && !first)
-		note_margin(p, (gint64)(pts - now));
+	p->put_pts = pts;
+	p->put_at = now;
+	*due = old || first ? now : MAX(time, now);
 	return TRUE;
 }
 
-/* put brings a picture to the screen. One that comes while there is no screen is late for it. */
-static void put(Player *p, GstSample *sample, guint64 pts, guint64 due)
+/* put brings a picture to a screen. One that comes while there is none is late for it. */
+static void put(Player *p, Screen *s, GstSample *sample, guint64 pts)
 {
-	g_mutex_lock(&p->lock);
-	Screen *s = p->screen ? screen_ref(p->screen) : NULL;
-	g_mutex_unlock(&p->lock);
-	if (!s) {
-		fates_note(p->fates, pts, FATE_LATE);
+	guint64 due = 0;
+	FateKind fate = FATE_LATE;
+	if (!when(p, pts, s && screen_blank(s), &due, &fate) || !s) {
+		fates_note(p->fates, pts, s ? fate : FATE_LATE);
 		return;
 	}
 	STORE(p->held, TRUE);
-	screen_put(s, sample, (Picture){.due = due, .pts = pts, .number = p->number, .fates = p->fates});
+	screen_put(s, sample, (Picture){.due = due, .pts = pts, .number = p->number, .keep = LOAD(p->stored), .fates = p->fates});
 	STORE(p->held, FALSE);
-	screen_unref(s);
 }
 
 static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
@@ -150,12 +255,15 @@ static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
 	if (!sample)
 		return GST_FLOW_OK;
 	GstBuffer *picture = gst_sample_get_buffer(sample);
-	guint64 pts = GST_BUFFER_PTS(picture), due = 0;
+	guint64 pts = GST_BUFFER_PTS(picture);
 	fates_note_made(p->fates, pts, GST_BUFFER_FLAG_IS_SET(picture, GST_VIDEO_BUFFER_FLAG_INTERLACED));
-	if (when(p, pts, &due))
-		put(p, sample, pts, due);
-	else
-		fates_note(p->fates, pts, FATE_PASSED);
+	sample_depth(p, pts);
+	g_mutex_lock(&p->lock);
+	Screen *s = p->screen ? screen_ref(p->screen) : NULL;
+	g_mutex_unlock(&p->lock);
+	put(p, s, sample, pts);
+	if (s)
+		screen_unref(s);
 	gst_sample_unref(sample);
 	return GST_FLOW_OK;
 }
@@ -171,6 +279,7 @@ Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
 	Player *p = g_new0(Player, 1);
 	g_mutex_init(&p->lock);
 	g_mutex_init(&p->margin_lock);
+	g_mutex_init(&p->recent_lock);
 	p->fates = fates_new();
 	p->number = number;
 	p->unpaced = unpaced;
@@ -230,6 +339,7 @@ void player_free(Player *p)
 	gst_clear_object(&p->pipeline);
 	g_mutex_clear(&p->lock);
 	g_mutex_clear(&p->margin_lock);
+	g_mutex_clear(&p->recent_lock);
 	fates_unref(p->fates);
 	g_free(p);
 }
@@ -248,9 +358,22 @@ int player_push(Player *p, const void *prefix, gsize prefix_size, const void *da
 		g_atomic_int_inc(&p->keys);
 	else
 		GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
+	if (flags & PUSH_DISPOSABLE)
+		GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DROPPABLE);
+	STORE(p->stored, (flags & PUSH_STORED) != 0);
 	if (flags & PUSH_DISCONT)
 		GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DISCONT);
 	return gst_app_src_push_buffer(GST_APP_SRC(p->source), buffer);
+}
+
+void player_hold(Player *p, gint64 hold)
+{
+	STORE(p->hold, hold);
+}
+
+void player_show_from(Player *p, guint64 pts)
+{
+	STORE(p->show_from, pts);
 }
 
 void player_end_of_stream(Player *p)
@@ -260,7 +383,8 @@ void player_end_of_stream(Player *p)
 
 PlayerCounts player_counts(Player *p)
 {
-	PlayerCounts c = {.queued = queued(p), .decoded = LOAD(p->decoded), .skipped = LOAD(p->skipped), .held = LOAD(p->held)};
+	PlayerCounts c = {.queued = queued(p), .decoded = LOAD(p->decoded), .skipped = LOAD(p->skipped), .late = LOAD(p->late),
+		.held = LOAD(p->held)};
 	return c;
 }
 

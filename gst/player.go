@@ -100,22 +100,36 @@ func (p *player) free() { C.player_free(p.c) }
 // fates is what happens to the frames.
 func (p *player) fates() *C.Fates { return C.player_fates(p.c) }
 
-// push hands in one access unit that is due at a running time.
-func (p *player) push(prefix, data []byte, due time.Duration, key, discont bool) error {
+// push hands in one access unit under its name.
+func (p *player) push(prefix []byte, m decode.Message, name time.Duration) error {
 	var flags C.int
-	if key {
-		flags |= C.PUSH_KEY
-	}
-	if discont {
-		flags |= C.PUSH_DISCONT
+	for flag, push := range pushFlags {
+		if m.Flags&flag != 0 {
+			flags |= push
+		}
 	}
 	ret := C.player_push(p.c, unsafe.Pointer(unsafe.SliceData(prefix)), C.gsize(len(prefix)),
-		unsafe.Pointer(unsafe.SliceData(data)), C.gsize(len(data)), C.guint64(due), flags)
+		unsafe.Pointer(unsafe.SliceData(m.Payload)), C.gsize(len(m.Payload)), C.guint64(name), flags)
 	if ret != 0 {
 		return fmt.Errorf("the pipeline takes no more frames (%s)", C.GoString(C.gst_flow_get_name(C.GstFlowReturn(ret))))
 	}
 	return nil
 }
+
+// pushFlags are a message's flags as player_push has them.
+var pushFlags = map[uint8]C.int{
+	decode.FlagKey: C.PUSH_KEY, decode.FlagDiscont: C.PUSH_DISCONT,
+	decode.FlagDisposable: C.PUSH_DISPOSABLE, decode.FlagStored: C.PUSH_STORED,
+}
+
+// hold says how long after their names pictures are due.
+func (p *player) hold(d time.Duration) { C.player_hold(p.c, C.gint64(d)) }
+
+// showFrom says with which name the pictures begin that are to be seen.
+func (p *player) showFrom(name time.Duration) { C.player_show_from(p.c, C.guint64(name)) }
+
+// depth is how many frames after it the decoder needs to deliver a picture.
+func (p *player) depth() int { return int(C.player_depth(p.c)) }
 
 func (p *player) endOfStream() { C.player_end_of_stream(p.c) }
 
@@ -123,6 +137,7 @@ func (p *player) endOfStream() { C.player_end_of_stream(p.c) }
 func (p *player) counts(s *decode.Status) {
 	c := C.player_counts(p.c)
 	s.Queued, s.Decoded, s.Skipped, s.Held = uint64(c.queued), uint64(c.decoded), uint64(c.skipped), c.held != 0
+	s.Late += uint64(c.late)
 }
 
 // queued is how many frames wait for the decoder.

@@ -21,16 +21,26 @@ Fates *player_fates(Player *p);
 /* player_show makes a screen the one that gets the pictures; NULL for none. */
 void player_show(Player *p, Screen *s);
 
-enum { PUSH_KEY = 1, PUSH_DISCONT = 2 };
+enum { PUSH_KEY = 1, PUSH_DISCONT = 2, PUSH_DISPOSABLE = 4, PUSH_STORED = 8 };
 
-/* player_push copies the prefix and the data into a buffer and gives it to the source.
- * A frame whose time is before LEAD is decoded and not shown. Returns a GstFlowReturn. */
+/* player_push copies the prefix and the data into a buffer and gives it to the source. pts is the frame's name; its
+ * picture is due player_hold later. Returns a GstFlowReturn. */
 int player_push(Player *p, const void *prefix, gsize prefix_size, const void *data, gsize size, guint64 pts, int flags);
 void player_end_of_stream(Player *p);
+
+/* player_hold says how long after their names pictures are due. */
+void player_hold(Player *p, gint64 hold);
+
+/* player_show_from says which pictures are to be seen: those named pts or later. The ones before only have to be decoded. */
+void player_show_from(Player *p, guint64 pts);
+
+/* player_depth is how many frames after it, at the most, the decoder has lately needed to deliver a picture. */
+guint player_depth(Player *p);
 
 typedef struct {
 	guint64 queued, decoded;
 	guint64 skipped; /* frames that were not decoded, because the decoder is behind */
+	guint64 late;    /* pictures that were not shown, because the decoder is behind */
 	gboolean held;   /* a picture waits for room on the screen, and the decoder for it */
 } PlayerCounts;
 

@@ -12,6 +12,9 @@ enum { MOST_WAITING = 3, RING = 16 };
 /* PATIENCE is how long after its time a picture is still waited with. */
 #define PATIENCE (1 * G_USEC_PER_SEC)
 
+/* KEEP_PATIENCE is the same for pictures that must not be lost. */
+#define KEEP_PATIENCE (30 * G_USEC_PER_SEC)
+
 /* TOO_LATE is how late a picture may come to the sink and still be shown. The sink itself drops none: it would not tell
  * which. */
 #define TOO_LATE (100 * GST_MSECOND)
@@ -30,6 +33,7 @@ struct Screen {
 	Picture ring[RING]; /* on their way from the source to the sink; they hold a reference of their fates */
 	guint first, count;
 	gboolean rendering;
+	gboolean picture; /* is on the screen */
 	gboolean closed;
 	guint32 number;
 	ScreenCounts counts;
@@ -138,7 +142,7 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 		gst_buffer_unref(buffer);
 		return GST_FLOW_OK;
 	}
-	gboolean late = s->paced && running_time() > GST_BUFFER_PTS(buffer) + TOO_LATE;
+	gboolean late = s->paced && known && !e.keep && running_time() > GST_BUFFER_PTS(buffer) + TOO_LATE;
 	GstFlowReturn ret = GST_FLOW_OK;
 	if (late)
 		gst_buffer_unref(buffer);
@@ -148,6 +152,8 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 	g_mutex_lock(&s->lock);
 	gboolean first = known && count_render(s, &e, !late && ret == GST_FLOW_OK);
 	s->rendering = FALSE;
+	if (known && !late && ret == GST_FLOW_OK)
+		s->picture = e.number != 0;
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);
 	if (first)
@@ -208,6 +214,14 @@ void screen_close(Screen *s)
 	s->closed = TRUE;
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);
+}
+
+gboolean screen_blank(Screen *s)
+{
+	g_mutex_lock(&s->lock);
+	gboolean blank = !s->picture;
+	g_mutex_unlock(&s->lock);
+	return blank;
 }
 
 void screen_forget(Screen *s)
@@ -275,7 +289,7 @@ static void note(Screen *s, Picture e)
 gboolean screen_put(Screen *s, GstSample *sample, Picture e)
 {
 	guint64 now = running_time();
-	gint64 until = g_get_monotonic_time() + PATIENCE + (e.due > now ? (gint64)(e.due - now) / 1000 : 0);
+	gint64 until = g_get_monotonic_time() + (e.keep ? KEEP_PATIENCE : PATIENCE) + (e.due > now ? (gint64)(e.due - now) / 1000 : 0);
 	gboolean room = TRUE;
 
 	g_mutex_lock(&s->lock);

@@ -40,6 +40,7 @@ typedef struct {
 	guint64 due;    /* running time */
 	guint64 pts;    /* its name in the counts and fates */
 	guint32 number; /* of its pipeline */
+	gboolean keep;  /* it is shown, however late it is */
 	Fates *fates;   /* are told whether it was shown; NULL for the slate */
 } Picture;
 
@@ -49,6 +50,9 @@ gboolean screen_put(Screen *s, GstSample *sample, Picture picture);
 
 /* screen_slate shows pixels of four bytes (blue, green, red, none) now, unless pictures wait. */
 gboolean screen_slate(Screen *s, const void *pixels, int width, int height);
+
+/* screen_blank says that no picture is on the screen: nothing at all, or the slate. */
+gboolean screen_blank(Screen *s);
 
 /* screen_forget gives up the pictures that wait, when the pipeline does not run any more. */
 void screen_forget(Screen *s);

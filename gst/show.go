@@ -6,6 +6,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ type show struct {
 	// Of the reader: old frames went in, and newer ones join them for as long as some of them wait.
 	catchingUp bool
 	catchUntil time.Duration // running time
+	hiding     bool          // frames only have to be decoded
 
 	work   sync.WaitGroup // listen
 	quit   chan struct{}
@@ -98,20 +100,9 @@ const collectEvery = 128
 
 // frame pushes one access unit.
 func (s *show) frame(m decode.Message) {
-	at, key := time.Duration(m.Time), m.Flags&decode.FlagKey != 0
-	now := runningTime()
 	s.mu.Lock()
-	var due time.Duration
-	if s.old(m, at, now) {
-		due = s.line.Replay(at, now)
-	} else {
-		var anchored bool
-		if due, anchored = s.line.Map(at, key, now); anchored {
-			s.counts.Anchored++
-		}
-	}
+	name := s.name(m, runningTime())
 	s.counts.Fed++
-	due = s.frames.sent(m.Number, at, due, key)
 	if s.counts.Fed%collectEvery == 0 {
 		s.frames.collect(s.player.fates())
 		s.frames.bound(s.player.queued())
@@ -122,9 +113,37 @@ func (s *show) frame(m decode.Message) {
 		s.crowded()
 	}
 	// A pipeline that takes no more has said why on the bus.
-	_ = s.player.push(s.prefix, m.Payload, due, key, m.Flags&decode.FlagDiscont != 0)
+	_ = s.player.push(s.prefix, m, name)
 	s.prefix = nil
 	s.handedOver(m)
+}
+
+// name gives a frame its name in the pipeline, where it stands for its time, and says from which one on pictures are to
+// be seen. s.mu is held.
+func (s *show) name(m decode.Message, now time.Duration) time.Duration {
+	at, key := time.Duration(m.Time), m.Flags&decode.FlagKey != 0
+	if s.old(m, at, now) {
+		s.hiding = true
+		s.player.showFrom(math.MaxInt64)
+		return s.frames.sent(m.Number, at, s.line.Replay(at, now), key)
+	}
+	var name time.Duration
+	if s.line.Replayed(at) {
+		name = s.line.Replay(at, now)
+	} else {
+		var anchored bool
+		s.line.Depth(s.player.depth())
+		if name, anchored = s.line.Map(at, key, now); anchored {
+			s.counts.Anchored++
+		}
+		s.player.hold(s.line.Hold())
+	}
+	name = s.frames.sent(m.Number, at, name, key)
+	if s.hiding {
+		s.hiding = false
+		s.player.showFrom(name)
+	}
+	return name
 }
 
 // handedOver notes how long a frame has taken from the network to the decoder's queue.
@@ -190,6 +209,7 @@ func (s *show) adjust() {
 	defer s.mu.Unlock()
 	if margin, ok := s.player.margin(); ok {
 		s.line.Margin(margin)
+		s.player.hold(s.line.Hold())
 	}
 }
 
