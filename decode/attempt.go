@@ -337,7 +337,7 @@ func (a *attempt) watch(ctx context.Context) error {
 			if err := a.progress.check(now); err != nil && !a.excuses(err) {
 				return a.child.examine(err)
 			}
-			if err := a.child.overweight(a.r.config.Memory); err != nil {
+			if err := a.child.overweight(a.r.config.Memory, now); err != nil {
 				return err
 			}
 		}

@@ -38,7 +38,8 @@ type child struct {
 	saidOnce sync.Once
 	logged   chan struct{} // closed when all that it has logged is
 
-	oomKills uint64 // of the kernel, before this process started
+	oomKills uint64    // of the kernel, before this process started
+	weighed  time.Time // when overweight has looked
 
 	mu       sync.Mutex
 	lastLine string
@@ -195,8 +196,16 @@ func await(ctx context.Context, closed <-chan struct{}, most time.Duration) {
 	}
 }
 
-// overweight is the failure of a process that takes more than so many bytes of memory.
-func (c *child) overweight(most uint64) error {
+// weighEvery is how often the memory of a process is looked at: the kernel adds up the figures of all its CPUs for that.
+const weighEvery = time.Second
+
+// overweight is the failure of a process that takes more than so many bytes of memory. It looks every weighEvery, and is
+// called by one goroutine.
+func (c *child) overweight(most uint64, now time.Time) error {
+	if now.Sub(c.weighed) < weighEvery {
+		return nil
+	}
+	c.weighed = now
 	if has := residentMemory(c.cmd.Process.Pid); has > most {
 		f := failed(CodeMemory, "the renderer process took %d MiB of memory; %d are allowed", has>>20, most>>20)
 		f.setDetail("memory_bytes", has)

@@ -4,7 +4,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"testing"
+	"time"
 )
 
 // A child that is gone leaves no descriptor behind.
@@ -61,4 +63,17 @@ func TestChildThatCannotBeKilled(t *testing.T) {
 	stuck.stop(0)
 	<-read
 	<-gone
+}
+
+// Memory is looked at once a second, however often it is asked for.
+func TestMemoryIsWeighedOnceASecond(t *testing.T) {
+	c := &child{cmd: exec.Command("true")}
+	c.cmd.Process = &os.Process{Pid: os.Getpid()}
+	start := time.Now()
+	for i, want := range []bool{true, false, false, true, false} {
+		now := start.Add(time.Duration(i) * 400 * time.Millisecond)
+		if got := c.overweight(0, now) != nil; got != want {
+			t.Errorf("at %v: weighed %v, want %v", now.Sub(start), got, want)
+		}
+	}
 }

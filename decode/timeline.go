@@ -189,6 +189,14 @@ func (t *Timeline) follow(at time.Duration, key bool) (restart bool) {
 // Hold is how long after its name a picture is due.
 func (t *Timeline) Hold() time.Duration { return t.hold }
 
+// Gap is how far apart pictures are: the newest two, or the last few on average, whichever is more. 0 while there is only one.
+func (t *Timeline) Gap() time.Duration {
+	if t.recent.n < 2 {
+		return 0
+	}
+	return max(t.recent.times[0]-t.recent.times[1], t.recent.step())
+}
+
 // Depth takes in how many frames after it the decoder needs at the most before it delivers a picture.
 func (t *Timeline) Depth(frames int) {
 	frames = min(frames, maxDepth)

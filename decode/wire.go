@@ -130,6 +130,7 @@ type Slate struct {
 	Message string // the same in words
 	Since   time.Time
 	After   time.Duration
+	Alive   bool // the session plays and nothing is wrong: the newest picture of a stream whose frames are rare stays
 	AtOnce  bool // at the start: do not wait for a picture that may be about to come. Set by Renderer
 }
 

@@ -125,6 +125,7 @@ func (s *server) tell() {
 	if s.show != nil {
 		s.show.adjust()
 		status = s.show.status()
+		s.slates.frames(s.show.rarity(status.Wall))
 	}
 	s.slates.picture(status.Wall)
 	s.mu.Unlock()

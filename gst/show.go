@@ -47,6 +47,8 @@ type show struct {
 	line   decode.Timeline
 	counts decode.Status // Fed, Anchored and Handover
 	frames ledger
+
+	waiting time.Time // when the first frame came that has no picture on the screen yet
 }
 
 // startError is an error of a pipeline that did not start, as the bus has it.
@@ -103,6 +105,9 @@ func (s *show) frame(m decode.Message) {
 	s.mu.Lock()
 	name := s.name(m, runningTime())
 	s.counts.Fed++
+	if s.waiting.IsZero() {
+		s.waiting = time.Now()
+	}
 	if s.counts.Fed%collectEvery == 0 {
 		s.frames.collect(s.player.fates())
 		s.frames.bound(s.player.queued())
@@ -177,6 +182,16 @@ func (s *show) old(m decode.Message, at, now time.Duration) bool {
 	}
 	s.catchingUp = live && s.catchingUp && now < s.catchUntil && s.player.queued() > catchLeft
 	return s.catchingUp
+}
+
+// rarity says how far apart frames are, and when the first one came after the newest picture, which was shown at a time.
+func (s *show) rarity(picture time.Time) (gap time.Duration, waiting time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if picture.After(s.waiting) { // of what came meanwhile nothing is known; the next frame tells
+		s.waiting = time.Time{}
+	}
+	return s.line.Gap(), s.waiting
 }
 
 // status is how far the pipeline is, with what has happened since the last one.

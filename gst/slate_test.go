@@ -106,6 +106,30 @@ func TestWhenTheSlateIsDue(t *testing.T) {
 	step("another screen", 2660, true)
 
 	l = slates{}
+	text.Alive = true
+	l.set(text, at(0))
+	l.picture(at(100))
+	step("one picture so far", 5000, false)
+	l.frames(0, at(5000))
+	step("a frame has come that is not seen", 5499, false)
+	step("for too long", 5500, true)
+	l.picture(at(5600))
+	l.frames(5*time.Second, time.Time{})
+	step("frames are rare", 12_000, false)
+	text.Alive = false
+	l.set(text, at(12_000))
+	step("but the session does not play", 12_000, true)
+	text.Alive = true
+	l.set(text, at(12_100))
+	l.picture(at(12_100))
+	l.frames(100*time.Millisecond, time.Time{})
+	step("frames are not rare", 12_700, true)
+	l.picture(at(13_000))
+	l.frames(5*time.Second, time.Time{})
+	l.cut(at(13_000))
+	step("it is a picture of another stream", 13_700, true)
+
+	l = slates{}
 	text.AtOnce = true
 	l.set(text, at(0))
 	l.opening(at(0))

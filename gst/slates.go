@@ -33,6 +33,11 @@ type slates struct {
 	latest time.Time
 	from   time.Time // not before
 
+	// Of the stream whose picture is on the screen.
+	another bool          // it is not the one that is to be shown
+	gap     time.Duration // between its frames, 0 while not known
+	waiting time.Time     // when the first frame after the newest picture came; zero for none
+
 	up      bool
 	drawn   decode.Slate
 	drawnAt time.Time
@@ -63,19 +68,30 @@ func (l *slates) grant(grace time.Duration, now time.Time) {
 // picture takes in when the newest picture was shown; zero for none.
 func (l *slates) picture(at time.Time) {
 	if at.After(l.latest) {
-		l.latest, l.from, l.up = at, at.Add(l.text.After), false
+		l.latest, l.from, l.up, l.another = at, at.Add(l.text.After), false, false
 	}
 }
 
+// frames takes in how far apart frames are, and since when some wait to be seen.
+func (l *slates) frames(gap time.Duration, waiting time.Time) { l.gap, l.waiting = gap, waiting }
+
+// stays says that the newest picture is all there is to see: frames are rare, or it is the only one so far, and the session
+// plays.
+func (l *slates) stays(now time.Time) bool {
+	rare := l.gap == 0 || 2*l.gap > l.text.After
+	seen := l.waiting.IsZero() || now.Sub(l.waiting) < l.text.After
+	return l.text.Alive && !l.latest.IsZero() && !l.another && !l.up && rare && seen
+}
+
 // cut takes in that the picture is to go.
-func (l *slates) cut(now time.Time) { l.from = now.Add(cutGrace) }
+func (l *slates) cut(now time.Time) { l.from, l.another = now.Add(cutGrace), true }
 
 // cleared takes in that there is another screen, with nothing on it.
-func (l *slates) cleared() { l.up = false }
+func (l *slates) cleared() { l.up, l.another = false, true }
 
 // due says that the slate is to be drawn now.
 func (l *slates) due(now time.Time) bool {
-	if !l.known || now.Before(l.from) {
+	if !l.known || now.Before(l.from) || l.stays(now) {
 		return false
 	}
 	return !l.up || l.text != l.drawn || now.Unix() != l.drawnAt.Unix()

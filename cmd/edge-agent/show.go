@@ -106,6 +106,7 @@ func (a *agent) slate() decode.Slate {
 		status := s.status().state
 		slate.Stream, slate.State = s.name, inWords(status)
 		slate.Code, slate.Since = status.Code, status.Since.Time
+		slate.Alive = status.State == mqtt.Playing && status.Code == ""
 	}
 	a.trouble.mu.Lock()
 	if slate.Code == "" && a.trouble.code != "" {
