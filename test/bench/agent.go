@@ -37,9 +37,12 @@ latency = %q
 order = ["software"]
 [log]
 level = %q
-[[streams]]
-name = %[9]q
-stream_name = %[9]q
+`
+
+const streamConfig = `[[streams]]
+name = %[1]q
+stream_name = %[1]q
+start = %[2]q
 `
 
 // setup is how an agent is to be.
@@ -49,10 +52,17 @@ type setup struct {
 	display string        // of an X server to show the stream on; "" for none: what a screen costs is not what most contests are about
 	log     string        // level; "" for info
 	joins   time.Duration // it is started when the live stream is so far into a group of pictures; 0: at once
+	latency time.Duration // 0: the default's
+	start   string        // where streams begin; "" for now
+	stream  string        // that is decoded; "" for the live stream
+	others  []string      // streams that are not
 	env     []string
 }
 
-// agentCommand is the agent that decodes the live stream. It has a new state folder each time.
+// decoded is the stream that the agent decodes: the first of its configuration.
+func (s setup) decoded() string { return cmp.Or(s.stream, streamName) }
+
+// agentCommand is the agent that decodes a live stream. It has a new state folder each time.
 func (b *bench) agentCommand(ctx context.Context, s setup) (*exec.Cmd, error) {
 	dir, err := os.MkdirTemp(b.dir, "agent-")
 	if err != nil {
@@ -64,7 +74,10 @@ func (b *bench) agentCommand(ctx context.Context, s setup) (*exec.Cmd, error) {
 		sink = decode.X11
 		s.env = append(s.env, "DISPLAY="+s.display)
 	}
-	text := fmt.Sprintf(agentConfig, agentID, dir, region, s.service.url, s.broker, sink, latency, cmp.Or(s.log, "info"), streamName)
+	text := fmt.Sprintf(agentConfig, agentID, dir, region, s.service.url, s.broker, sink, cmp.Or(s.latency, latency), cmp.Or(s.log, "info"))
+	for _, name := range append([]string{s.decoded()}, s.others...) {
+		text += fmt.Sprintf(streamConfig, name, cmp.Or(s.start, "now"))
+	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -98,25 +111,38 @@ func (b *bench) runAgent(ctx context.Context, s setup, look func(agent *exec.Cmd
 }
 
 // runOnScreen runs an agent that shows a stream on a screen of its own.
-func (b *bench) runOnScreen(ctx context.Context, of *service, look func(s *screen, agent *exec.Cmd) (figures, error)) (f figures, err error) {
+func (b *bench) runOnScreen(ctx context.Context, s setup, look func(screen *screen, agent *exec.Cmd) (figures, error)) (f figures, err error) {
 	screen, err := startScreen(ctx, b.dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, screen.close()) }()
-	return b.runAgent(ctx, setup{service: of, display: screen.display}, func(agent *exec.Cmd) (figures, error) { return look(screen, agent) })
+	s.display = screen.display
+	return b.runAgent(ctx, s, func(agent *exec.Cmd) (figures, error) { return look(screen, agent) })
 }
 
-// runHeard runs an agent that tells a broker about the live stream.
-func (b *bench) runHeard(ctx context.Context, look func(told telemetry, agent *exec.Cmd) (figures, error)) (figures, error) {
+// runHeard runs an agent that tells a broker about the stream that it decodes.
+func (b *bench) runHeard(ctx context.Context, s setup, look func(told telemetry, agent *exec.Cmd) (figures, error)) (figures, error) {
 	broker, err := brokertest.Start(ctx, brokertest.Options{})
 	if err != nil {
 		return nil, err
 	}
 	defer broker.Stop()
-	told, err := listen(ctx, broker)
+	told, err := listen(ctx, broker, s.decoded())
 	if err != nil {
 		return nil, err
 	}
-	return b.runAgent(ctx, setup{service: b.service, broker: broker.URL(), joins: joinAt}, func(agent *exec.Cmd) (figures, error) { return look(told, agent) })
+	s.broker = broker.URL()
+	return b.runAgent(ctx, s, func(agent *exec.Cmd) (figures, error) { return look(told, agent) })
+}
+
+// runHeardOnScreen runs an agent of which a broker hears, on a screen.
+func (b *bench) runHeardOnScreen(ctx context.Context, s setup, look func(screen *screen, told telemetry, agent *exec.Cmd) (figures, error)) (f figures, err error) {
+	screen, err := startScreen(ctx, b.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, screen.close()) }()
+	s.display = screen.display
+	return b.runHeard(ctx, s, func(told telemetry, agent *exec.Cmd) (figures, error) { return look(screen, told, agent) })
 }

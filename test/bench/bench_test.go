@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt"
 )
 
 // The roles are taken by the program itself, which under test is the test's.
@@ -87,6 +90,22 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	}
 }
 
+// A row without an aim hides a fault for as long as nobody thinks about its figure.
+func TestEveryRowHasAnAim(t *testing.T) {
+	names := map[string]bool{}
+	for _, c := range (&bench{extent: full}).contests() {
+		for _, r := range c.rows {
+			if r.aim == 0 && r.most == 0 && !r.zero {
+				t.Errorf("%s, %q: no aim", c.name, r.name)
+			}
+			if names[r.name+r.peer] {
+				t.Errorf("%s, %q: there are two of that name", c.name, r.name)
+			}
+			names[r.name+r.peer] = true
+		}
+	}
+}
+
 func TestTimesAreNoRatios(t *testing.T) {
 	rounds := []round{
 		{ours: {"wait": 100}, "peer": {"wait": 50}},
@@ -101,6 +120,7 @@ func TestTimesAreNoRatios(t *testing.T) {
 		{row{most: 300, peer: "peer", worst: true}, "wait\t400 ms\t60.0 ms\tpeer\t2.00\t100–400 ms\t≤ 300 ms\tmissed"},
 		{row{most: 300}, "wait\t120 ms\t–\t\t–\t100–400 ms\t≤ 300 ms\treached"},
 		{row{}, "wait\t120 ms\t–\t\t–\t100–400 ms\t–\t"},
+		{row{zero: true, worst: true}, "wait\t400 ms\t–\t\t–\t100–400 ms\t0 ms\tmissed"},
 		{row{peer: "peer", aim: 2}, "wait\t120 ms\t60.0 ms\tpeer\t2.00\t2.00–2.00\t≤ 2.00\treached"},
 	} {
 		c.name, c.figure, c.unit = "wait", "wait", "ms"
@@ -124,9 +144,114 @@ func TestVerdict(t *testing.T) {
 		{line{row: row{most: 300}, measured: true, ours: 300.6}, "missed"},
 		{line{row: row{most: 1}, measured: true, ours: 0}, "reached"},
 		{line{row: row{most: 1}, measured: true, ours: -3}, "reached"}, // memory that shrank
+		{line{row: row{zero: true}, measured: true, ours: 0}, "reached"},
+		{line{row: row{zero: true}, measured: true, ours: 1}, "missed"},
 	} {
 		if got := c.verdict(); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.line, got, c.want)
+		}
+	}
+}
+
+// What was seen is put together from numbers that begin again and from the times at which they came.
+func TestViewing(t *testing.T) {
+	began := time.Unix(1_700_000_000, 0)
+	at := func(frame int) time.Time {
+		return began.Add(time.Duration(frame)*time.Second/clipFPS + 200*time.Millisecond)
+	}
+	v := &viewing{of: &numbered{began: began}}
+	for _, f := range []int{297, 298, 299, 300, 301, 330, 331, 331, 333} { // 302 to 329 and 332 were not seen
+		v.add(f%numberedFrames, at(f))
+	}
+	v.add(332%numberedFrames, at(334)) // and then it was, in the wrong order
+	v.add(335%numberedFrames, at(335))
+	v.add(1099%numberedFrames, at(1099)) // more than a clip later
+	all := v.between(began, at(2000))
+	if got, want := all[len(all)-1].frame, 1099; got-all[0].frame != want-297 {
+		t.Errorf("the last frame is %d after the first, want %d", got-all[0].frame, want-297)
+	}
+	if n := missing(v.between(at(297), at(331))); n != 28 {
+		t.Errorf("%d frames are missing, want 28", n)
+	}
+	if n := missing(v.between(at(330), at(336))); n != 1 { // 334
+		t.Errorf("%d frames are missing, want 1", n)
+	}
+	if n := len(repeated(v.between(at(297), at(336)))); n != 1 {
+		t.Errorf("%d pictures came twice, want 1", n)
+	}
+	if got, want := longest(v.between(at(297), at(336))), 29*time.Second/clipFPS; (got - want).Abs() > time.Millisecond {
+		t.Errorf("the longest interval is %v, want %v", got, want)
+	}
+	if got := middle(lags(v.between(at(297), at(302)))); (got - 200*time.Millisecond).Abs() > time.Millisecond {
+		t.Errorf("the lag is %v", got)
+	}
+	if len(v.between(at(302), at(330))) != 0 || missing(nil) != 0 || longest(nil) != 0 || middle(nil) != 0 {
+		t.Error("something was seen when there was nothing")
+	}
+}
+
+// A report counts when its second has part in the time that is asked about.
+func TestReports(t *testing.T) {
+	second := func(n float64) time.Time { return time.Unix(1_700_000_000, int64(n*1e9)) }
+	rs := newReports()
+	for i, dropped := range []int{1, 10, 100, 1000} {
+		rs.add(report{From: mqtt.Time{Time: second(float64(i))}, To: mqtt.Time{Time: second(float64(i + 1))}, Dropped: dropped}, nil)
+	}
+	if err := rs.until(t.Context(), second(4)); err != nil {
+		t.Error(err)
+	}
+	for _, c := range []struct {
+		from, to float64
+		want     int
+	}{{0, 4, 1111}, {1, 3, 110}, {1.5, 1.6, 10}, {0.9, 1.1, 11}, {4, 9, 0}} {
+		if got := rs.dropped(second(c.from), second(c.to)); got != c.want {
+			t.Errorf("from %v to %v %d were dropped, want %d", c.from, c.to, got, c.want)
+		}
+	}
+	rs.add(report{}, errEnded)
+	if err := rs.until(t.Context(), second(9)); !errors.Is(err, errEnded) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A process that computes all the time gets what it is given, by each way that this machine has.
+func TestThrottle(t *testing.T) {
+	cmd := command(t.Context(), "sh", "-c", "while :; do :; done")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	pid := cmd.Process.Pid
+	ways := map[string]func() (func() error, error){
+		"stopping":     func() (func() error, error) { return stopInTurn(t.Context(), pid, 0.2), nil },
+		throttleName(): func() (func() error, error) { return throttle(t.Context(), pid, 0.2) },
+	}
+	for name, way := range ways {
+		release, err := way()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		before, err := ranFor(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for ran := before; ran-before < 300*time.Millisecond; { // at 20 % that takes a second and a half
+			if time.Since(began) > time.Minute {
+				t.Fatalf("%s: it does not run", name)
+			}
+			if err := pause(t.Context(), 10*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			if ran, err = ranFor(pid); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took < time.Second {
+			t.Errorf("%s: 300 ms of CPU took it %v, want about 1.5 s", name, took)
+		}
+		if err := release(); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -28,6 +28,7 @@ type contest struct {
 	check  func(ctx context.Context) error // makes what is needed, and sees that the peers do the same work; before the first round; may be nil
 	ours   side
 	peers  []side
+	done   func() error // ends what check started, after the last round; may be nil
 	rows   []row
 }
 
@@ -45,13 +46,15 @@ var errBusy = errors.New("did not keep up; is the machine busy?")
 
 // hold runs all rounds. A round in which something did not keep up is told of and held again; as many may be as there
 // are rounds.
-func (c *contest) hold(ctx context.Context, log io.Writer) ([]round, error) {
+func (c *contest) hold(ctx context.Context, log io.Writer) (rounds []round, err error) {
+	if c.done != nil {
+		defer func() { err = errors.Join(err, c.done()) }()
+	}
 	if c.check != nil {
 		if err := c.check(ctx); err != nil {
 			return nil, err
 		}
 	}
-	var rounds []round
 	for spare := c.rounds; len(rounds) < c.rounds; {
 		fmt.Fprintf(log, "%s, round %d of %d\n", c.name, len(rounds)+1, c.rounds)
 		r, err := c.round(ctx)

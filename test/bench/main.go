@@ -55,7 +55,9 @@ type extent struct {
 	capture  int64         // bytes
 	window   time.Duration // for which a playing process is looked at
 	settle   time.Duration // for a picture, before its lag is looked at
+	strict   bool          // what a busy machine has spoilt is measured once more
 	off      int           // pictures more or less than expected in that time, at most
+	stalls   int           // of the renderer
 	turns    int           // from one stream to the other
 	agents   int           // of the herd
 	calm     time.Duration // for which the herd is left alone
@@ -68,22 +70,25 @@ var (
 	full = extent{
 		rounds: map[string]int{
 			"reading": 9, "parsing": 9, "playing": 5, "starting": 11, "handing": 3, "pulling": 3, "resuming": 3, "watching": 3, "returning": 5,
+			"cutting": 9, "cutting-10s": 9, "ending-10s": 3, "stalling": 3, "pacing": 3, "overloading": 3,
 		},
 		clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, settle: 15 * time.Second,
+		strict: true, stalls: 3,
 		off:   9, // the agent tells of pictures five times a second: a count may be six off
 		turns: 20, agents: 1000, calm: 30 * time.Second, away: 5 * time.Second, lasting: 10 * time.Minute, sampling: 5 * time.Second,
 	}
 	quick = extent{
 		clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, settle: 2 * time.Second,
-		off:   1000, // a busy machine must not fail a test
-		turns: 2, agents: 20, calm: 2 * time.Second, away: time.Second, lasting: 4 * time.Second, sampling: 500 * time.Millisecond,
+		off:    1000, // a busy machine must not fail a test
+		stalls: 1,
+		turns:  2, agents: 20, calm: 2 * time.Second, away: time.Second, lasting: 4 * time.Second, sampling: 500 * time.Millisecond,
 	}
 )
 
 // roles are what this program is besides the bench: processes of which something is measured, or whose cost is
 // not to be counted for anybody. Each works until its input ends.
 var roles = map[string]func(args []string, in io.Reader, out io.Writer) error{
-	serveRole: serve, pullRole: pull, receiveRole: receive, herdRole: herd,
+	serveRole: serve, pullRole: pull, receiveRole: receive, herdRole: herd, holdRole: hold,
 }
 
 // play takes a role, if the arguments name one.
@@ -129,7 +134,7 @@ type bench struct {
 	dir      string // of what is made
 	clip     string // file
 	service  *service
-	numbered *numbered // nil before it is needed
+	numbered map[numberedForm]*numbered // those that were needed so far
 	log      io.Writer
 }
 
@@ -137,7 +142,9 @@ type bench struct {
 func (b *bench) contests() []contest {
 	all := []contest{
 		b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.handingContest(), b.pullingContest(),
-		b.resumingContest(), b.watchingContest(), b.returningContest(), b.showingContest(), b.herdingContest(), b.lastingContest(),
+		b.resumingContest(), b.watchingContest(), b.cuttingContest("cutting", clipGOP, faultCut, faultRefuse, faultLimit, fault5000, fault4500),
+		b.cuttingContest("cutting-10s", numberedLength, faultCut, faultRefuse), b.cuttingContest("ending-10s", numberedLength, faultLimit, fault5000),
+		b.returningContest(), b.stallingContest(), b.pacingContest(), b.overloadingContest(), b.showingContest(), b.keepingContest(), b.herdingContest(), b.lastingContest(),
 	}
 	for i := range all {
 		all[i].rounds = max(1, b.rounds[all[i].name])
@@ -177,7 +184,7 @@ func run(ctx context.Context, agent string, e extent, out, log io.Writer) error 
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{extent: e, agent: agent, dir: dir, log: log}
+	b := &bench{extent: e, agent: agent, dir: dir, numbered: map[numberedForm]*numbered{}, log: log}
 	contests, err := b.wanted()
 	if err != nil {
 		return err
@@ -186,7 +193,7 @@ func run(ctx context.Context, agent string, e extent, out, log io.Writer) error 
 	if b.clip, err = makeClip(ctx, dir, e.clip); err != nil {
 		return err
 	}
-	if b.service, err = startService(ctx, b.clip); err != nil {
+	if b.service, err = startService(ctx, b.clip, 0); err != nil {
 		return err
 	}
 	defer b.service.stop()

@@ -191,6 +191,29 @@ func memoryOf(pid int) (m memory, err error) {
 	return memory{m.full << 10, m.share << 10}, err
 }
 
+// ranFor adds up what the threads of a process have run, to the nanosecond. Threads that have ended are not in it.
+func ranFor(pid int) (sum time.Duration, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0, err
+	}
+	if len(threads) == 0 {
+		return 0, errors.New("the process has ended")
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if err != nil {
+			continue // it has ended since
+		}
+		var ran time.Duration
+		if _, err := fmt.Sscan(string(text), &ran); err != nil {
+			return 0, err
+		}
+		sum += ran
+	}
+	return sum, nil
+}
+
 // field is the value of a line of /proc.
 func field(text []byte, name string) string {
 	_, after, _ := strings.Cut(string(text), "\n"+name+":")

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -133,28 +131,14 @@ func (p *pulling) over(ctx context.Context, cmds ...*exec.Cmd) (total usage, err
 	return total, nil
 }
 
-// timeOnCPU adds up what the threads of processes have run, to the nanosecond. Threads that have ended are
-// not in it.
+// timeOnCPU adds up what processes have run.
 func timeOnCPU(cmds []*exec.Cmd) (sum time.Duration, err error) {
 	for _, cmd := range cmds {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", cmd.Process.Pid))
+		ran, err := ranFor(cmd.Process.Pid)
 		if err != nil {
 			return 0, err
 		}
-		if len(threads) == 0 {
-			return 0, errors.New("the process has ended")
-		}
-		for _, thread := range threads {
-			text, err := os.ReadFile(thread)
-			if err != nil {
-				continue // it has ended since
-			}
-			var ran time.Duration
-			if _, err := fmt.Sscan(string(text), &ran); err != nil {
-				return 0, err
-			}
-			sum += ran
-		}
+		sum += ran
 	}
 	return sum, nil
 }
@@ -173,7 +157,6 @@ func (p *pulling) curl(ctx context.Context) (figures, error) {
 }
 
 func (p *pulling) curls(ctx context.Context, n int) (u usage, err error) {
-	known := kvstest.Credentials()
 	var cmds []*exec.Cmd
 	defer func() {
 		for _, cmd := range cmds {
@@ -182,11 +165,7 @@ func (p *pulling) curls(ctx context.Context, n int) (u usage, err error) {
 		}
 	}()
 	for i := range n {
-		cmd := command(ctx, curl, "-s", "-f", "-o", "/dev/null",
-			"--aws-sigv4", "aws:amz:"+region+":kinesisvideo", "--user", known.AccessKeyID+":"+known.SecretAccessKey,
-			"-H", "Content-Type: application/json",
-			"-d", fmt.Sprintf(`{"StreamName":%q,"StartSelector":{"StartSelectorType":"NOW"}}`, streamNumber(i)),
-			p.service.url+"/getMedia")
+		cmd := curlCommand(ctx, p.service, streamNumber(i), "-o", "/dev/null")
 		if err := cmd.Start(); err != nil {
 			return u, err
 		}

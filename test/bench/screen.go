@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,6 +32,7 @@ type screen struct {
 	cmd     *exec.Cmd
 	dir     string
 	pixels  pixels
+	late    func(now time.Time) // is told when the screen was not looked at for longer than blindFor; may be nil
 }
 
 func startScreen(ctx context.Context, dir string) (*screen, error) {
@@ -76,15 +78,28 @@ func (s *screen) close() error {
 func (s *screen) follow(ctx context.Context, picture func(number int, now time.Time) (enough bool)) error {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	last := -1
+	last, looked := -1, time.Now()
+	var lines sample
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
 		}
+		now := time.Now()
+		if s.late != nil && now.Sub(looked) > blindFor {
+			s.late(now)
+		}
+		looked = now
+		if lines.same(s.pixels) {
+			continue
+		}
 		n, err := clip.ReadFrameNumber(s.bar())
-		if err != nil || n == last { // nothing yet, or half drawn
+		if err != nil { // nothing yet, or half drawn
+			lines.forget()
+			continue
+		}
+		if n == last {
 			continue
 		}
 		last = n
@@ -93,6 +108,23 @@ func (s *screen) follow(ctx context.Context, picture func(number int, now time.T
 		}
 	}
 }
+
+// sample is a line of pixels from each of the two rows of blocks that are the frame number, as they were when the number
+// was read last. Reading it takes a hundred times longer than to see that they are the same.
+type sample struct{ upper, lower []byte }
+
+// same says that the number is still the one that was read last; else it notes the lines.
+func (s *sample) same(p pixels) bool {
+	upper, lower := p.line(screenHeight*33/36), p.line(screenHeight*35/36)
+	if bytes.Equal(s.upper, upper) && bytes.Equal(s.lower, lower) {
+		return true
+	}
+	s.upper, s.lower = append(s.upper[:0], upper...), append(s.lower[:0], lower...)
+	return false
+}
+
+// forget lets the number be read once more.
+func (s *sample) forget() { s.upper, s.lower = s.upper[:0], s.lower[:0] }
 
 // bar is the part of the screen that has the frame number.
 func (s *screen) bar() image.Image {
@@ -137,6 +169,11 @@ func readPixels(file string) (pixels, error) {
 		first: number(xwdHeadSize) + number(xwdColours)*xwdColourSize,
 		rect:  image.Rect(0, 0, number(xwdWidth), number(xwdHeight)),
 	}, nil
+}
+
+// line is a row of pixels.
+func (p pixels) line(row int) []byte {
+	return p.mapped[p.first+row*p.stride:][:4*p.rect.Max.X]
 }
 
 // below is the part from a row on.

@@ -48,10 +48,48 @@ var layout = kvstest.Layout{Time: kvstest.SessionTime}
 // serveRole is the service alone: its CPU is not to be counted for anybody.
 const serveRole = "serve"
 
-// serve plays a clip as a live stream until in ends. The first line it writes is its address. On every line that it
-// reads it cuts all connections of the stream.
+// fault is a line that the service reads: what happens to the stream.
+type fault string
+
+const (
+	faultCut    fault = "cut"    // all connections are reset at once
+	faultRefuse fault = "refuse" // the same, and the next GetMedia call, which begins at a token, is refused
+	faultLimit  fault = "limit"  // sessions end after the fragment, as at the end of their time
+	fault4500   fault = "4500"   // sessions end after the fragment, by an error in the body
+	fault5000   fault = "5000"
+)
+
+// atEndOfFragment says that a fault waits for it.
+func (f fault) atEndOfFragment() bool { return f != faultCut && f != faultRefuse }
+
+// happen lets a fault happen to a stream.
+func (f fault) happen(s *kvstest.Stream) error {
+	switch f {
+	case faultCut:
+		s.Cut()
+	case faultRefuse:
+		s.RefuseMedia(1, kvstest.InvalidArgument)
+		s.Cut()
+	case faultLimit:
+		s.Inject(kvstest.Fault{Kind: kvstest.Limit})
+	case fault4500:
+		s.Fail(4500)
+	case fault5000:
+		s.Fail(5000)
+	default:
+		return fmt.Errorf("there is no fault %q", f)
+	}
+	return nil
+}
+
+// serve plays a clip as a live stream until in ends; the second argument is for how long it has been one. The first line
+// it writes is its address. Every line that it reads is a fault of the stream.
 func serve(args []string, in io.Reader, out io.Writer) error {
-	server, err := newServer(args[0], kvstest.Config{}, kvstest.StreamConfig{Layout: layout})
+	history, err := time.ParseDuration(args[1])
+	if err != nil {
+		return err
+	}
+	server, err := newServer(args[0], kvstest.Config{}, kvstest.StreamConfig{Layout: layout, History: history})
 	if err != nil {
 		return err
 	}
@@ -59,7 +97,9 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	fmt.Fprintln(out, server.URL())
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		server.Stream(streamName).Cut()
+		if err := fault(lines.Text()).happen(server.Stream(streamName)); err != nil {
+			return err
+		}
 	}
 	return lines.Err()
 }
@@ -91,12 +131,12 @@ func newServer(clip string, config kvstest.Config, stream kvstest.StreamConfig) 
 // service is the process that serves.
 type service struct {
 	cmd *exec.Cmd
-	in  io.WriteCloser // a line for each cut
+	in  io.WriteCloser // a line for each fault
 	url string
 }
 
-func startService(ctx context.Context, clip string) (*service, error) {
-	cmd, err := role(ctx, serveRole, clip)
+func startService(ctx context.Context, clip string, history time.Duration) (*service, error) {
+	cmd, err := role(ctx, serveRole, clip, history.String())
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +161,9 @@ func startService(ctx context.Context, clip string) (*service, error) {
 	return s, nil
 }
 
-// cut resets all connections of the stream.
-func (s *service) cut() error {
-	_, err := fmt.Fprintln(s.in, "cut")
+// inject lets a fault happen to the stream.
+func (s *service) inject(f fault) error {
+	_, err := fmt.Fprintln(s.in, f)
 	return err
 }
 

@@ -26,7 +26,8 @@ func (b *bench) showingContest() contest {
 		name: "showing", check: s.check,
 		ours: side{ours, s.run},
 		rows: []row{
-			{name: "show to picture, p50", figure: "p50", unit: "ms", compared: compared},
+			// 127 ms were measured on a quiet machine.
+			{name: "show to picture, p50", figure: "p50", unit: "ms", most: 200, compared: compared},
 			{name: fmt.Sprintf("show to picture, worst of %d", b.turns), figure: "worst", unit: "ms", most: 300, compared: "The same."},
 		},
 	}

@@ -18,6 +18,7 @@ type row struct {
 	than     string  // the peer's figure; "" for the same as ours
 	aim      float64 // the ratio is to be this or less; 0: there is no such aim
 	most     float64 // our figure is to be this or less; 0: there is no such aim
+	zero     bool    // our figure is to be 0
 	worst    bool    // our figure is the greatest of the rounds, not the median
 	compared string  // what exactly is compared, for the notes below the table
 }
@@ -81,7 +82,7 @@ func (l line) verdict() string {
 	switch {
 	case !l.measured:
 		return "not measured"
-	case aim == 0:
+	case aim == 0 && !l.zero:
 		return ""
 	case math.Round(value/unit) <= math.Round(aim/unit):
 		return "reached"
@@ -119,6 +120,8 @@ func (l line) String() string {
 		spread = fmt.Sprintf("%.*f–%s", decimals(l.high), l.low, amount(l.high, l.unit))
 	}
 	switch {
+	case l.zero:
+		aim = "0 " + l.unit
 	case l.most > 0:
 		aim = "≤ " + amount(l.most, l.unit)
 	case l.aim > 0:

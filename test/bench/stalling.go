@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// stalledFor is how long the renderer does nothing.
+const stalledFor = 600 * time.Millisecond
+
+// stallingContest looks at what becomes of a recording when the renderer stands still for a moment.
+func (b *bench) stallingContest() contest {
+	s := &stalling{b}
+	compared := fmt.Sprintf("A 1080p30 H.264 recording with groups of %v, an hour old, is played from its beginning on the screen of a virtual X server (read every 2 ms). "+
+		"The renderer's process is stopped (SIGSTOP) and continued after %v, %d times in all. ", numberedLength, stalledFor, b.stalls)
+	return contest{
+		name: "stalling", check: s.check,
+		ours: side{ours, s.agentRun},
+		rows: []row{
+			{
+				name: fmt.Sprintf("recording, renderer stalled %v: pictures lost", stalledFor), figure: "lost", zero: true, worst: true,
+				compared: compared + "How many frame numbers were not seen.",
+			},
+			{
+				// Two frames and a tick of the scheduler after it goes on.
+				name: fmt.Sprintf("recording, renderer stalled %v: gap on screen", stalledFor), figure: "gap", unit: "ms", most: millis(stalledFor) + 100,
+				compared: compared + "The longest time between two pictures.",
+			},
+		},
+	}
+}
+
+type stalling struct{ *bench }
+
+// recorded is an hour old: far from what is live, and the agent does not catch up with it.
+var recorded = numberedForm{gop: numberedLength, bFrames: 2, history: time.Hour}
+
+func (s *stalling) check(ctx context.Context) error {
+	if _, err := exec.LookPath("Xvfb"); err != nil {
+		return err
+	}
+	_, err := s.numberedOf(ctx, recorded)
+	return err
+}
+
+func (s *stalling) agentRun(ctx context.Context) (figures, error) {
+	live, err := s.numberedOf(ctx, recorded)
+	if err != nil {
+		return nil, err
+	}
+	return s.runOnScreen(ctx, setup{service: live.service, start: "earliest"}, func(screen *screen, agent *exec.Cmd) (figures, error) {
+		seen, began := &viewing{of: live}, time.Now()
+		stalled := make(chan error, 1)
+		looking, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() {
+			stalled <- s.stallOften(ctx, agent.Process.Pid)
+			stop()
+		}()
+		seen.look(looking, screen)
+		if err := <-stalled; err != nil {
+			return nil, err
+		}
+		from := began.Add(s.settle / 3)
+		pictures := seen.between(from, time.Now())
+		if len(pictures) == 0 {
+			return nil, errors.New("no frames were seen on the screen")
+		}
+		if s.strict && seen.blindSince(from) {
+			return nil, errBlind
+		}
+		return figures{"lost": float64(missing(pictures)), "gap": millis(longest(pictures))}, nil
+	})
+}
+
+// stallOften stops and continues the renderer.
+func (s *stalling) stallOften(ctx context.Context, agent int) error {
+	if err := pause(ctx, s.settle/3+2*time.Second); err != nil {
+		return err
+	}
+	for range s.stalls {
+		renderer, err := rendererOf(agent)
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(renderer, syscall.SIGSTOP); err != nil {
+			return err
+		}
+		err = errors.Join(pause(ctx, stalledFor), syscall.Kill(renderer, syscall.SIGCONT))
+		if err := errors.Join(err, pause(ctx, 3*time.Second)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
