@@ -179,13 +179,16 @@ func TestViewing(t *testing.T) {
 	if n := len(repeated(v.between(at(297), at(336)))); n != 1 {
 		t.Errorf("%d pictures came twice, want 1", n)
 	}
-	if got, want := longest(v.between(at(297), at(336))), 29*time.Second/clipFPS; (got - want).Abs() > time.Millisecond {
+	if got, want := v.longest(at(297), at(336)), 29*time.Second/clipFPS; (got - want).Abs() > time.Millisecond {
 		t.Errorf("the longest interval is %v, want %v", got, want)
+	}
+	if got, want := v.longest(at(302), at(321)), 20*time.Second/clipFPS; (got - want).Abs() > time.Millisecond {
+		t.Errorf("the interval that has not ended is %v, want %v", got, want)
 	}
 	if got := middle(lags(v.between(at(297), at(302)))); (got - 200*time.Millisecond).Abs() > time.Millisecond {
 		t.Errorf("the lag is %v", got)
 	}
-	if len(v.between(at(302), at(330))) != 0 || missing(nil) != 0 || longest(nil) != 0 || middle(nil) != 0 {
+	if len(v.between(at(302), at(330))) != 0 || missing(nil) != 0 || middle(nil) != 0 {
 		t.Error("something was seen when there was nothing")
 	}
 }

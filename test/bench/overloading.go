@@ -77,7 +77,7 @@ func (o *overloading) agentRun(ctx context.Context) (figures, error) {
 		pictures := on.seen.between(from, to)
 		shown := len(pictures) - len(repeated(pictures))
 		f["lost"] = 100 * max(0, 1-float64(shown)/(to.Sub(from).Seconds()*clipFPS))
-		f["gap"] = millis(longest(pictures))
+		f["gap"] = millis(on.seen.longest(from, to))
 		if all := lags(pictures); len(all) > 0 {
 			f["lag"] = millis(all[len(all)*99/100])
 		}

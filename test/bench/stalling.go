@@ -66,14 +66,15 @@ func (s *stalling) agentRun(ctx context.Context) (figures, error) {
 			return nil, err
 		}
 		from := began.Add(s.settle / 3)
-		pictures := seen.between(from, time.Now())
+		end := time.Now()
+		pictures := seen.between(from, end)
 		if len(pictures) == 0 {
 			return nil, errors.New("no frames were seen on the screen")
 		}
 		if s.strict && seen.blindSince(from) {
 			return nil, errBlind
 		}
-		return figures{"lost": float64(missing(pictures)), "gap": millis(longest(pictures))}, nil
+		return figures{"lost": float64(missing(pictures)), "gap": millis(seen.longest(from, end))}, nil
 	})
 }
 

@@ -67,13 +67,35 @@ func unwrap(n, expected int) int {
 func (v *viewing) between(from, to time.Time) []sighting {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.Collect(func(yield func(sighting) bool) {
-		for _, s := range v.seen {
-			if !s.at.Before(from) && s.at.Before(to) && !yield(s) {
-				return
-			}
-		}
-	})
+	first := v.find(from)
+	return slices.Clone(v.seen[first:max(first, v.find(to))])
+}
+
+// find is the index of the first picture that came at a time or later; v.mu is held.
+func (v *viewing) find(t time.Time) int {
+	i, _ := slices.BinarySearchFunc(v.seen, t, func(s sighting, t time.Time) int { return s.at.Compare(t) })
+	return i
+}
+
+// since are the pictures that came from a time to another, and the one that was there before.
+func (v *viewing) since(from, to time.Time) []sighting {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	first := v.find(from)
+	return slices.Clone(v.seen[max(0, first-1):max(first, v.find(to))])
+}
+
+// longest is the longest time without a new picture that ended between two times.
+func (v *viewing) longest(from, to time.Time) time.Duration {
+	pictures := v.since(from, to)
+	if len(pictures) == 0 {
+		return to.Sub(from)
+	}
+	gap := to.Sub(pictures[len(pictures)-1].at) // which has not ended
+	for i := 1; i < len(pictures); i++ {
+		gap = max(gap, pictures[i].at.Sub(pictures[i-1].at))
+	}
+	return gap
 }
 
 // blindSince says that what was seen since a time is not all there was.
@@ -124,14 +146,6 @@ func intervals(pictures []sighting) (times []time.Duration) {
 	return times
 }
 
-// longest is the longest time between two pictures.
-func longest(pictures []sighting) time.Duration {
-	if times := intervals(pictures); len(times) > 0 {
-		return times[len(times)-1]
-	}
-	return 0
-}
-
 // lags are those of pictures, from the least to the greatest.
 func lags(pictures []sighting) (list []time.Duration) {
 	for _, s := range pictures {
@@ -180,7 +194,7 @@ func (on *stage) losses(ctx context.Context, from, to time.Time) (missed, uncoun
 	if err := on.told.until(ctx, to.Add(settled)); err != nil {
 		return 0, 0, err
 	}
-	missed = missing(on.seen.between(from, to))
+	missed = missing(on.seen.since(from, to))
 	return missed, max(0, missed-on.told.dropped(from, to.Add(settled))), nil
 }
 
