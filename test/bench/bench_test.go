@@ -188,6 +188,12 @@ func TestViewing(t *testing.T) {
 	if got := middle(lags(v.between(at(297), at(302)))); (got - 200*time.Millisecond).Abs() > time.Millisecond {
 		t.Errorf("the lag is %v", got)
 	}
+	v.blind = at(1100)
+	v.add(1109%numberedFrames, at(1109))
+	v.add(1112%numberedFrames, at(1112))
+	if n := missing(v.between(at(1099), at(1113))); n != 2 { // of the others nobody knows
+		t.Errorf("%d frames are missing, want 2", n)
+	}
 	if len(v.between(at(302), at(330))) != 0 || missing(nil) != 0 || middle(nil) != 0 {
 		t.Error("something was seen when there was nothing")
 	}

@@ -195,10 +195,16 @@ func (p pixels) below(row int) pixels {
 	return p
 }
 
+// colour is a pixel where it lies: to look at one, and reading a number looks at a hundred thousand, takes no memory.
+type colour [4]byte
+
+func (c *colour) RGBA() (r, g, b, a uint32) {
+	return uint32(c[2]) * 0x101, uint32(c[1]) * 0x101, uint32(c[0]) * 0x101, 0xffff
+}
+
 func (p pixels) ColorModel() color.Model { return color.RGBAModel }
 func (p pixels) Bounds() image.Rectangle { return p.rect }
 
 func (p pixels) At(x, y int) color.Color {
-	b := p.mapped[p.first+y*p.stride+x*4:]
-	return color.RGBA{b[2], b[1], b[0], 0xff}
+	return (*colour)(p.mapped[p.first+y*p.stride+x*4:])
 }

@@ -15,6 +15,7 @@ type sighting struct {
 	frame int // its number, which continues where the clip begins again
 	at    time.Time
 	lag   time.Duration // since it was captured
+	blind bool          // nobody can say what was on the screen since the one before
 }
 
 // viewing is all that was seen of a numbered stream, in the order of time.
@@ -49,6 +50,7 @@ func (v *viewing) add(n int, now time.Time) {
 	s := sighting{frame: n, at: now, lag: v.of.age(n, now)}
 	if len(v.seen) > 0 {
 		last := v.seen[len(v.seen)-1]
+		s.blind = v.blind.After(last.at)
 		s.frame = unwrap(n, last.frame+int(now.Sub(last.at)*clipFPS/time.Second))
 	}
 	v.seen = append(v.seen, s)
@@ -123,14 +125,19 @@ func (v *viewing) captured(ctx context.Context, after time.Time) (time.Time, err
 	}
 }
 
-// missing is how many frames from the first to the last of some pictures were not seen.
+// missing is how many frames from the first to the last of some pictures were not seen, as far as anybody looked.
 func missing(pictures []sighting) int {
 	if len(pictures) == 0 {
 		return 0
 	}
 	frames := map[int]bool{}
 	least, greatest := pictures[0].frame, pictures[0].frame
-	for _, s := range pictures {
+	for i, s := range pictures {
+		if i > 0 && s.blind {
+			for frame := pictures[i-1].frame; frame < s.frame; frame++ {
+				frames[frame] = true
+			}
+		}
 		frames[s.frame] = true
 		least, greatest = min(least, s.frame), max(greatest, s.frame)
 	}
