@@ -188,9 +188,10 @@ const (
 // inject lets a fault happen at a place that suits it and gives the time at which it does.
 func (c *cutting) inject(ctx context.Context, what fault) (at time.Time, err error) {
 	gop := c.form.gop
-	// Not always the same place.
-	if err := pause(ctx, time.Duration(c.rounds)*370*time.Millisecond%min(gop, clipGOP)); err != nil {
-		return at, err
+	if !what.atEndOfFragment() { // not always at the same place
+		if err := pause(ctx, time.Duration(c.rounds)*370*time.Millisecond%clipGOP); err != nil {
+			return at, err
+		}
 	}
 	live := c.on.seen.of
 	place := live.place(time.Now())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"time"
@@ -64,12 +65,15 @@ func (o *overloading) agentRun(ctx context.Context) (figures, error) {
 		if err != nil {
 			return nil, err
 		}
-		need, err := o.need(ctx, renderer)
+		need, err := cores(ctx, renderer, o.window/2)
 		if err != nil {
 			return nil, err
 		}
 		began := time.Now().Add(-lookBefore)
-		from, to, err := o.overload(ctx, renderer, need)
+		from, to, got, err := o.overload(ctx, renderer, need)
+		if errors.Is(err, errGone) {
+			return nil, fmt.Errorf("the renderer %w: %w", errBusy, err) // another one was started in its place
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -86,19 +90,19 @@ func (o *overloading) agentRun(ctx context.Context) (figures, error) {
 		}
 		missed, uncounted, err := on.losses(ctx, began, time.Now())
 		f["uncounted"] = float64(uncounted)
-		fmt.Fprintf(o.log, "overloading: it takes %.1f %% of a core; %d pictures lost in all, %d of them not counted; %v\n", 100*need, missed, uncounted, f)
+		fmt.Fprintf(o.log, "overloading: the renderer takes %.1f %% of a core and then got %.1f %%; %d pictures lost in all, %d of them not counted; %v\n", 100*need, 100*got, missed, uncounted, f)
 		return f, err
 	})
 }
 
-// need is what CPU a process takes, in cores.
-func (o *overloading) need(ctx context.Context, pid int) (float64, error) {
+// cores is what CPU a process takes in a time.
+func cores(ctx context.Context, pid int, in time.Duration) (float64, error) {
 	before, err := ranFor(pid)
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	if err := pause(ctx, o.window/2); err != nil {
+	if err := pause(ctx, in); err != nil {
 		return 0, err
 	}
 	after, err := ranFor(pid)
@@ -106,22 +110,19 @@ func (o *overloading) need(ctx context.Context, pid int) (float64, error) {
 }
 
 // overload gives a process too little CPU and says from when to when pictures are to be looked at: not before what it has in
-// reserve is used up.
-func (o *overloading) overload(ctx context.Context, pid int, need float64) (from, to time.Time, err error) {
+// reserve is used up. got is what it took meanwhile, in cores.
+func (o *overloading) overload(ctx context.Context, pid int, need float64) (from, to time.Time, got float64, err error) {
 	release, err := throttle(ctx, pid, shareOfCPU*need)
 	if err != nil {
-		return from, to, err
+		return from, to, 0, err
 	}
-	err = pause(ctx, o.settle/3)
+	defer func() { err = errors.Join(err, release()) }()
+	if err := pause(ctx, o.settle/3); err != nil {
+		return from, to, 0, err
+	}
 	from = time.Now()
-	if err == nil {
-		err = pause(ctx, 2*o.window)
-	}
-	to = time.Now()
-	if free := release(); err == nil {
-		err = free
-	}
-	return from, to, err
+	got, err = cores(ctx, pid, 2*o.window)
+	return from, time.Now(), got, err
 }
 
 // calm waits until a second has passed in which no picture was missed.

@@ -191,6 +191,9 @@ func memoryOf(pid int) (m memory, err error) {
 	return memory{m.full << 10, m.share << 10}, err
 }
 
+// errGone is of a process that is no longer there.
+var errGone = errors.New("the process has ended")
+
 // ranFor adds up what the threads of a process have run, to the nanosecond. Threads that have ended are not in it.
 func ranFor(pid int) (sum time.Duration, err error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
@@ -198,7 +201,7 @@ func ranFor(pid int) (sum time.Duration, err error) {
 		return 0, err
 	}
 	if len(threads) == 0 {
-		return 0, errors.New("the process has ended")
+		return 0, errGone
 	}
 	for _, thread := range threads {
 		text, err := os.ReadFile(thread)
