@@ -90,7 +90,9 @@ func (b *buffer) makeRoom(n int) bool {
 	if b.from+n <= len(b.data) {
 		return true
 	}
-	b.shift(b.data)
+	if b.from > lookback { // at most once for each element, or small reads would move a large window many times
+		b.shift(b.data)
+	}
 	if b.to < len(b.data) {
 		return true
 	}
