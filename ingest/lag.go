@@ -65,7 +65,7 @@ func (s *skip) report(first *Frame) Report {
 	if !s.made.IsZero() && !first.Made.IsZero() {
 		detail["skipped_ms"] = first.Made.Sub(s.made).Milliseconds()
 	}
-	return Report{Code: CodeSkipped, Message: "fragments were left out to catch up", Detail: detail}
+	return Report{Code: CodeSkipped, Message: "skipped fragments to catch up", Detail: detail}
 }
 
 // Window gathers samples of a lag between two telemetry reports. Its zero value is

@@ -279,3 +279,84 @@ func TestSameFragmentsAgainAndAgain(t *testing.T) {
 		}
 	})
 }
+
+// A service that waits for fragments after the position, in a stream that was created again and has lower numbers, would wait for
+// ever. The session looks at the newest fragment now and then. A stream that pauses and goes on loses nothing by that.
+func TestPositionThatNothingComesAfter(t *testing.T) {
+	for name, row := range map[string]struct {
+		first   int // number of the first fragment after the pause
+		restart bool
+		lost    int // fragments that come before it looks
+		gap     bool
+	}{
+		"created again":              {1, false, 40, true},
+		"created again, restart":     {1, true, 40, true},
+		"the same stream":            {1006, false, 0, false},
+		"the same stream, a restart": {1006, true, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, o *odd) {
+				began := time.Now()
+				number := func(i int) int { // fragment 6 comes two minutes after the others
+					if i < 6 {
+						return 1000 + i
+					}
+					return row.first + i - 6
+				}
+				at := func(i int) time.Time {
+					if i < 6 {
+						return began.Add(time.Duration(i) * time.Second)
+					}
+					return began.Add(time.Duration(i-6)*time.Second + 2*time.Minute)
+				}
+				o.media = func(w http.ResponseWriter, r *http.Request, in request) {
+					after, newest := -1, 0
+					for !at(newest + 1).After(time.Now()) {
+						newest++
+					}
+					fmt.Sscanf(in.StartSelector.ContinuationToken, "token-%d", &after)
+					_ = http.NewResponseController(w).Flush()
+					idle := time.Now()
+					for i := 0; time.Since(idle) < 3*time.Second; {
+						switch {
+						case at(i).After(time.Now()):
+							if !pause(r, 100*time.Millisecond) {
+								return
+							}
+							continue
+						case in.StartSelector.StartSelectorType == "NOW" && i < newest || number(i) <= after:
+						case send(w, numbered(number(i)).bytes()):
+							idle = time.Now()
+						default:
+							return
+						}
+						i++
+					}
+				}
+				positions := memory{}
+				var s shown
+				if row.restart {
+					o.run(20*time.Second, ingest.Resume, positions, &s)
+					data := s.data
+					s = shown{data: data}
+				}
+				o.run(4*time.Minute, ingest.Resume, positions, &s)
+				seen := map[string]int{}
+				for _, d := range s.data {
+					if seen[d]++; seen[d] > 1 {
+						t.Errorf("%q came twice", d)
+					}
+				}
+				missing := 0
+				for i := 0; !at(i + 1).After(time.Now()); i++ {
+					if seen[fmt.Sprint("frame ", number(i))] == 0 {
+						missing++
+					}
+				}
+				if missing > row.lost || (s.find(ingest.CodeGap) != nil) != row.gap || s.find(ingest.CodeRepeated) != nil {
+					t.Errorf("%d frames are missing, reports %q", missing, s.codes())
+				}
+			})
+		})
+	}
+}

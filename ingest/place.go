@@ -35,6 +35,8 @@ type place struct {
 	last  Position // of the last fragment that came whole
 	rung  rung     // how far down the ladder of selectors the service's refusals have led
 
+	look    bool     // the next session looks whether the stream is another one now; see found
+	looking bool     // the present session does
 	asked   Selector // what the present session was granted
 	session session  // what has come in it
 	seen    seen     // fragments that came whole
@@ -96,6 +98,9 @@ const (
 // ask gives what the next call asks for, and begins its session.
 func (p *place) ask() Selector {
 	p.asked, p.session = p.selector(), session{}
+	if p.looking, p.look = p.look, false; p.looking {
+		p.asked = Selector{Kind: Now}
+	}
 	return p.asked
 }
 
@@ -249,6 +254,37 @@ func (p *place) leave() {
 	}
 	p.partial[d.identity] = d.handed
 	p.cut = d.server
+}
+
+// finding is what a session that looks at the newest fragment has found.
+type finding int
+
+const (
+	nothing     finding = iota
+	sameStream          // it goes on after the position: the next session has to begin there
+	otherStream         // it has other numbers: the position means nothing in it
+)
+
+// found says, at the first frame of a fragment, whether the stream is still the one of the position. A service that waits for
+// fragments after a position in a stream that was deleted and created again waits for ever, as all numbers are lower.
+func (p *place) found() finding {
+	if !p.looking {
+		return nothing
+	}
+	p.recognise()
+	d := &p.open
+	if d.recognised && !d.repeat && d.number == p.last.Fragment && (d.server.Equal(p.last.Server) || p.last.Server.IsZero()) {
+		d.old, d.repeat = true, true // it came before the agent was started again
+		p.seen.add(d.identity, p.seen.hash(p.last.Token))
+	}
+	switch {
+	case !d.recognised || d.old:
+		return nothing
+	case later(d.number, p.last.Fragment):
+		return sameStream
+	}
+	p.looking, p.missing = false, true
+	return otherStream
 }
 
 // lost is for a fragment that could not be read to its end.

@@ -40,7 +40,7 @@ func remedyFor(code string) remedy {
 		return remedy{state: Stalled, base: time.Second, limit: 5 * time.Second, does: "waiting for the producer"}
 	case CodeCut, CodeStall:
 		r := retry
-		r.base, r.does = 250*time.Millisecond, "going on behind the last whole fragment"
+		r.base, r.does = 250*time.Millisecond, "resuming after the last complete fragment"
 		return r
 	case CodeUnreachable, CodeTLS, CodeEndpoint:
 		r := retry

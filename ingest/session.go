@@ -23,6 +23,8 @@ const (
 	repeatTime = 10 * time.Second
 	// idleTime is how long a session that brings nothing new lasts if the service waited for fragments: it does for 3 s.
 	idleTime = 2 * time.Second
+	// lookAfter is after how many sessions without fragments one looks at the newest fragment: about half a minute.
+	lookAfter = 4
 	// soonInterval is the least time between two attempts that are made soon: a connection that breaks more often is not
 	// helped by that.
 	soonInterval = time.Second
@@ -48,6 +50,7 @@ type Session struct {
 	calls    atomic.Int64
 	progress bool          // frames came since the last failure
 	attempt  int           // failures in a row
+	idle     int           // sessions without new fragments in a row
 	soon     time.Time     // the last attempt that was made soon
 	made     time.Time     // Frame.Made of the last frame
 	pace     time.Duration // between it and the one before
@@ -85,7 +88,7 @@ func (s *Session) begin(start Selector) {
 	s.place = place{start: start, missing: true}
 	s.lag = lagWatch{stay: s.stream.Stay, past: start.Kind != Now && start.Kind != Resume}
 	s.skipped, s.faulted, s.progress = nil, false, false
-	s.attempt, s.interval = 0, 0
+	s.attempt, s.interval, s.idle = 0, 0, 0
 	s.restore()
 	s.report(Report{State: Starting})
 }
@@ -146,7 +149,7 @@ func (s *Session) restore() {
 	p, err := s.positions.Load(s.stream.Name)
 	if err != nil {
 		s.report(Report{
-			State: Starting, Code: CodePosition, Message: "the place to resume at cannot be read; starting at the newest fragment",
+			State: Starting, Code: CodePosition, Message: "cannot read the resume position; starting at the newest fragment",
 			Detail: map[string]any{"cause": err.Error()},
 		})
 	}
@@ -213,6 +216,12 @@ func (s *Session) read(body *watched) error {
 			}
 		case *mkv.Frame:
 			frames++
+			switch s.place.found() {
+			case sameStream:
+				return &Error{Code: CodeEnd, Message: "fragments are coming again"}
+			case otherStream:
+				s.reportGap("the stream has lower fragment numbers now")
+			}
 			if s.place.fresh() {
 				s.frame(ev, body.last)
 			} else if s.repeating(began) {
@@ -249,7 +258,7 @@ func (s *Session) repeating(began time.Time) bool {
 // ended says what the end of a body means.
 func (s *Session) ended(err error, fragments, frames int, lasted time.Duration) error {
 	var own *Error
-	waited := s.place.skipped.fragments == 0 && lasted >= idleTime
+	waited := s.place.skipped.fragments == 0 && (lasted >= idleTime || s.place.looking)
 	switch {
 	case errors.As(err, &own):
 		return own
@@ -348,9 +357,9 @@ func (s *Session) end(end *mkv.End) error {
 		return nil // the body ends here, as Next says next
 	}
 	s.place.lost()
-	message := "a fragment could not be read and was left out"
-	if f.Frames == 0 {
-		message = "bytes that belong to no fragment were passed over"
+	message := "skipped a fragment that could not be read"
+	if f.Frames == 0 && f.Number == "" {
+		message = "skipped bytes that belong to no fragment"
 	}
 	s.report(Report{
 		Code: CodeMalformed, Message: message,
@@ -379,11 +388,15 @@ const (
 // before the next one.
 func (s *Session) judge(e *Error) time.Duration {
 	if s.progress {
-		s.attempt, s.interval, s.progress = 0, 0, false
+		s.attempt, s.interval, s.progress, s.idle = 0, 0, false, 0
 	}
 	if e.Code == CodeSkipped {
 		s.skipped = &skip{from: s.place.last.Fragment, made: s.lag.made}
 		s.place.jump()
+	}
+	if e.Code == CodeIdle {
+		s.idle++
+		s.place.look = s.idle%lookAfter == 0 && s.place.last.Fragment != "" && s.place.rung != byNow
 	}
 	remedy := remedyFor(e.Code)
 	if e.Code != CodeRepeated {
@@ -411,7 +424,7 @@ func (s *Session) judge(e *Error) time.Duration {
 	}
 	s.reportEnd(e, remedy, pause)
 	if s.place.rung == byNow && before != byNow {
-		s.reportGap(e)
+		s.reportGap(e.Code)
 	}
 	return pause
 }
@@ -463,11 +476,11 @@ func (s *Session) reportEnd(e *Error, r remedy, pause time.Duration) {
 	s.report(report)
 }
 
-// reportGap tells that the place to go on at is gone for good.
-func (s *Session) reportGap(e *Error) {
+// reportGap tells that the position to resume at is gone for good.
+func (s *Session) reportGap(cause string) {
 	s.report(Report{
-		Code: CodeGap, Message: "the place to resume at is gone; going on at the newest fragment",
-		Detail: map[string]any{"after_fragment": s.place.last.Fragment, "cause": e.Code},
+		Code: CodeGap, Message: "resume position no longer available; continuing at the newest fragment",
+		Detail: map[string]any{"after_fragment": s.place.last.Fragment, "cause": cause},
 	})
 }
 
