@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,9 +117,10 @@ func TestClockCannotBeCorrected(t *testing.T) {
 // A clock that is set right later does no harm.
 func TestClockIsSetRight(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, o *odd) {
-		off := 10 * time.Minute
+		var off atomic.Int64 // of the service's clock from the box's
+		off.Store(int64(10 * time.Minute))
 		o.media = func(w http.ResponseWriter, r *http.Request, _ request) {
-			now := time.Now().Add(off)
+			now := time.Now().Add(time.Duration(off.Load()))
 			w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
 			if signedAt(t, r).Sub(now).Abs() >= 5*time.Minute {
 				w.Header().Set("X-Amzn-ErrorType", "RequestExpired")
@@ -129,7 +131,7 @@ func TestClockIsSetRight(t *testing.T) {
 			pause(r, 2*time.Second)
 		}
 		var r recorder
-		time.AfterFunc(30*time.Second, func() { off = 0 })
+		time.AfterFunc(30*time.Second, func() { off.Store(0) })
 		o.run(time.Minute, ingest.Now, nil, &r)
 		if n := len(r.frames); n < 15 {
 			t.Errorf("%d frames in a minute, reports %q", n, r.codes())

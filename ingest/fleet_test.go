@@ -88,13 +88,15 @@ func TestCallsStayWithinTheLimit(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
 		defer stop()
 		session := ingest.NewSession(ingest.Stream{Name: "cam", StreamName: "cam"}, o.service, nil, &r)
-		go func() {
+		var seeking sync.WaitGroup
+		seeking.Go(func() {
 			for ctx.Err() == nil {
 				session.Seek(ingest.Selector{Kind: ingest.Earliest})
 				time.Sleep(10 * time.Millisecond)
 			}
-		}()
+		})
 		session.Run(ctx)
+		seeking.Wait()
 		o.checkRate(t)
 	})
 }

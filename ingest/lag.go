@@ -28,7 +28,8 @@ func (l *lagWatch) recorded() bool { return l.past || l.late && l.stay }
 const jumpInterval = 30 * time.Second
 
 // note looks at the lag of a whole fragment. The report's code is empty when nothing
-// has changed. To begin in the past, as was asked for, is not to be late. Normal is half of the bound, so that a lag around it is told once.
+// has changed. To begin in the past, as was asked for, is not to be late. Normal is half of the bound, so that a
+// lag around it is told once.
 func (l *lagWatch) note(f *mkv.Fragment, now time.Time) (r Report, jump bool) {
 	l.made = f.ProducerTime
 	if l.past && f.HasBehind && f.Behind <= max(l.most, recent) {

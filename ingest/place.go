@@ -61,8 +61,8 @@ type skipped struct {
 	first, last string // their numbers
 }
 
-// maxAlike is how many fragments may look like others and have continuation tokens of their own. Then numbers and timestamps say
-// nothing about this stream, and whatever comes is new.
+// maxAlike is how many fragments may look like others and have continuation tokens of their own. Then numbers and
+// timestamps say nothing about this stream, and whatever comes is new.
 const maxAlike = 3
 
 // maxPartial bounds place.partial: so many broken fragments in a row are not remembered.
@@ -205,8 +205,8 @@ func later(a, b string) bool {
 	return a > b
 }
 
-// skip counts a whole fragment that is not new. One with the number and the timestamps of another but a continuation token
-// of its own was never handed on.
+// skip counts a whole fragment that is not new. One with the number and the timestamps of another but a
+// continuation token of its own was never handed on.
 func (p *place) skip(f *mkv.Fragment) {
 	if p.open.repeat && p.seen.token(p.open.identity) == p.seen.hash(f.Token) {
 		p.session.repeats++
@@ -265,15 +265,17 @@ const (
 	otherStream         // it has other numbers: the position means nothing in it
 )
 
-// found says, at the first frame of a fragment, whether the stream is still the one of the position. A service that waits for
-// fragments after a position in a stream that was deleted and created again waits for ever, as all numbers are lower.
+// found says, at the first frame of a fragment, whether the stream is still the one of the position. A service that
+// waits for fragments after a position in a stream that was deleted and created again waits for ever, as all
+// numbers are lower.
 func (p *place) found() finding {
 	if !p.looking {
 		return nothing
 	}
 	p.recognise()
 	d := &p.open
-	if d.recognised && !d.repeat && d.number == p.last.Fragment && (d.server.Equal(p.last.Server) || p.last.Server.IsZero()) {
+	last := d.number == p.last.Fragment && (d.server.Equal(p.last.Server) || p.last.Server.IsZero())
+	if d.recognised && !d.repeat && last {
 		d.old, d.repeat = true, true // it came before the agent was started again
 		p.seen.add(d.identity, p.seen.hash(p.last.Token))
 	}
@@ -302,8 +304,8 @@ type seen struct {
 	oldest int
 }
 
-// identity makes one number of a fragment's number and timestamps. Numbers alone are not enough: a stream that was created
-// again may have the same ones.
+// identity makes one number of a fragment's number and timestamps. Numbers alone are not enough: a stream that was
+// created again may have the same ones.
 func (s *seen) identity(d *document) uint64 {
 	s.begin()
 	return maphash.Comparable(s.seed, struct {

@@ -11,8 +11,8 @@ type remedy struct {
 	routine bool  // nothing is wrong: go on at once and say nothing
 	state   State // until frames come again
 
-	// The pause before the next attempt begins at base and doubles up to limit, with jitter. The first attempt after frames
-	// comes after soon, if that is set: most cuts are over at once, and the picture should not notice.
+	// The pause before the next attempt begins at base and doubles up to limit, with jitter. The first attempt
+	// after frames comes after soon, if that is set: most cuts are over at once, and the picture should not notice.
 	soon, base, limit time.Duration
 
 	endpoint    bool // ask for the data endpoint again

@@ -236,8 +236,8 @@ func (s *Session) read(body *watched) error {
 	}
 }
 
-// awaitTags looks for an error of the service in tags, and ends the session: at once when both of its tags are there, otherwise
-// when the other one has had time to come. The document may never end.
+// awaitTags looks for an error of the service in tags, and ends the session: at once when both of its tags are
+// there, otherwise when the other one has had time to come. The document may never end.
 func awaitTags(body *watched, f *mkv.Fragment) error {
 	if !f.Failed() {
 		return nil
@@ -274,13 +274,17 @@ func (s *Session) ended(err error, fragments, frames int, lasted time.Duration) 
 
 func repeated(message string) *Error { return &Error{Code: CodeRepeated, Message: message} }
 
-// wallClock is the first time that is taken for a time of day: before it lie times that a producer counts from its own start.
+// wallClock is the first time that is taken for a time of day: before it lie times that a producer counts from its
+// own start.
 var wallClock = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // frame hands a frame on with its place in time.
 func (s *Session) frame(f *mkv.Frame, received time.Time) {
 	d := &s.place.open
-	out := Frame{Frame: f, Fragment: d.number, Produced: d.produced, Received: received, Discontinuity: s.place.missing, Recorded: s.lag.recorded()}
+	out := Frame{
+		Frame: f, Fragment: d.number, Produced: d.produced, Received: received,
+		Discontinuity: s.place.missing, Recorded: s.lag.recorded(),
+	}
 	if !d.base.IsZero() {
 		out.Made = d.base.Add(f.Time - f.ClusterTime)
 		out.WallClock = d.base.After(wallClock)
@@ -296,7 +300,8 @@ func (s *Session) frame(f *mkv.Frame, received time.Time) {
 	s.sink.Frame(&out)
 }
 
-// reportSkipped tells of fragments that were skipped because they lie before the position that the service had accepted.
+// reportSkipped tells of fragments that were skipped because they lie before the position that the service had
+// accepted.
 func (s *Session) reportSkipped() {
 	skipped := s.place.takeSkipped()
 	if skipped.fragments == 0 {
@@ -304,7 +309,7 @@ func (s *Session) reportSkipped() {
 	}
 	s.report(Report{
 		Code:    CodeRepeated,
-		Message: fmt.Sprintf("skipped %d fragments that the service sent although they lie before the position to resume at", skipped.fragments),
+		Message: fmt.Sprintf("skipped %d fragments that lie before the position to resume at", skipped.fragments),
 		Detail: map[string]any{
 			"fragments": skipped.fragments, "from_fragment": skipped.first, "to_fragment": skipped.last,
 		},
@@ -370,7 +375,10 @@ func (s *Session) end(end *mkv.End) error {
 
 // mediaError is an error that the service sent in the body. Either tag may be missing.
 func mediaError(f *mkv.Fragment) *Error {
-	e := &Error{ErrorID: max(f.ErrorID, 0), ErrorCode: readable(f.ErrorCode, maxErrorCode), Fragment: readable(f.Number, maxFragmentNumber)}
+	e := &Error{
+		ErrorID: max(f.ErrorID, 0), ErrorCode: readable(f.ErrorCode, maxErrorCode),
+		Fragment: readable(f.Number, maxFragmentNumber),
+	}
 	e.Code = prefixMedia + strconv.Itoa(e.ErrorID)
 	if e.Message = e.ErrorCode; e.Message == "" {
 		e.Message = "error " + strconv.Itoa(f.ErrorID) + " of the service"
@@ -429,8 +437,8 @@ func (s *Session) judge(e *Error) time.Duration {
 	return pause
 }
 
-// passed gives up the position when the service accepts it and sends what lies before it: the stream has other numbers now, or the
-// service does not know the position.
+// passed gives up the position when the service accepts it and sends what lies before it: the stream has other
+// numbers now, or the service does not know the position.
 func (s *Session) passed(e *Error) bool {
 	skipped := s.place.takeSkipped()
 	if skipped.fragments == 0 {
@@ -442,7 +450,8 @@ func (s *Session) passed(e *Error) bool {
 	return true
 }
 
-// nextPause doubles with every failure since the last frame, within the bounds of the remedy, and is spread over ±50 %.
+// nextPause doubles with every failure since the last frame, within the bounds of the remedy. It is spread
+// over ±50 %.
 func (s *Session) nextPause(r remedy) time.Duration {
 	if (r.credentials || r.clock) && s.attempt == 1 {
 		return 0 // new credentials, or another time, may be all it takes

@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"ingest/mkv": {"github.com/at-wat/ebml-go"},
 	"ingest": {
 		"ingest/mkv",
-		"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go", "github.com/cenkalti/backoff/v5",
+		"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go",
 	},
 	"ingest/kvstest": {
 		"ingest/mkv", "ingest/kvstest/clip",
