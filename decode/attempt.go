@@ -108,11 +108,13 @@ func (a *attempt) feed(ctx context.Context) error {
 		if !errors.Is(err, errTurned) {
 			return err
 		}
-		if in, turned = a.r.showing(); in.gate.Stats().Waiting == 0 {
-			a.r.log.Info("nothing is kept of the stream that is to be shown; waiting for a key frame", "stream", in.name)
-		}
+		in, turned = a.r.showing()
 		if err := a.cut(); err != nil {
 			return broken(ctx, err)
+		}
+		in.gate.Rewind() // it may be the same input again, and have given frames to the pipeline that was cut
+		if in.gate.Stats().Waiting == 0 {
+			a.r.log.Info("nothing is kept of the stream that is to be shown; waiting for a key frame", "stream", in.name)
 		}
 	}
 }
@@ -135,6 +137,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 	a.mu.Lock()
 	a.feeding = in
 	a.mu.Unlock()
+	a.sentTo.feed(in)
 	var open *Format
 	for {
 		if err := a.room(ctx); err != nil {

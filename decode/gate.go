@@ -71,6 +71,8 @@ type Gate struct {
 	next    int    // index of the first waiting unit
 	bytes   int    // of all units
 	lent    *block // that the unit taken last lies in
+	given   uint64 // number of the newest unit that was given out
+	over    uint64 // the same, of pipelines that are gone: they settle nothing any more
 	shut    bool   // until the next key frame
 	why     Reason // it is shut
 	closed  bool
@@ -197,21 +199,47 @@ func (g *Gate) wake() {
 func (g *Gate) drop(u *Unit, why Reason) {
 	g.bytes -= len(u.Data)
 	g.memory.release(u.block)
-	g.ledger.settle(u.Number, why)
+	g.settle(u, why)
 }
 
 // leave drops the first n units for one reason.
 func (g *Gate) leave(n int, why Reason) {
 	for i := range n {
-		g.ledger.settle(g.units[i].Number, why)
+		g.settle(&g.units[i], why)
 	}
 	g.cut(n)
 }
 
+// settle settles a unit. A pipeline that has a hidden one settles that itself: its picture may be on the screen.
+func (g *Gate) settle(u *Unit, why Reason) bool {
+	if why == Hidden && g.inPipeline(u) {
+		return false
+	}
+	return g.ledger.settle(u.Number, why)
+}
+
+// inPipeline says that a pipeline has a unit, and settles it.
+func (g *Gate) inPipeline(u *Unit) bool { return u.Number <= g.given && g.given > g.over }
+
 // hide settles the first n units as hidden, which stay.
 func (g *Gate) hide(n int) {
-	for i := n - 1; i >= 0 && g.ledger.settle(g.units[i].Number, Hidden); i-- {
+	for i := n - 1; i >= 0 && g.settle(&g.units[i], Hidden); i-- {
 	}
+}
+
+// Returned takes in that no pipeline has units of this gate any more.
+func (g *Gate) Returned() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = g.given
+	if !g.parked {
+		return
+	}
+	kept := uint64(math.MaxUint64) // the newest may still be shown
+	if last := len(g.units) - 1; last >= 0 {
+		kept = g.units[last].Number
+	}
+	g.ledger.settleThrough(g.given, kept, Hidden)
 }
 
 // Park makes the gate keep only what a decoder will begin with later. Take gives out
@@ -221,7 +249,7 @@ func (g *Gate) Park() {
 	defer g.mu.Unlock()
 	g.parked = true
 	for i := g.next; i < len(g.units)-1; i++ {
-		g.ledger.settle(g.units[i].Number, Hidden)
+		g.settle(&g.units[i], Hidden)
 	}
 	last := len(g.units) - 1
 	for last >= 0 && !g.units[last].Key {
@@ -395,6 +423,7 @@ func (g *Gate) take() (Unit, bool) {
 	}
 	u := g.units[g.next]
 	g.next++
+	g.given = max(g.given, u.Number)
 	if g.lent = u.block; g.lent != nil {
 		g.lent.frames++
 	}
@@ -467,7 +496,7 @@ func (g *Gate) markReplay(given int, why Reason) (replay int) {
 	for i, u := range g.units {
 		u.Replay = i < seen || u.Stored && g.ledger != nil && !g.ledger.onItsWay(u.Number)
 		u.Discont = u.Discont || discont
-		if u.Replay && u.Disposable {
+		if u.Replay && u.Disposable && (why != Hidden || !g.inPipeline(&u)) {
 			g.drop(&u, why)
 			discont = u.Discont
 			continue

@@ -3,6 +3,7 @@ package decode
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 )
@@ -148,32 +149,53 @@ func (l *ledger) trim() {
 //	                 gone with the next word     decoder_failed
 //	                 of the child: hidden
 type sentTo struct {
-	mu    sync.Mutex
-	pipes []pipe // those that are not known to be gone, oldest first
+	mu      sync.Mutex
+	feeding *Input // whose frames the child gets now
+	pipes   []pipe // those that are not known to be gone, oldest first
 }
 
 // pipe is one pipeline.
 type pipe struct {
 	number uint32
 	in     *Input
-	last   uint64 // frame that it was given
+	first  uint64 // the oldest frame that it was given
+	last   uint64 // the newest
 	opened bool   // the child has said something of it
 	cut    bool
+}
+
+// feed takes in that the child gets the frames of an input from now on.
+func (s *sentTo) feed(in *Input) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.feeding
+	s.feeding = in
+	if before != nil && !s.has(before, s.pipes) {
+		before.gate.Returned()
+	}
+}
+
+// has says that the child has, or may get at any moment, frames of an input. s.mu is held.
+func (s *sentTo) has(in *Input, pipes []pipe) bool {
+	return s.feeding == in || slices.ContainsFunc(pipes, func(p pipe) bool { return p.in == in })
 }
 
 // open begins another pipeline.
 func (s *sentTo) open(number uint32, in *Input) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pipes = append(s.pipes, pipe{number: number, in: in})
+	s.pipes = append(s.pipes, pipe{number: number, in: in, first: math.MaxUint64})
 }
 
 // frame takes in that a frame is sent to the newest pipeline.
 func (s *sentTo) frame(number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.pipes) == 0 {
+		return
+	}
 	p := &s.pipes[len(s.pipes)-1]
-	p.last = max(p.last, number)
+	p.first, p.last = min(p.first, number), max(p.last, number)
 }
 
 // cut takes in that the child is to take the newest pipeline down at once.
@@ -231,31 +253,44 @@ func (s *sentTo) heard(number uint32) {
 
 // end settles what the first n pipelines have left. s.mu is held.
 func (s *sentTo) end(n int) {
-	for _, p := range s.pipes[:n] {
-		p.settle(DropNoPicture)
+	gone, rest := s.pipes[:n], s.pipes[n:]
+	for _, p := range gone {
+		p.settle(DropNoPicture, s.feeding, rest)
+		if !s.has(p.in, rest) {
+			p.in.gate.Returned()
+		}
 	}
 	s.pipes = slices.Delete(s.pipes, 0, n)
 }
 
-// died settles what went with the child. What is still in a gate is given to the next one.
-func (s *sentTo) died() {
+// died settles what went with the child. What is still in the gate of an input that is shown is given to the next one.
+func (s *sentTo) died(inputs []*Input) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.pipes {
-		p.settle(DropDecoderFailed)
+		p.settle(DropDecoderFailed, nil, nil)
 	}
-	s.pipes = nil
+	s.pipes, s.feeding = nil, nil
+	for _, in := range inputs { // one may have given out a frame for which no pipeline was opened
+		in.gate.Returned()
+	}
 }
 
-// settle settles what the pipeline was given and did not settle, for a reason, or as hidden where it was cut. What the
-// gate will give out again is left: all that it keeps, or while the input is hidden the newest.
-func (p pipe) settle(why Reason) {
+// settle settles what a pipeline was given and did not settle, for a reason, or as hidden where it was cut. What the gate
+// will give out again is left, all that it keeps, or while the input is hidden, and not the one that feeds the child,
+// the newest; and so is what one of the later pipelines was given too.
+func (p pipe) settle(why Reason, feeding *Input, later []pipe) {
 	oldest, newest := p.in.gate.span()
-	if p.in.gate.hidden() {
+	if p.in != feeding && p.in.gate.hidden() {
 		oldest = newest
 	}
 	if p.cut {
 		why = Hidden
+	}
+	for _, other := range later {
+		if other.in == p.in {
+			oldest = min(oldest, other.first)
+		}
 	}
 	p.in.ledger.settleThrough(p.last, oldest, why)
 }

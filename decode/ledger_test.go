@@ -152,8 +152,11 @@ func settled(t *rapid.T, r *Renderer, inputs []*Input) {
 	t.Helper()
 	// The child tells of the last frame when the next one comes.
 	for _, in := range inputs {
-		if in.Shown() && in.tracks.used != nil {
-			in.Push(&mkv.Frame{Track: in.tracks.used, Data: []byte{0, 0, 0, 3, 0x65, 0x88, '.'}, Key: true}, time.Hour, false, time.Time{})
+		in.mu.Lock()
+		track := in.tracks.used
+		in.mu.Unlock()
+		if in.Shown() && track != nil {
+			in.Push(&mkv.Frame{Track: track, Data: []byte{0, 0, 0, 3, 0x65, 0x88, '.'}, Key: true}, time.Hour, false, time.Time{})
 		}
 	}
 	deadline := time.After(20 * time.Second)

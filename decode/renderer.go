@@ -237,9 +237,15 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	c.stop(grace)
 	all.Wait()
 	if ctx.Err() == nil {
-		a.sentTo.died()
+		a.sentTo.died(r.everyInput())
 	}
 	return a.blame(context.Cause(running))
+}
+
+func (r *Renderer) everyInput() []*Input {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.inputs)
 }
 
 // tellClosed reports device nodes that the user may not open, once.

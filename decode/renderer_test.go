@@ -150,24 +150,23 @@ func (f *fakeFates) of(m Message) []Settled {
 	if m.Number == 0 {
 		return nil
 	}
+	mark := byte(0)
+	if f.file != "" && len(m.Payload) > 0 && m.Flags&FlagReplay == 0 {
+		mark = m.Payload[len(m.Payload)-1]
+	}
+	died := f.file + strconv.FormatUint(m.Number, 10)
+	if _, err := os.Stat(died); mark == 'X' && err != nil {
+		_ = os.WriteFile(died, nil, 0o600)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
 	settled := f.rest()
 	fate := Settled{Frame: m.Number}
 	if m.Flags&FlagReplay != 0 {
 		fate.Reason = DropCatchUp
 		return append(settled, fate)
 	}
-	mark := byte(0)
-	if f.file != "" && len(m.Payload) > 0 {
-		mark = m.Payload[len(m.Payload)-1]
-	}
 	switch mark {
-	case 'X':
-		died := f.file + strconv.FormatUint(m.Number, 10)
-		if _, err := os.Stat(died); err != nil {
-			_ = os.WriteFile(died, nil, 0o600)
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		}
 	case 'L':
 		fate.Reason = DropLate
 	case 'N':
