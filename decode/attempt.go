@@ -324,6 +324,9 @@ func (f Failure) failure() *failure {
 	e.Detail = map[string]any{
 		"gst_element": f.Element, "gst_domain": f.Domain, "gst_code": f.GstCode, "gst_debug": f.Debug,
 	}
+	if strings.HasSuffix(f.Element, "parse") { // it works on the stream alone
+		e.Code = CodeStream
+	}
 	e.unnegotiated = strings.Contains(f.Debug, "not-negotiated")
 	return e
 }
@@ -355,7 +358,7 @@ func (a *attempt) blame(err error) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if f.Code != CodeNoDecoder && f.Code != CodeDisplayLost {
+	if f.Code != CodeNoDecoder && f.Code != CodeDisplayLost && f.Code != CodeStream {
 		f.plan = a.plan
 	}
 	if !a.showing.IsZero() {

@@ -43,6 +43,7 @@ const (
 	CodeCrash     = "decode.crash"     // the renderer process died
 	CodeHang      = "decode.hang"      // the renderer process does not answer, or its decoder takes no more frames
 	CodeSilent    = "decode.silent"    // frames go in and no picture comes out
+	CodeStream    = "decode.stream"    // no decoder makes a picture of the stream's frames
 	CodeStale     = "decode.stale"     // the decoder delivers the same pictures again and again
 	CodeDiffers   = "decode.differs"   // a decoder makes other pictures than the processor
 	CodeDown      = "decode.down"      // the box went down while a decoder was tried out

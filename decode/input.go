@@ -31,6 +31,7 @@ type Input struct {
 	// r.mu is for these.
 	prefer Preference
 	still  stillFormats
+	silent stillFormats // the same for decoders that made no pictures
 
 	mu       sync.Mutex // orders Push; not held while something is reported
 	tracks   tracks

@@ -287,8 +287,11 @@ func (r *Renderer) note(err error, wait time.Duration) {
 			r.unnegotiated[f.plan.Element] = true
 		}
 		r.after = f
-		if f.Code == CodeStale {
+		switch f.Code {
+		case CodeStale:
 			r.shown.still.blame(f.plan)
+		case CodeSilent, CodeError:
+			r.shown.silent.blame(f.plan)
 		}
 		r.mu.Unlock()
 		if span > 0 {

@@ -110,6 +110,8 @@ func fakeChild() {
 					Code: CodeError, Element: "appsrc", Domain: "gst-stream-error-quark", GstCode: 1,
 					Message: "Internal data stream error.", Debug: "streaming stopped, reason not-negotiated (-4)",
 				})
+			case fault == "blind": // whoever decodes
+				s.Decoded, s.Shown, s.Fresh, s.Wall = 0, 0, 0, time.Time{}
 			case fault == "still" && fed >= 4: // whoever decodes
 				s.Fresh = 3
 			case open.Plan.Element != "vah264dec" || fed < 4 || fault == "none":

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -46,11 +47,12 @@ func (s *stillness) check(now Status, patience time.Duration, frames uint64, at 
 	return failed(CodeStale, "the decoder delivered %d pictures that had been there before, although the stream moves", same)
 }
 
-// stillFormats remembers of a stream who stood still with which format. When even the processor's decoder
-// does, it is the stream: then hardware was blamed for nothing, and stillness is no fault any more.
+// stillFormats remembers of a stream which decoders failed with which format: their pictures were frozen, or they made
+// none. When the software decoder fails as well, it is the stream: then hardware was blamed for nothing, and it is no
+// fault of a decoder any more.
 type stillFormats struct {
 	caps   string   // of the format
-	blamed []string // plans that stood still with it
+	blamed []string // plans that failed with it
 	stream bool     // it is the stream
 }
 
@@ -62,7 +64,7 @@ func (s *stillFormats) of(caps string) *stillFormats {
 	return s
 }
 
-// blame takes in that a plan stood still.
+// blame takes in that a plan failed.
 func (s *stillFormats) blame(p *Plan) {
 	s = s.of(p.Caps)
 	s.blamed = append(s.blamed, p.name())
@@ -84,20 +86,40 @@ func (r *Renderer) standsStill(p Plan) bool {
 	return r.shown.still.stream && r.shown.still.caps == p.Caps
 }
 
-// excuses says that pictures stand still with the processor's decoder. It goes on: nothing that comes after it would make
-// others of the same stream.
+// excuses says that a failure is that of the stream: the software decoder makes no other pictures of it, or none at all.
+// Nothing that comes after it would, so it continues.
 func (a *attempt) excuses(err error) bool {
 	a.mu.Lock()
-	plan := a.plan
+	plan, in := a.plan, a.feeding
 	a.mu.Unlock()
 	var f *failure
-	if !errors.As(err, &f) || f.Code != CodeStale || plan.Family != Software {
+	if !errors.As(err, &f) || plan == nil || in == nil || plan.Family != Software {
 		return false
 	}
-	a.r.mu.Lock()
-	a.r.shown.still.acquit(plan.Caps, &a.r.deny)
-	a.r.mu.Unlock()
-	a.progress.suspect(false)
-	a.r.log.Info("the pictures stand still with the processor's decoder too: it is the stream that does", "element", plan.Element)
+	switch f.Code {
+	case CodeStale:
+		a.acquit(&in.still, plan)
+		a.progress.suspect(false)
+		a.r.log.Info("software decoder output is also frozen; the source is static", "element", plan.Element)
+	case CodeSilent:
+		a.progress.excuse()
+		if reported := a.acquit(&in.silent, plan); reported {
+			break
+		}
+		in.report(Report{Code: CodeStream, Message: fmt.Sprintf(
+			"%s (software) makes no picture of the frames either, so the stream is damaged or incomplete: %s; check the producer's encoder",
+			plan.Element, f.Message), Detail: map[string]any{"element": plan.Element}})
+	default:
+		return false
+	}
 	return true
+}
+
+// acquit takes back what decoders were blamed for, because it is the stream, and says whether that was known.
+func (a *attempt) acquit(failed *stillFormats, p *Plan) (known bool) {
+	a.r.mu.Lock()
+	defer a.r.mu.Unlock()
+	known = failed.caps == p.Caps && failed.stream
+	failed.acquit(p.Caps, &a.r.deny)
+	return known
 }

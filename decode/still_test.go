@@ -158,3 +158,28 @@ func TestHangSaysWhatTheProcessDoes(t *testing.T) {
 		t.Errorf("silence says %+v", f)
 	}
 }
+
+// When the software decoder makes no pictures either, it is the stream: no decoder is blamed, and the software
+// decoder continues, for the frame of which there is a picture.
+func TestStreamWithoutPicturesIsNotTheDecodersFault(t *testing.T) {
+	r := start(t, "blind", func(c *Config) { c.Patience.First, c.Patience.Frames = 100*time.Millisecond, 3 })
+	r.push("Kddddd")
+	r.report(CodeSilent)
+	report := r.report(CodeStream)
+	expect(t, "element", report.Detail["element"], any("avdec_h264"))
+	if s := r.Stats(); len(s.Denied) != 0 || s.Restarts != 1 {
+		t.Errorf("denied: %v, restarts: %d", s.Denied, s.Restarts)
+	}
+	r.push("dddddd")
+	r.until("the frames", func() bool { return r.Stats().Fed >= 18 })
+	expect(t, "restarts", r.Stats().Restarts, 1)
+}
+
+// A parser does not touch the hardware: what it finds wrong is wrong with the stream.
+func TestParserErrorIsNotTheDecodersFault(t *testing.T) {
+	f := Failure{Code: CodeError, Element: "h264parse", Message: "No valid frames found"}.failure()
+	a := &attempt{plan: &Plan{Element: "vah264dec"}}
+	if !errors.As(a.blame(f), &f) || f.Code != CodeStream || f.plan != nil {
+		t.Errorf("%+v", f)
+	}
+}

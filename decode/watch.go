@@ -53,7 +53,8 @@ type progress struct {
 	had      uint64    // frames that the decoder had taken by then
 	still    stillness
 	trusting bool // do not mind pictures that stand still
-	software bool // it is the processor that decodes
+	software bool // a software decoder decodes
+	excused  bool // it is the stream of which no pictures come
 }
 
 func (p *progress) hearing(now time.Time) {
@@ -67,7 +68,7 @@ func (p *progress) open(software bool, now time.Time) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.number++
-	p.opening, p.software = now, software
+	p.opening, p.software, p.excused = now, software, false
 	p.fed, p.stuckFed, p.statuses, p.had, p.still = 0, 0, 0, 0, stillness{}
 	return p.number
 }
@@ -108,6 +109,13 @@ func (p *progress) suspect(yes bool) {
 	p.trusting = !yes
 }
 
+// excuse says that the decoder makes no pictures because of the frames: that is no failure until it has made one again.
+func (p *progress) excuse() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.excused = true
+}
+
 // advance takes in a Status and gives the one before it of the same pipeline.
 // current is false when the pipeline has been replaced already.
 func (p *progress) advance(s Status, now time.Time) (before Status, current bool) {
@@ -122,6 +130,9 @@ func (p *progress) advance(s Status, now time.Time) (before Status, current bool
 	}
 	if s.Number != p.number {
 		return before, false
+	}
+	if s.Decoded > before.Decoded {
+		p.excused = false
 	}
 	if s.Decoded > before.Decoded || s.Held {
 		p.stuckFed, p.stuck, p.statuses, p.had = p.waiting(), now, 0, s.taken()
@@ -204,6 +215,7 @@ func (p *progress) checkPictures(now time.Time) error {
 	case p.stuckFed < max(1, frames) || p.statuses < leastStatuses || now.Sub(p.stuck) <= limit:
 	case current && p.status.taken()-p.had < frames:
 		return failed(CodeHang, "the decoder has stopped: for %v no picture came out, and %d frames wait for it", limit, p.waiting())
+	case p.excused:
 	default:
 		return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
 	}

@@ -274,7 +274,7 @@ static void set_if_known(GstElement *element, const char *property, int value)
 		g_object_set(element, property, value, NULL);
 }
 
-Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
+Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced, int most_errors)
 {
 	Player *p = g_new0(Player, 1);
 	g_mutex_init(&p->lock);
@@ -296,7 +296,7 @@ Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced)
 		player_free(p);
 		return NULL;
 	}
-	set_if_known(p->decoder, "max-errors", 10); /* unlimited by default: it would fail in silence for ever */
+	set_if_known(p->decoder, "max-errors", most_errors);
 	p->fed_probe = gst_pad_add_probe(p->fed_pad, GST_PAD_PROBE_TYPE_BUFFER, on_fed, p, NULL);
 	p->decoded_probe = gst_pad_add_probe(p->sink_pad,
 		GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST, on_decoded, p, NULL);

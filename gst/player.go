@@ -65,12 +65,21 @@ func newPlayer(p decode.Plan, number uint32) (*player, error) {
 	if p.Unpaced {
 		unpaced = 1
 	}
-	pl := &player{pipeline: pipeline, c: C.player_new(element(pipeline), C.guint32(number), unpaced)}
+	pl := &player{pipeline: pipeline, c: C.player_new(element(pipeline), C.guint32(number), unpaced, mostErrors(p))}
 	runtime.KeepAlive(pipeline)
 	if pl.c == nil {
 		return nil, errors.New("the pipeline lacks source, decoder or sink")
 	}
 	return pl, nil
+}
+
+// mostErrors is after how many errors a decoder is to give up. Behind software there is nothing better, and its errors are
+// mostly those of the stream: it continues.
+func mostErrors(p decode.Plan) C.int {
+	if p.Family == decode.Software {
+		return -1
+	}
+	return 10
 }
 
 // start begins playing.

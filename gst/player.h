@@ -11,8 +11,8 @@ typedef struct Player Player;
 
 /* player_new takes a reference of the pipeline, whose elements source, decoder
  * and sink it finds by name. Its pictures have the number. An unpaced player gives no frame up for being
- * late. NULL when an element is missing. */
-Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced);
+ * late. most_errors in a row end it; -1: none do. NULL when an element is missing. */
+Player *player_new(GstElement *pipeline, guint32 number, gboolean unpaced, int most_errors);
 void player_free(Player *p);
 
 /* player_fates gives what happens to the frames. It lives at least as long as the player. */

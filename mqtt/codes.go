@@ -245,4 +245,5 @@ var codeTable = []Code{
 	{"kvs.http.502", SeverityWarning, "The answer was status 502: a proxy or load balancer got no answer from the service.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
 	{"kvs.http.503", SeverityWarning, "The answer was status 503: the service or a proxy is not available at the moment.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
 	{"kvs.http.504", SeverityWarning, "The answer was status 504: a proxy or load balancer got no answer in time.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
+	{"decode.stream", SeverityWarning, "No decoder makes a picture of the stream's frames: they are damaged or incomplete.", "The decoders are not to blame. Check the producer's encoder; edge-agent inspect shows what it sends. The picture returns with the first frame that can be decoded."},
 }
