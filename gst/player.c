@@ -73,6 +73,12 @@ static guint64 due_of(Player *p, guint64 pts)
 	return pts + LOAD(p->hold);
 }
 
+/* timed says that a frame is on the time line. The names of those before its anchor only have an order. */
+static gboolean timed(guint64 pts)
+{
+	return pts > LEAD / 2;
+}
+
 static void note_fed(Player *p, guint64 pts)
 {
 	g_mutex_lock(&p->recent_lock);
@@ -108,7 +114,7 @@ static GstPadProbeReturn on_fed(GstPad *pad, GstPadProbeInfo *info, gpointer dat
 	gboolean disposable = GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DROPPABLE);
 	gboolean newer = key ? !g_atomic_int_dec_and_test(&p->keys) : g_atomic_int_get(&p->keys) > 0;
 
-	if (!p->unpaced && pts >= LOAD(p->show_from) && !LOAD(p->stored) && drops(p, pts, key, newer, disposable)) {
+	if (!p->unpaced && timed(pts) && pts >= LOAD(p->show_from) && !LOAD(p->stored) && drops(p, pts, key, newer, disposable)) {
 		STORE(p->skipped, LOAD(p->skipped) + 1);
 		fates_note(p->fates, pts, FATE_SKIPPED);
 		return GST_PAD_PROBE_DROP;
@@ -211,26 +217,26 @@ static gboolean outrun(Player *p, guint64 pts, guint64 now)
 static gboolean when(Player *p, guint64 pts, gboolean blank, guint64 *due, FateKind *fate)
 {
 	guint64 now = running_time(), time = due_of(p, pts);
-	gboolean old = pts < LOAD(p->show_from), first = !p->begun;
+	gboolean old = pts < LOAD(p->show_from), now_due = old || !timed(pts) || !p->begun;
 	*fate = FATE_PASSED;
 	if (old && passes(p, blank))
 		return FALSE;
-	if (LOAD(p->stored) && !old && !first) {
+	if (LOAD(p->stored) && !now_due) {
 		time += p->slip;
 		if (now > time)
 			p->slip += now - time;
-	} else if (!old && !first && !p->unpaced && now > time + LATE && outrun(p, pts, now)) {
+	} else if (!now_due && !p->unpaced && now > time + LATE && outrun(p, pts, now)) {
 		*fate = FATE_LATE;
 		STORE(p->late, LOAD(p->late) + 1);
 		return FALSE;
 	}
-	if (!old && !first && queued(p) == 0)
+	if (!now_due && queued(p) == 0)
 		note_margin(p, (gint64)(time - now));
 	p->begun = TRUE;
 	p->stride = now + STRIDE;
 	p->put_pts = pts;
 	p->put_at = now;
-	*due = old || first ? now : MAX(time, now);
+	*due = now_due ? now : MAX(time, now);
 	return TRUE;
 }
 
