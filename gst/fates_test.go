@@ -268,3 +268,55 @@ func TestEveryFrameIsSettled(t *testing.T) {
 		}
 	})
 }
+
+// slow puts something in front of the decoder that makes it take at least so long for each frame.
+func slow(each time.Duration) func(*decode.Plan) {
+	return func(p *decode.Plan) {
+		p.Parser = fmt.Sprintf("identity sleep-time=%d ! %s", each.Microseconds(), p.Parser)
+	}
+}
+
+// A decoder that is too slow for a live stream does first without the frames that no other refers to: with the third that
+// is left of these it keeps up.
+func TestOverloadDropsDisposableFramesFirst(t *testing.T) {
+	frames := clip(t, "320x180", "120", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0")
+	a := serve(t)
+	defer a.close()
+	a.openEdited("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, slow(60*time.Millisecond))
+	disposable := map[uint64]bool{}
+	ticker := time.NewTicker(time.Second / 30)
+	defer ticker.Stop()
+	for _, f := range frames {
+		<-ticker.C // live: each frame comes in its time
+		a.sendUnits([]frame{f}, func(_ int, u *decode.Unit) {
+			u.Disposable = !f.key && f.data[4]>>5&3 == 0 // nal_ref_idc
+			disposable[u.Number] = u.Disposable
+		})
+	}
+	a.drained()
+	a.settles(nil)
+	var dropped, others int
+	for number, reason := range a.settled {
+		switch {
+		case reason != decode.DropOverload:
+		case disposable[number]:
+			dropped++
+		default:
+			others++
+		}
+	}
+	if dropped == 0 || others > dropped/4 {
+		t.Errorf("%d disposable frames were dropped and %d others: %v", dropped, others, a.fates())
+	}
+}
+
+// A recording is held up by whatever is slow, and loses nothing.
+func TestRecordingLosesNothing(t *testing.T) {
+	frames := clip(t, "320x180", "40", append(slices.Clone(x264), "-g", "1000")...)
+	a := serve(t)
+	defer a.close()
+	a.openEdited("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, slow(70*time.Millisecond)) // 30 a second would be 33
+	a.sendUnits(frames, func(_ int, u *decode.Unit) { u.Stored, u.Disposable = true, !u.Key })
+	a.drained()
+	a.settles(reasons{decode.Shown: 40})
+}

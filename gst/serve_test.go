@@ -180,12 +180,18 @@ func (a *agent) shown() {
 // open opens the element's plan for a format.
 func (a *agent) open(element string, f decode.Format, d decode.Display, unpaced bool) {
 	a.t.Helper()
+	a.openEdited(element, f, d, func(p *decode.Plan) { p.Unpaced = unpaced })
+}
+
+// openEdited is open with a plan that was edited.
+func (a *agent) openEdited(element string, f decode.Format, d decode.Display, edit func(*decode.Plan)) {
+	a.t.Helper()
 	plans := decode.Choose(f, d, decode.Preference{}, decode.Known{Found: a.hello.Elements})
 	i := slices.IndexFunc(plans, func(p decode.Plan) bool { return p.Element == element })
 	if i < 0 {
 		a.t.Skipf("GStreamer has no %s here", element)
 	}
-	plans[i].Unpaced = unpaced
+	edit(&plans[i])
 	if err := a.out.JSON(decode.KindOpen, decode.Open{Number: 1, Plan: plans[i], Latency: decode.DefaultLatency}); err != nil {
 		a.t.Fatal(err)
 	}
