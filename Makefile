@@ -40,7 +40,7 @@ lint: setup-build ## Format, vet and staticcheck
 	go vet -race -tags hardware ./...
 	GOFLAGS="$$GOFLAGS -race" $$(go tool -n staticcheck) -tags hardware ./...
 
-bench: setup-bench build ## Measure against GStreamer, ffmpeg and others; prints a table. 12 minutes; ARGS=-quick only tries it
+bench: setup-bench build ## Measure against GStreamer, ffmpeg and others; prints a table. 18 minutes; ARGS=-quick only tries it
 	go run ./test/bench $(ARGS)
 
 fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s

@@ -4,28 +4,36 @@
 // In go the built edge-agent and the peers that are installed; what they read is made here: a 1080p30 clip, a
 // capture of GetMedia, a live stream. Out comes the table, on standard output; what is being done is told on standard error.
 //
-//	table.go      rows and how they are printed
-//	contest.go    runs of our side and of the peers in turn, and what becomes of their figures
-//	reading.go    contest: who reads a capture with the least CPU
-//	parsing.go    contest: how fast a capture in memory is taken apart
-//	playing.go    contest: what it costs to decode a live stream
-//	starting.go   contest: how long until the first picture
-//	handing.go    contest: how long a frame takes from the network to the decoder
-//	pulling.go    contest: what many streams cost that are not decoded
-//	resuming.go   contest: what is seen of a session's planned end
-//	watching.go   contest: how old a frame is when it is on the screen
-//	returning.go  contest: how soon the picture is back after a fault
-//	showing.go    contest: how soon another stream is on the screen
-//	herding.go    contest: a thousand agents on one broker
-//	herd.go       the agents of that, and the peer's
-//	herdwatch.go  what the broker's other clients see of them
-//	lasting.go    contest: what memory is taken in ten minutes; held only when asked for
-//	material.go   clip and capture
-//	service.go    the live stream, from a process of its own
-//	numbered.go   a live stream whose pictures say when they were captured
-//	screen.go     a screen to look at
-//	agent.go      edge-agent as it is measured
-//	process.go    processes: what they say, what they cost
+//	table.go        rows and how they are printed
+//	contest.go      runs of our side and of the peers in turn, and what becomes of their figures
+//	reading.go      contest: who reads a capture with the least CPU
+//	parsing.go      contest: how fast a capture in memory is taken apart
+//	playing.go      contest: what it costs to decode a live stream
+//	starting.go     contest: how long until the first picture is decoded, and shown
+//	handing.go      contest: how long a frame takes from the network to the decoder
+//	pulling.go      contest: what many streams cost that are not decoded
+//	resuming.go     contest: how long a session waits for a frame at another one's planned end
+//	keeping.go      contest: what memory streams take that are not shown
+//	cutting.go      contest: what is seen of cuts, errors and planned ends
+//	watching.go     contest: how old a frame is when it is on the screen
+//	returning.go    contest: how soon the picture is back after a fault
+//	stalling.go     contest: what is lost of a recording when the renderer stands still
+//	pacing.go       contest: how even the pictures come
+//	overloading.go  contest: what is left of a stream when the renderer gets too little CPU
+//	showing.go      contest: how soon another stream is on the screen
+//	herding.go      contest: a thousand agents on one broker
+//	herd.go         the agents of that, and the peer's
+//	herdwatch.go    what the broker's other clients see of them
+//	lasting.go      contest: what memory is taken in ten minutes; held only when asked for
+//	material.go     clip and capture
+//	service.go      the live stream, from a process of its own
+//	numbered.go     a live stream whose pictures say when they were captured
+//	screen.go       a screen to look at
+//	viewing.go      what was seen on it
+//	telemetry.go    what the agent tells of the frames
+//	throttle.go     a process that gets only so much CPU
+//	agent.go        edge-agent as it is measured
+//	process.go      processes: what they say, what they cost
 //
 // A row is added to the contest that measures its figure; a new contest is a function like those of the files
 // above, named in contests.

@@ -141,6 +141,7 @@ func usageOf(pid int) (usage, error) {
 // stat is one process as /proc/PID/stat has it.
 type stat struct {
 	pid, parent int
+	zombie      bool  // it has ended and nobody has waited for it
 	ticks       int64 // of CPU, those of children that were waited for included
 }
 
@@ -150,6 +151,7 @@ func parseStat(text string) stat {
 	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	var s stat
 	s.pid, _ = strconv.Atoi(pid)
+	s.zombie = f[0] == "Z"
 	s.parent, _ = strconv.Atoi(f[1])
 	for _, ticks := range f[11:15] { // utime, stime, cutime, cstime
 		n, _ := strconv.ParseInt(ticks, 10, 64)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -29,6 +30,11 @@ func (b *bench) stallingContest() contest {
 				// Two frames and a tick of the scheduler after it goes on.
 				name: fmt.Sprintf("recording, renderer stalled %v: gap on screen", stalledFor), figure: "gap", unit: "ms", most: millis(stalledFor) + 100,
 				compared: compared + "The longest time between two pictures.",
+			},
+			{
+				// As a service manager's patience goes, and as it is for a live stream.
+				name: "recording: told to stop until the agent has ended", figure: "stop", unit: "ms", most: 3000,
+				compared: "From SIGTERM until the process has ended, while such a recording is played.",
 			},
 		},
 	}
@@ -74,8 +80,29 @@ func (s *stalling) agentRun(ctx context.Context) (figures, error) {
 		if s.strict && seen.blindSince(from) {
 			return nil, errBlind
 		}
-		return figures{"lost": float64(missing(pictures)), "gap": millis(seen.longest(from, end))}, nil
+		ended, err := stopped(ctx, agent)
+		return figures{"lost": float64(missing(pictures)), "gap": millis(seen.longest(from, end)), "stop": millis(ended)}, err
 	})
+}
+
+// stopped tells a process to stop and gives the time until it has ended. It is left to be waited for.
+func stopped(ctx context.Context, cmd *exec.Cmd) (took time.Duration, err error) {
+	began := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	for {
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return 0, fmt.Errorf("the agent does not end: %w", err)
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil {
+			return 0, err
+		}
+		if parseStat(string(text)).zombie {
+			return time.Since(began), nil
+		}
+	}
 }
 
 // stallOften stops and continues the renderer.
