@@ -78,11 +78,11 @@ type extent struct {
 var (
 	full = extent{
 		rounds: map[string]int{
-			"reading": 9, "parsing": 9, "playing": 5, "starting": 11, "handing": 3, "pulling": 3, "resuming": 3, "watching": 3, "returning": 5,
-			"cutting": 9, "cutting-10s": 9, "ending-10s": 3, "stalling": 3, "pacing": 3, "overloading": 3,
+			"reading": 7, "parsing": 9, "playing": 5, "starting": 9, "handing": 3, "pulling": 2, "resuming": 2, "watching": 2, "returning": 5,
+			"cutting": 9, "cutting-10s": 9, "ending-10s": 2, "stalling": 2, "pacing": 2, "overloading": 2,
 		},
 		clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, settle: 15 * time.Second,
-		strict: true, stalls: 3,
+		strict: true, stalls: 2,
 		off:   9, // the agent tells of pictures five times a second: a count may be six off
 		turns: 20, agents: 1000, calm: 30 * time.Second, away: 5 * time.Second, lasting: 10 * time.Minute, sampling: 5 * time.Second,
 	}

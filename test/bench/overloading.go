@@ -12,7 +12,7 @@ import (
 func (b *bench) overloadingContest() contest {
 	o := &overloading{bench: b}
 	compared := fmt.Sprintf("A live 1080p30 H.264 stream with two B-frames and groups of %v on the screen of a virtual X server (read every 2 ms), decoded in software, with "+
-		"[display] latency = %v. What CPU the renderer's process takes is measured, and then it gets %.0f %% of that, for %v, by %s. ", clipGOP, latency, 100*shareOfCPU, 2*b.window, throttleName())
+		"[display] latency = %v. What CPU the renderer's process takes is measured, and then it gets %.0f %% of that, for %v, by %s. ", clipGOP, latency, 100*shareOfCPU, b.window, throttleName())
 	return contest{
 		name: "overloading", check: o.check,
 		ours: side{ours, o.agentRun},
@@ -121,7 +121,7 @@ func (o *overloading) overload(ctx context.Context, pid int, need float64) (from
 		return from, to, 0, err
 	}
 	from = time.Now()
-	got, err = cores(ctx, pid, 2*o.window)
+	got, err = cores(ctx, pid, o.window)
 	return from, time.Now(), got, err
 }
 

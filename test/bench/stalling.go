@@ -64,8 +64,12 @@ func (s *stalling) agentRun(ctx context.Context) (figures, error) {
 		looking, stop := context.WithCancel(ctx)
 		defer stop()
 		go func() {
-			stalled <- s.stallOften(ctx, agent.Process.Pid)
-			stop()
+			defer stop()
+			err := s.stallOften(ctx, agent.Process.Pid)
+			if err == nil {
+				err = seen.another(ctx)
+			}
+			stalled <- err
 		}()
 		seen.look(looking, screen)
 		if err := <-stalled; err != nil {
@@ -76,9 +80,6 @@ func (s *stalling) agentRun(ctx context.Context) (figures, error) {
 		pictures := seen.between(from, end)
 		if len(pictures) == 0 {
 			return nil, errors.New("no frames were seen on the screen")
-		}
-		if s.strict && seen.blindSince(from) {
-			return nil, errBlind
 		}
 		ended, err := stopped(ctx, agent)
 		return figures{"lost": float64(missing(pictures)), "gap": millis(seen.longest(from, end)), "stop": millis(ended)}, err

@@ -125,6 +125,18 @@ func (v *viewing) captured(ctx context.Context, after time.Time) (time.Time, err
 	}
 }
 
+// another waits for the next picture.
+func (v *viewing) another(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, backWithin, fmt.Errorf("no picture came within %v", backWithin))
+	defer cancel()
+	for began := time.Now(); len(v.between(began, time.Now())) == 0; {
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // missing is how many frames from the first to the last of some pictures were not seen, as far as anybody looked.
 func missing(pictures []sighting) int {
 	if len(pictures) == 0 {
