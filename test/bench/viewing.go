@@ -156,10 +156,12 @@ func missing(pictures []sighting) int {
 	return greatest - least + 1 - len(frames)
 }
 
-// intervals are the times between two pictures, from the least to the greatest.
+// intervals are the times between two pictures, from the least to the greatest, but for those in which nobody looked.
 func intervals(pictures []sighting) (times []time.Duration) {
 	for i := 1; i < len(pictures); i++ {
-		times = append(times, pictures[i].at.Sub(pictures[i-1].at))
+		if !pictures[i].blind {
+			times = append(times, pictures[i].at.Sub(pictures[i-1].at))
+		}
 	}
 	slices.Sort(times)
 	return times
