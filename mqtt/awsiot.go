@@ -133,7 +133,7 @@ func (c Config) checkProfile() error {
 	case c.Broker.Username != "":
 		return configError("username: AWS IoT Core knows the box by its certificate")
 	}
-	if err := ValidThingName(c.ClientID); err != nil {
+	if err := ValidThingName(c.Broker.ClientID); err != nil {
 		return configError("client id: %w", err)
 	}
 	return nil

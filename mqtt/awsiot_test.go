@@ -210,8 +210,8 @@ func TestOtherMessagesThatCannotBeSentAreTold(t *testing.T) {
 
 func TestConfigurationsThatAWSIoTCoreWouldNotHave(t *testing.T) {
 	good := Config{
-		Profile: AWSIoT, AgentID: "gate-7", ClientID: "Gate_7:a",
-		Broker: Broker{URL: "mqtts://abc-ats.iot.eu-west-1.amazonaws.com:443", CertFile: "c", KeyFile: "k"},
+		Profile: AWSIoT, AgentID: "gate-7",
+		Broker: Broker{ClientID: "Gate_7:a", URL: "mqtts://abc-ats.iot.eu-west-1.amazonaws.com:443", CertFile: "c", KeyFile: "k"},
 	}
 	for name, change := range map[string]func(*Config){
 		"":            func(*Config) {},
@@ -220,7 +220,7 @@ func TestConfigurationsThatAWSIoTCoreWouldNotHave(t *testing.T) {
 		"host name":   func(c *Config) { c.Broker.URL = "mqtts://192.0.2.7" },
 		"certificate": func(c *Config) { c.Broker.CertFile, c.Broker.KeyFile = "", "" },
 		"username":    func(c *Config) { c.Broker.Username = "gate" },
-		"thing":       func(c *Config) { c.ClientID = "gate 7" },
+		"thing":       func(c *Config) { c.Broker.ClientID = "gate@7" },
 	} {
 		config := good
 		change(&config)

@@ -172,7 +172,7 @@ func isBroken(err error) bool {
 
 // once sends the command on one connection and waits for its last response.
 func (k *call) once(ctx context.Context) (Response, error) {
-	l, err := openLink(ctx, k.Broker, (&net.Dialer{}).DialContext, "call-"+k.id, nil)
+	l, err := openLink(ctx, k.Broker, (&net.Dialer{}).DialContext, cmp.Or(k.Broker.ClientID, "call-"+k.id), nil)
 	if err != nil {
 		return Response{}, err
 	}

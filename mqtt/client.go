@@ -47,6 +47,8 @@ type Client struct {
 	wake    chan struct{} // has room for one: something is to be sent
 	cursor  uint64        // Run's own: the last event sent on this connection
 
+	retain retainCheck // Run's own
+
 	mu      sync.Mutex // guards what follows
 	repeats repeats
 	outage  tally // attempts that failed and were not yet reported
@@ -58,7 +60,7 @@ type Client struct {
 // reported as mqtt.storage.
 func New(config Config) (*Client, error) {
 	config.Prefix = cmp.Or(config.Prefix, DefaultPrefix)
-	config.ClientID = cmp.Or(config.ClientID, config.Prefix+"-"+config.AgentID)
+	config.Broker.ClientID = cmp.Or(config.Broker.ClientID, config.Prefix+"-"+config.AgentID)
 	topics, err := NewTopics(config.Prefix, config.AgentID)
 	if err != nil {
 		return nil, err
@@ -132,7 +134,7 @@ func (c *Client) connect(ctx context.Context) {
 		}
 		wait := retry.NextBackOff()
 		c.noteFailure(err, wait)
-		if short >= flapsAfter {
+		if short >= flapsAfter && !c.retain.refused() {
 			c.noteFlapping(short)
 		}
 		select {
@@ -152,9 +154,8 @@ func newBackOff() *backoff.ExponentialBackOff {
 // once is one connection from its beginning to its end. It lasted no time when there
 // was none.
 func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
-	offline := &will{topic: c.topics.Availability(), payload: Offline}
-	c.log.Debug("connecting to the MQTT broker", "broker", c.config.Broker.URL, "client_id", c.config.ClientID)
-	l, err := openLink(ctx, c.config.Broker, c.dial, c.config.ClientID, offline)
+	c.log.Debug("connecting to the MQTT broker", "broker", c.config.Broker.URL, "client_id", c.config.Broker.ClientID)
+	l, err := c.login(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -173,6 +174,7 @@ func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 		c.noteStopped()
 	}
 	l.settle()
+	err = c.ended(l, err)
 	c.pending.close()
 	if c.shadow != nil {
 		c.shadow.close()

@@ -118,11 +118,11 @@ var codeTable = []Code{
 
 	// mqtt: the connection that carries these events
 	{"mqtt.unreachable", SeverityWarning, "The MQTT broker could not be reached, or the connection to it was lost.", "The agent tries again and keeps the events. Check [mqtt] broker, network and firewall, and that the broker runs."},
-	{"mqtt.refused", SeverityError, "The MQTT broker refused the agent.", "Check [mqtt] username and password_file, and what the broker allows this client. The agent tries again."},
+	{"mqtt.refused", SeverityError, "The MQTT broker refused the agent, or something that it asked for.", "The message says what was refused. Check [mqtt] username, password_file and client_id, and on the broker the rights of this client and whether retained messages are allowed. The agent tries again."},
 	{"mqtt.tls", SeverityError, "No secure connection to the MQTT broker could be made.", "Check the CA, certificate and key files, their dates, the host name in [mqtt] broker and the clock of the box. The agent tries again."},
 	{"mqtt.dropped", SeverityWarning, "Events were dropped: the broker was away for too long, or the agent was killed.", "The count says how many are lost. Check why the broker was away, or why the agent was killed."},
 	{"mqtt.config", SeverityError, "The MQTT configuration cannot work.", "Correct the [mqtt] section; the message names the key."},
-	{"mqtt.flapping", SeverityError, "The MQTT connection is closed again shortly after each connect.", "Most often two agents have the same id: give each box its own [agent] id."},
+	{"mqtt.flapping", SeverityError, "The MQTT connection is closed again shortly after each connect.", "Most often two agents have the same id: give each box its own [agent] id, and its own [mqtt] client_id if that is set."},
 
 	// control: commands over MQTT
 	{"control.rejected", SeverityWarning, "A command was rejected and not carried out.", "The response says why. Commands must be allowed in [control]."},

@@ -17,7 +17,6 @@ import (
 type Config struct {
 	Broker   Broker
 	Profile  Profile // what the broker is; "" means Standard
-	ClientID string  // "" means <prefix>-<agent id>; must be unique on the broker; with AWSIoT the thing's name
 	Prefix   string  // "" means DefaultPrefix
 	AgentID  string
 	StateDir string       // a folder for what outlives the agent, events.db and events.count; "" means nothing does
@@ -34,8 +33,9 @@ type Config struct {
 // systemd: files in $CREDENTIALS_DIRECTORY, if that is set.
 type Broker struct {
 	URL            string // mqtt://host[:1883] or mqtts://host[:8883]
+	ClientID       string // unique on the broker; with AWSIoT the thing's name; "": an agent is <prefix>-<agent id>, others make one up
 	Username       string
-	PasswordFile   string // a newline at its end does not count
+	PasswordFile   string // its first line is the password; a byte order mark is ignored
 	CAFile         string // PEM; "" means the system's
 	CertFile       string // PEM, with KeyFile: the client's own certificate
 	KeyFile        string
@@ -64,6 +64,12 @@ func (b Broker) check() (address, error) {
 		return address{}, configError("cert_file and key_file are only of use together")
 	case b.PasswordFile != "" && b.Username == "":
 		return address{}, configError("password_file is set but username is not")
+	}
+	if b.ClientID == "" {
+		return addr, nil
+	}
+	if err := ValidClientID(b.ClientID); err != nil {
+		return address{}, configError("client_id %q cannot be used: %w", b.ClientID, err)
 	}
 	return addr, nil
 }
@@ -103,11 +109,11 @@ func (b Broker) password() (string, error) {
 	if b.PasswordFile == "" {
 		return "", nil
 	}
-	text, err := os.ReadFile(credential(b.PasswordFile))
+	text, err := readTextFile(credential(b.PasswordFile))
 	if err != nil {
 		return "", configError("password_file: %w", err)
 	}
-	return strings.TrimRight(string(text), "\r\n"), nil
+	return firstLine(text), nil
 }
 
 // credential is the path of a secret. systemd hands secrets over in a folder that only
@@ -127,7 +133,7 @@ func (b Broker) tlsConfig(addr address) (*tls.Config, error) {
 		config.NextProtos = []string{"x-amzn-mqtt-ca"} // AWS IoT Core tells MQTT from HTTPS by it
 	}
 	if b.CAFile != "" {
-		pem, err := os.ReadFile(b.CAFile)
+		pem, err := readTextFile(b.CAFile)
 		if err != nil {
 			return nil, tlsError("ca_file", err)
 		}
@@ -137,13 +143,43 @@ func (b Broker) tlsConfig(addr address) (*tls.Config, error) {
 		}
 	}
 	if b.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(b.CertFile, credential(b.KeyFile))
+		pair, err := keyPair(b.CertFile, credential(b.KeyFile))
 		if err != nil {
 			return nil, tlsError("cert_file and key_file", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+// keyPair is tls.LoadX509KeyPair for files that may begin with a byte order mark.
+func keyPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := readTextFile(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readTextFile(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
+}
+
+// maxClientID is what AWS IoT Core takes. MQTT 3.1.1 promises no more than 23 characters; every broker we know takes this many.
+const maxClientID = 128
+
+// ValidClientID tells whether a client id can be used: 1 to 128 printable ASCII characters without spaces, '+' and '#',
+// which brokers refuse because their rules put client ids into topic filters.
+func ValidClientID(id string) error {
+	if id == "" || len(id) > maxClientID {
+		return fmt.Errorf("it has %d characters; 1 to %d are allowed", len(id), maxClientID)
+	}
+	for _, r := range id {
+		if r <= ' ' || r >= 0x7F || r == '+' || r == '#' {
+			return fmt.Errorf("%q is not allowed; use printable ASCII without spaces, '+' and '#'", r)
+		}
+	}
+	return nil
 }
 
 func tlsError(what string, err error) error {

@@ -26,6 +26,8 @@ func TestConfigurationsThatCannotWorkAreRefused(t *testing.T) {
 		{"certificates unused", Broker{URL: "mqtt://localhost", CAFile: "ca.pem"}, "a", "use mqtts://"},
 		{"certificate without key", Broker{URL: "mqtts://h", CertFile: "c.pem"}, "a", "together"},
 		{"password without user", Broker{URL: "mqtts://h", PasswordFile: "p"}, "a", "username"},
+		{"client id", Broker{URL: "mqtts://h", ClientID: "plant 7/gate"}, "a", "client_id"},
+		{"long client id", Broker{URL: "mqtts://h", ClientID: strings.Repeat("x", 129)}, "a", "128"},
 		{"agent id", Broker{URL: "mqtts://h"}, "Gate 7", "agent id"},
 	}
 	for _, test := range tests {
@@ -71,6 +73,55 @@ func TestPasswordFile(t *testing.T) {
 	}
 	if got, err := b.password(); got != " pass word " || err != nil {
 		t.Errorf("password = %q, %v", got, err)
+	}
+}
+
+// Editors and shells of other systems put a byte order mark at the start of a file, use their own line ends, or save UTF-16.
+func TestSecretFilesOfOtherSystems(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, text := range map[string]string{
+		"plain":                  "pass wörd",
+		"byte order mark":        "\xEF\xBB\xBFpass wörd",
+		"mark and CRLF":          "\xEF\xBB\xBFpass wörd\r\n",
+		"a second line":          "pass wörd\r\nfor the broker\r\n",
+		"UTF-16 little endian":   "\xFF\xFEp\x00a\x00s\x00s\x00 \x00w\x00\xF6\x00r\x00d\x00\r\x00\n\x00",
+		"UTF-16 big endian":      "\xFE\xFF\x00p\x00a\x00s\x00s\x00 \x00w\x00\xF6\x00r\x00d",
+		"a mark within the text": "pass wörd\n\xEF\xBB\xBF",
+	} {
+		if got, err := (Broker{PasswordFile: write(name, text)}).password(); got != "pass wörd" || err != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := (Broker{PasswordFile: write("half", "\xFF\xFEp\x00a")}).password(); err == nil || !strings.Contains(err.Error(), "UTF-8") {
+		t.Errorf("half a character: %v", err)
+	}
+
+	authority := newAuthority(t)
+	cert, key, err := authority.WriteCert(dir, "gate-7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := Broker{CAFile: writeCA(t, authority, dir), CertFile: cert, KeyFile: key}
+	for _, file := range []string{b.CAFile, b.CertFile, b.KeyFile} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(filepath.Base(file), "\xEF\xBB\xBF"+strings.ReplaceAll(string(text), "\n", "\r\n"))
+	}
+	if _, err := b.tlsConfig(address{host: "h", tls: true}); err != nil {
+		t.Error(err)
+	}
+	if _, err := ParsePrivateKey("\xEF\xBB\xBF" + privatePEM); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -33,6 +33,7 @@ type behaviour struct {
 	away     bool             // does not answer the TCP connection
 	refuse   error            // refuses it
 	silent   bool             // never answers CONNECT
+	hangUp   bool             // closes the connection instead of answering CONNECT
 	noAck    func(n int) bool // does not answer the nth packet after CONNECT, if that is a PUBLISH
 	noTopic  bool             // refuses subscriptions
 	cutAfter int              // closes instead of answering the nth packet after CONNECT
@@ -90,6 +91,9 @@ func (f *fakeBroker) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 func (f *fakeBroker) serve(conn net.Conn, b behaviour) {
 	defer conn.Close()
 	if _, err := packets.ReadPacket(conn); err != nil {
+		return
+	}
+	if b.hangUp {
 		return
 	}
 	if b.silent {

@@ -74,8 +74,8 @@ func newIoTSiteWith(t *testing.T, thing string, policy *brokertest.Policy) *iotS
 		}
 	})
 	s.config = Config{
-		Profile: AWSIoT, AgentID: "gate-7", ClientID: "gate-7", Logger: slog.New(slog.NewTextHandler(s.log, nil)),
-		Broker: Broker{URL: "mqtts://localhost:443", CAFile: writeCA(t, authority, dir)},
+		Profile: AWSIoT, AgentID: "gate-7", Logger: slog.New(slog.NewTextHandler(s.log, nil)),
+		Broker: Broker{ClientID: "gate-7", URL: "mqtts://localhost:443", CAFile: writeCA(t, authority, dir)},
 		Shadow: &Shadow{Thing: "gate-7", Desire: func(_ context.Context, d Desired) { s.desired <- d }},
 	}
 	if s.config.Broker.CertFile, s.config.Broker.KeyFile, err = authority.WriteCert(dir, thing); err != nil {

@@ -5,11 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -32,15 +30,20 @@ const (
 // reconnection loses messages without an error (docs/mqtt.md), so a link that
 // broke is closed and another one opened.
 type link struct {
-	addr  string
-	tls   bool
+	addr string
+	tls  bool
+
+	clientID, username string
+
 	conn  net.Conn
 	paho  paho.Client
 	lost  chan error // gets the reason when the connection breaks; has room for it
 	cause error      // the reason, once taken from lost
 	pace  *rate.Limiter
 
-	inflight []delivery // oldest first; at most maxInflight
+	inflight  []delivery // oldest first; at most maxInflight
+	first     string     // topic of the first message; "" before it
+	confirmed int        // messages that were delivered
 }
 
 // maxInflight is how many messages may be on their way at once. They arrive in order:
@@ -49,7 +52,10 @@ type link struct {
 const maxInflight = 16
 
 // will is the message that the broker publishes when the link breaks.
-type will struct{ topic, payload string }
+type will struct {
+	topic, payload string
+	retained       bool
+}
 
 // openLink dials, logs in and waits for the CONNACK. The will may be nil.
 func openLink(ctx context.Context, b Broker, dial dialFunc, clientID string, w *will) (*link, error) {
@@ -65,10 +71,10 @@ func openLink(ctx context.Context, b Broker, dial dialFunc, clientID string, w *
 	if err != nil {
 		return nil, err
 	}
-	l := &link{addr: addr.String(), tls: addr.tls, conn: deadlineConn{conn}, lost: make(chan error, 1)}
+	l := &link{addr: addr.String(), tls: addr.tls, clientID: clientID, username: b.Username, conn: deadlineConn{conn}, lost: make(chan error, 1)}
 	options := l.options(clientID).SetUsername(b.Username).SetPassword(password)
 	if w != nil {
-		options.SetWill(w.topic, w.payload, 1, true)
+		options.SetWill(w.topic, w.payload, 1, w.retained)
 	}
 	l.paho = paho.NewClient(options)
 	return l, l.login(ctx)
@@ -145,14 +151,34 @@ func (l *link) loginError(returnCode byte, err error) error {
 	var remote *net.OpError
 	switch {
 	case returnCode != packets.ErrNetworkError && returnCode != packets.Accepted:
-		return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " refused the login", Err: err}
+		return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " " + l.refused(returnCode), Err: err}
 	case errors.As(err, &remote) && remote.Op == "remote error":
 		return tlsError("the broker at "+l.addr+" refused the secure connection", remote.Err)
-	case l.tls && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+	case l.tls && closedByBroker(err):
 		return tlsError("the broker at "+l.addr+" ended the secure connection without an answer to the login, as for a certificate it does not accept or a policy that does not allow the login", err)
 	default:
 		return &Error{Code: "mqtt.unreachable", Message: "the broker at " + l.addr + " did not answer the login", Err: err}
 	}
+}
+
+// refused says what the broker answered (MQTT 3.1.1, 3.2.2.3), and of whom: which part of that is at fault is not always told.
+func (l *link) refused(returnCode byte) string {
+	user := "no user name"
+	if l.username != "" {
+		user = fmt.Sprintf("user name %q", l.username)
+	}
+	switch returnCode {
+	case packets.ErrRefusedBadProtocolVersion:
+		return "does not speak MQTT 3.1.1"
+	case packets.ErrRefusedIDRejected:
+		return fmt.Sprintf("refused the login because of the client id %q", l.clientID)
+	case packets.ErrRefusedServerUnavailable:
+		return "refused the login because it is not available at the moment"
+	case packets.ErrRefusedBadUsernameOrPassword:
+		return fmt.Sprintf("refused the login because of user name or password (%s)", user)
+	}
+	return fmt.Sprintf("refused the login (%s, client id %q): the user name and password are not allowed, or the client id is not, "+
+		"as on a broker that requires a prefix for client ids", user, l.clientID)
 }
 
 // delivery is a message on its way.
@@ -170,9 +196,12 @@ func (l *link) send(m message, sent func()) (delivery, error) {
 		return delivery{}, err
 	}
 	d := delivery{topic: m.topic, sent: sent, due: time.Now().Add(confirmTimeout)}
+	if l.first == "" {
+		l.first = m.topic
+	}
 	d.token = l.paho.Publish(m.topic, m.qos, m.retained, m.payload)
 	if err := failed(d.token); err != nil {
-		return delivery{}, l.breaks(err)
+		return delivery{}, l.breaks(l.reason(err))
 	}
 	l.inflight = append(l.inflight, d)
 	return d, nil
@@ -200,8 +229,13 @@ func (l *link) confirm(ctx context.Context, more <-chan struct{}) error {
 		return err
 	}
 	l.inflight = l.inflight[1:]
-	d.sent()
+	l.delivered(d)
 	return nil
+}
+
+func (l *link) delivered(d delivery) {
+	l.confirmed++
+	d.sent()
 }
 
 func (l *link) awaitDelivery(ctx context.Context, d delivery) error {
@@ -215,7 +249,7 @@ func (l *link) settle() {
 		select {
 		case <-d.token.Done():
 			if d.token.Error() == nil {
-				d.sent()
+				l.delivered(d)
 			}
 		default:
 			rest = append(rest, d)
@@ -258,7 +292,7 @@ func (l *link) await(ctx context.Context, token paho.Token, due time.Time, what 
 	select {
 	case <-token.Done():
 		if err := token.Error(); err != nil {
-			return l.lostError(err)
+			return l.breaks(l.reason(err))
 		}
 		return nil
 	case err := <-l.lost:
@@ -286,6 +320,19 @@ func (l *link) broken() error {
 func (l *link) breaks(err error) error {
 	l.cause = l.lostError(err)
 	return l.cause
+}
+
+// reason is why the connection ended: paho fails the messages on their way with a text of its own, and tells the cause
+// a moment later.
+func (l *link) reason(err error) error {
+	wait := time.NewTimer(goodbyeTimeout)
+	defer wait.Stop()
+	select {
+	case cause := <-l.lost:
+		return cause
+	case <-wait.C:
+		return err
+	}
 }
 
 func (l *link) lostError(err error) error {

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"sync"
@@ -36,7 +37,7 @@ type Listener struct {
 // it. One goroutine keeps the listener until ctx ends or the connection breaks;
 // then it closes Messages. There is no reconnection.
 func Listen(ctx context.Context, b Broker, filter string) (*Listener, error) {
-	id := "listen-" + uuid.NewString()
+	id := cmp.Or(b.ClientID, "listen-"+uuid.NewString())
 	link, err := openLink(ctx, b, (&net.Dialer{}).DialContext, id, nil)
 	if err != nil {
 		return nil, err

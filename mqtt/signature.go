@@ -89,7 +89,11 @@ func ParsePublicKey(text string) (ed25519.PublicKey, error) {
 
 // ParsePrivateKey reads an Ed25519 key in PEM, as `openssl genpkey -algorithm ed25519` writes it.
 func ParsePrivateKey(text string) (ed25519.PrivateKey, error) {
-	block, _ := pem.Decode([]byte(text))
+	plain, err := withoutMark([]byte(text))
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(plain)
 	if block == nil {
 		return nil, errors.New("not a private key in PEM")
 	}

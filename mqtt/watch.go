@@ -79,7 +79,7 @@ func newFleet() *Fleet {
 
 // open connects and subscribes. What the agents said before is forgotten: the broker brings what is still true.
 func (f *Fleet) open(ctx context.Context) (*link, error) {
-	l, err := openLink(ctx, f.broker, (&net.Dialer{}).DialContext, "watch-"+uuid.NewString(), nil)
+	l, err := openLink(ctx, f.broker, (&net.Dialer{}).DialContext, cmp.Or(f.broker.ClientID, "watch-"+uuid.NewString()), nil)
 	if err != nil {
 		return nil, err
 	}

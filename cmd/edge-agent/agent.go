@@ -118,16 +118,16 @@ func (a *agent) newClient(cfg Config) (err error) {
 		home = &mqtt.HomeAssistant{DiscoveryPrefix: ha.DiscoveryPrefix, BirthTopic: ha.BirthTopic}
 	}
 	broker := mqtt.Broker{
-		URL: cfg.MQTT.Broker, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
+		URL: cfg.MQTT.Broker, ClientID: cfg.MQTT.ClientID, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
 		AllowPlaintext: cfg.MQTT.AllowPlaintext,
 	}
 	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.tlsFiles()
-	clientID, shadow := "", (*mqtt.Shadow)(nil)
-	if cfg.isAWSIoT() { // where policies know the client as the thing
-		clientID, shadow = cfg.thing(), &mqtt.Shadow{Thing: cfg.thing(), Desire: a.desire}
+	var shadow *mqtt.Shadow
+	if cfg.isAWSIoT() { // where policies identify the client as the thing
+		broker.ClientID, shadow = cfg.thing(), &mqtt.Shadow{Thing: cfg.thing(), Desire: a.desire}
 	}
 	a.mqtt, err = mqtt.New(mqtt.Config{
-		Broker: broker, Profile: mqtt.Profile(cfg.MQTT.Profile), ClientID: clientID, Shadow: shadow,
+		Broker: broker, Profile: mqtt.Profile(cfg.MQTT.Profile), Shadow: shadow,
 		Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, StateDir: cfg.Agent.StateDir, Control: control, Logger: a.log,
 		HomeAssistant: home,
 	})

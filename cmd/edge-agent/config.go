@@ -61,6 +61,7 @@ type IoTConfig struct {
 type MQTTConfig struct {
 	Broker            string   `toml:"broker"`
 	Profile           string   `toml:"profile"`
+	ClientID          string   `toml:"client_id"`
 	Username          string   `toml:"username"`
 	PasswordFile      string   `toml:"password_file"`
 	TopicPrefix       string   `toml:"topic_prefix"`

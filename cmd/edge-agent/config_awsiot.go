@@ -51,6 +51,8 @@ func checkProfile(c *Config, fault reportFault) {
 		fault("homeassistant.enabled", `is true, but with profile = "aws-iot" no Home Assistant is on the broker`, "Set it to false, or use another broker.")
 	}
 	switch _, cert, key := c.tlsFiles(); {
+	case c.MQTT.ClientID != "":
+		fault("mqtt.client_id", "is set, but AWS IoT Core identifies the client by the name of its thing", "Leave client_id empty; set thing_name in [aws.iot] instead.")
 	case c.MQTT.Username != "":
 		fault("mqtt.username", "is set, but AWS IoT Core knows the box by its certificate", "Leave username and password_file empty.")
 	case cert == "" || key == "":

@@ -115,6 +115,9 @@ func checkMQTT(m *MQTTConfig, fault reportFault) {
 			fmt.Sprintf("The least is %q.", minTelemetryInterval))
 	}
 	checkID("mqtt.topic_prefix", m.TopicPrefix, fault)
+	if m.ClientID != "" {
+		checkClientID(m.ClientID, fault)
+	}
 	if m.PasswordFile != "" && m.Username == "" {
 		fault("mqtt.password_file", "is set but username is not", "Set username as well, or neither.")
 	}
@@ -127,6 +130,12 @@ func checkMQTT(m *MQTTConfig, fault reportFault) {
 	}
 	if m.Broker != "" {
 		checkBroker(m, fault)
+	}
+}
+
+func checkClientID(id string, fault reportFault) {
+	if err := mqtt.ValidClientID(id); err != nil {
+		fault("mqtt.client_id", fmt.Sprintf("= %q cannot be used: %v", id, err), "Leave it empty for <topic_prefix>-<agent id>, or use the id that the broker allows.")
 	}
 }
 

@@ -120,7 +120,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			},
 		},
 		MQTT: MQTTConfig{
-			Broker: "mqtts://broker.example:8884", Profile: "standard", Username: "dock", PasswordFile: "/etc/edge-agent/password",
+			Broker: "mqtts://broker.example:8884", Profile: "standard", ClientID: "plant/dock-3", Username: "dock", PasswordFile: "/etc/edge-agent/password",
 			TopicPrefix: "plant-video", TelemetryInterval: Duration(5 * time.Second),
 			CAFile: "ca.pem", CertFile: "cert.pem", KeyFile: "key.pem", AllowPlaintext: true,
 		},

@@ -34,6 +34,7 @@ type ctlCommand struct {
 // ctlFlags may stand before and after the verb.
 type ctlFlags struct {
 	Broker         string        `required:"" placeholder:"URL" help:"Broker: mqtts://host or mqtt://host."`
+	ClientID       string        `name:"client-id" placeholder:"ID" help:"Client id at the broker, where it has to be a certain one; by default a random one."`
 	Username       string        `placeholder:"NAME" help:"User name at the broker."`
 	PasswordFile   string        `placeholder:"FILE" help:"File with the password on its first line."`
 	CA             string        `name:"ca" placeholder:"FILE" help:"Authorities to trust instead of the system's, PEM."`
@@ -68,7 +69,7 @@ func (c ctlCall) Run(ctx context.Context, std stdio) error {
 // what the code table says is for who looks after an agent.
 var ctlActions = map[string]string{
 	"mqtt.unreachable": "Check --broker, network and firewall, and that the broker runs.",
-	"mqtt.refused":     "Check --username and --password-file, and what the broker allows this client.",
+	"mqtt.refused":     "Check --username, --password-file and --client-id, and what the broker allows this client.",
 	"mqtt.tls":         "Check --ca, --cert and --key, their dates, the host name in --broker and the clock of this machine.",
 	"mqtt.config":      "Correct the flags; they are called as the keys are, such as --allow-plaintext.",
 }
@@ -84,7 +85,7 @@ func advise(err error) error {
 
 func (c ctlFlags) broker() mqtt.Broker {
 	return mqtt.Broker{
-		URL: c.Broker, Username: c.Username, PasswordFile: c.PasswordFile,
+		URL: c.Broker, ClientID: c.ClientID, Username: c.Username, PasswordFile: c.PasswordFile,
 		CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, AllowPlaintext: c.AllowPlaintext,
 	}
 }

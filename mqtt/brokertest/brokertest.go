@@ -48,6 +48,8 @@ type Options struct {
 	Authority   *Authority // has the broker speak TLS with a certificate of this authority for 127.0.0.1
 	ClientCerts bool       // with Authority: clients need a certificate of it
 
+	ClientIDPrefix string // of the client ids that are allowed
+
 	Lines []string // more for mosquitto.conf
 }
 
@@ -173,6 +175,9 @@ func (b *Broker) configure() error {
 			return err
 		}
 	}
+	if prefix := b.options.ClientIDPrefix; prefix != "" {
+		fmt.Fprintf(&conf, "clientid_prefixes %s\n", prefix)
+	}
 	for _, line := range b.options.Lines {
 		conf.WriteString(line + "\n")
 	}
@@ -244,7 +249,7 @@ func (b *Broker) tryConnect(ctx context.Context) error {
 	}
 	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	hello.ProtocolName, hello.ProtocolVersion = "MQTT", 4
-	hello.ClientIdentifier, hello.CleanSession, hello.Keepalive = "ready-"+rand.Text(), true, 10
+	hello.ClientIdentifier, hello.CleanSession, hello.Keepalive = b.options.ClientIDPrefix+"ready-"+rand.Text(), true, 10
 	if b.options.Username != "" {
 		hello.UsernameFlag, hello.Username = true, b.options.Username
 		hello.PasswordFlag, hello.Password = true, []byte(b.options.Password)

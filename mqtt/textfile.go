@@ -1,0 +1,58 @@
+package mqtt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"unicode/utf16"
+)
+
+// The byte order marks that editors on other systems put at the start of a text.
+var (
+	utf8Mark    = []byte{0xEF, 0xBB, 0xBF}
+	utf16Little = []byte{0xFF, 0xFE} // Windows PowerShell 5 writes it with >
+	utf16Big    = []byte{0xFE, 0xFF}
+)
+
+// readTextFile reads a password or PEM file. A byte order mark is not part of the text: with it a password is wrong, and
+// PEM is not found.
+func readTextFile(path string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	text, err := withoutMark(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
+}
+
+// withoutMark is a text in UTF-8 without its byte order mark.
+func withoutMark(raw []byte) ([]byte, error) {
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(raw, utf16Little):
+		order = binary.LittleEndian
+	case bytes.HasPrefix(raw, utf16Big):
+		order = binary.BigEndian
+	default:
+		return bytes.TrimPrefix(raw, utf8Mark), nil
+	}
+	raw = raw[2:]
+	if len(raw)%2 != 0 {
+		return nil, fmt.Errorf("it is UTF-16 and ends in the middle of a character; save it as UTF-8")
+	}
+	units := make([]uint16, len(raw)/2)
+	for i := range units {
+		units[i] = order.Uint16(raw[2*i:])
+	}
+	return []byte(string(utf16.Decode(units))), nil
+}
+
+// firstLine is a text up to its first line end, which may be that of Unix or of Windows.
+func firstLine(text []byte) string {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return string(bytes.TrimSuffix(line, []byte("\r")))
+}
