@@ -118,7 +118,7 @@ var codeTable = []Code{
 
 	// mqtt: the connection that carries these events
 	{"mqtt.unreachable", SeverityWarning, "The MQTT broker could not be reached, or the connection to it was lost.", "The agent tries again and keeps the events. Check [mqtt] broker, network and firewall, and that the broker runs."},
-	{"mqtt.refused", SeverityError, "The MQTT broker refused the agent, or something that it asked for.", "The message says what was refused. Check [mqtt] username, password_file and client_id, and on the broker the rights of this client and whether retained messages are allowed. The agent tries again."},
+	{"mqtt.refused", SeverityError, "The MQTT broker refused the agent, or something that it asked for.", "The message says what. Check [mqtt] username, password_file and client_id, and the rights of this client on the broker, also to retain messages. The agent tries again."},
 	{"mqtt.tls", SeverityError, "No secure connection to the MQTT broker could be made.", "Check the CA, certificate and key files, their dates, the host name in [mqtt] broker and the clock of the box. The agent tries again."},
 	{"mqtt.dropped", SeverityWarning, "Events were dropped: the broker was away for too long, or the agent was killed.", "The count says how many are lost. Check why the broker was away, or why the agent was killed."},
 	{"mqtt.config", SeverityError, "The MQTT configuration cannot work.", "Correct the [mqtt] section; the message names the key."},
@@ -246,4 +246,5 @@ var codeTable = []Code{
 	{"kvs.http.503", SeverityWarning, "The answer was status 503: the service or a proxy is not available at the moment.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
 	{"kvs.http.504", SeverityWarning, "The answer was status 504: a proxy or load balancer got no answer in time.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
 	{"decode.stream", SeverityWarning, "No decoder makes a picture of the stream's frames: they are damaged or incomplete.", "The decoders are not to blame. Check the producer's encoder; edge-agent inspect shows what it sends. The picture returns with the first frame that can be decoded."},
+	{"display.access", SeverityError, "The desktop session refuses access to its display.", "Set XAUTHORITY to the cookie file of the user who started the X server, or run the agent as the user of the session. The agent tries again."},
 }

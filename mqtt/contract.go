@@ -34,6 +34,7 @@
 package mqtt
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"time"
@@ -211,23 +212,49 @@ type Telemetry struct {
 	From          Time    `json:"from"`
 	To            Time    `json:"to"`
 	Fragments     int64   `json:"fragments"`
-	Frames        int64   `json:"frames"` // received
-	Bytes         int64   `json:"bytes"`  // received
+	Frames        int64   `json:"frames"` // received, of the video track in use: access units
+	Bytes         int64   `json:"bytes"`  // received, of all tracks
 	BitrateBPS    int64   `json:"bitrate_bps"`
-	FPS           float64 `json:"fps"` // received
+	FPS           float64 `json:"fps"` // Frames a second
 	ShownFrames   int64   `json:"shown_frames"`
-	DroppedFrames int64   `json:"dropped_frames"`
+	DroppedFrames int64   `json:"dropped_frames"` // the sum of DroppedBy
 	Reconnects    int64   `json:"reconnects"`
 	Decoder       string  `json:"decoder"`
 	Clock         Clock   `json:"clock"`
 	Lag           Lag     `json:"lag"`
+
+	// What became of the frames. Frames = ShownFrames + DroppedFrames + HiddenFrames + the change of QueuedFrames since the
+	// message before.
+	DroppedBy    Reasons `json:"dropped_by"`    // frames by the reason why they were not shown
+	HiddenFrames int64   `json:"hidden_frames"` // received while another stream was on the display
+	QueuedFrames int64   `json:"queued_frames"` // on their way at To
+	Audio        *Audio  `json:"audio"`         // nil: the stream has no sound
+}
+
+// Reasons counts by reason. It is written as {} when there is none.
+type Reasons map[string]int64
+
+func (r Reasons) MarshalJSON() ([]byte, error) {
+	if r == nil {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(map[string]int64(r))
+}
+
+// Audio is what came of sound between From and To. It is received and not played.
+type Audio struct {
+	Frames     int64   `json:"frames"`
+	Bytes      int64   `json:"bytes"`
+	Codec      string  `json:"codec"`       // Matroska codec id, such as "A_AAC"
+	SampleRate float64 `json:"sample_rate"` // hertz, 0 when not known
+	Channels   int     `json:"channels"`    // 0 when not known
 }
 
 // Lag is how far behind the stream is, by three measures; nil when unknown.
 type Lag struct {
 	Service  *Distribution `json:"service_ms"`  // MILLIS_BEHIND_NOW of the service
-	Producer *Distribution `json:"producer_ms"` // wall clock less the producer's timestamps
-	Local    *Distribution `json:"local_ms"`    // from receiving a frame to showing it
+	Producer *Distribution `json:"producer_ms"` // wall clock less the producer's timestamps; nil when those are not of a clock
+	Local    *Distribution `json:"local_ms"`    // from the reception of a frame to its picture on the screen
 }
 
 // Distribution sums up the values seen between From and To.

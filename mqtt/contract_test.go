@@ -35,11 +35,13 @@ var payloads = map[string]any{
 	},
 	"telemetry": Telemetry{
 		From: Time{t0}, To: Time{t1}, Fragments: 5, Frames: 300, Bytes: 2500000, BitrateBPS: 2000000, FPS: 29.97,
-		ShownFrames: 299, DroppedFrames: 1, Reconnects: 1, Decoder: "avdec_h264", Clock: ClockSynced,
+		ShownFrames: 295, DroppedFrames: 1, Reconnects: 1, Decoder: "avdec_h264", Clock: ClockSynced,
 		Lag: Lag{
 			Service: &Distribution{Last: 120, Min: -5, P50: 110, P95: 180, Max: 200},
 			Local:   &Distribution{Last: 40, Min: 30, P50: 41, P95: 60, Max: 90},
 		},
+		DroppedBy: Reasons{"late": 1}, HiddenFrames: 3, QueuedFrames: 6,
+		Audio: &Audio{Frames: 470, Bytes: 120000, Codec: "A_AAC", SampleRate: 48000, Channels: 2},
 	},
 	"event": Event{
 		ID: "0195f3a1-0000-7000-8000-000000000002", Seq: 7, TS: Time{t1}, Severity: SeverityError,
@@ -55,7 +57,7 @@ var payloads = map[string]any{
 		Config: ShadowConfig{
 			MQTT: ShadowMQTT{TelemetryInterval: "10s"}, Display: ShadowDisplay{Connector: new(""), Show: new("door"), SlateAfter: "3s"},
 			Decode: ShadowDecode{Order: []string{"va", "software"}}, Log: ShadowLog{Level: "info"},
-			Streams: map[string]ShadowStreamConfig{"door": {StreamName: "door-camera", Start: "now", MaxLag: "10s", OnLag: "jump", DecodeOrder: []string{}}},
+			Streams: map[string]ShadowStreamConfig{"door": {StreamName: "door-camera", Start: "now", MaxLag: "10s", OnLag: "jump", DecodeOrder: []string{}, VideoTrack: "2"}},
 		},
 		Streams: map[string]ShadowStream{"door": {State: Playing, Decoder: "vah264dec"}},
 	},
@@ -64,7 +66,7 @@ var payloads = map[string]any{
 		MQTT: ShadowMQTT{TelemetryInterval: "30s"}, Display: ShadowDisplay{Connector: new("HDMI-A-1"), Show: new("yard"), SlateAfter: "5s"},
 		Decode: ShadowDecode{Order: []string{"v4l2", "software"}}, Log: ShadowLog{Level: "debug"},
 		Streams: map[string]ShadowStreamConfig{
-			"door": {StreamName: "door-camera", Start: "resume", MaxLag: "20s", OnLag: "stay", DecodeOrder: []string{"software"}},
+			"door": {StreamName: "door-camera", Start: "resume", MaxLag: "20s", OnLag: "stay", DecodeOrder: []string{"software"}, VideoTrack: "main"},
 			"yard": {StreamARN: "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000"},
 		},
 	}},

@@ -196,8 +196,10 @@ type haComponent struct {
 const (
 	stateTemplate      = `{{ value_json.state }}`
 	attributesTemplate = `{{ {'since': value_json.since, 'code': value_json.code, 'message': value_json.message, 'attempt': value_json.attempt, 'decoder': value_json.decoder} | tojson }}`
-	problemTemplate    = `{{ 'ON' if value_json.state in ['stalled', 'backoff', 'failed'] or (value_json.state == 'playing' and value_json.code) else 'OFF' }}`
+	problemTemplate    = `{{ 'ON' if value_json.state in ['stalled', 'backoff', 'failed'] or (value_json.state == 'playing' and value_json.code) or value_json.code.startswith('display.') else 'OFF' }}`
 	fpsTemplate        = `{{ value_json.fps }}`
+	droppedTemplate    = `{{ value_json.dropped_frames }}`
+	reasonsTemplate    = `{{ value_json.dropped_by | tojson }}`
 	serviceTemplate    = `{{ value_json.lag.service_ms.p50 if value_json.lag.service_ms else none }}`
 	producerTemplate   = `{{ value_json.lag.producer_ms.p50 if value_json.lag.producer_ms and value_json.clock == 'synced' else none }}`
 	localTemplate      = `{{ value_json.lag.local_ms.p50 if value_json.lag.local_ms else none }}`
@@ -282,6 +284,11 @@ func (h *home) streamEntities(t Topics, stream string) map[string]haComponent {
 		stream + "_fps": {
 			Platform: "sensor", Name: stream + " frame rate", EntityCategory: "diagnostic", StateClass: "measurement",
 			Unit: "fps", Icon: "mdi:filmstrip", StateTopic: t.Telemetry(stream), ValueTemplate: fpsTemplate,
+		},
+		stream + "_dropped": {
+			Platform: "sensor", Name: stream + " dropped frames", EntityCategory: "diagnostic", StateClass: "measurement",
+			Unit: "frames", Icon: "mdi:filmstrip-off", StateTopic: t.Telemetry(stream), ValueTemplate: droppedTemplate,
+			AttributesTopic: t.Telemetry(stream), AttributesTemplate: reasonsTemplate,
 		},
 		stream + "_lag_service":  lag("behind service", serviceTemplate),
 		stream + "_lag_producer": lag("behind camera", producerTemplate),

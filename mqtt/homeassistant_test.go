@@ -128,12 +128,19 @@ func TestValueTemplates(t *testing.T) {
 		{stateTemplate, State{State: Backoff}, "backoff"},
 		{problemTemplate, State{State: Playing}, "OFF"},
 		{problemTemplate, State{State: Playing, Code: "lag.high"}, "ON"},
+		{problemTemplate, State{State: Playing, Code: "decode.no_video"}, "ON"},
+		{problemTemplate, State{State: Playing, Code: "display.lost"}, "ON"},
+		{problemTemplate, State{State: Starting, Code: "display.lost"}, "ON"},
+		{problemTemplate, State{State: Stopped, Code: "display.none"}, "ON"},
 		{problemTemplate, State{State: Starting, Code: "ingest.connecting"}, "OFF"},
 		{problemTemplate, State{State: Stopped, Code: "ingest.stopped"}, "OFF"},
 		{problemTemplate, State{State: Stalled}, "ON"},
 		{problemTemplate, State{State: Backoff}, "ON"},
 		{problemTemplate, State{State: Failed}, "ON"},
 		{fpsTemplate, Telemetry{FPS: 24.9}, "24.9"},
+		{droppedTemplate, Telemetry{DroppedFrames: 7}, "7"},
+		{reasonsTemplate, Telemetry{}, "{}"},
+		{reasonsTemplate, Telemetry{DroppedBy: Reasons{"late": 7}}, `{"late": 7}`},
 		{serviceTemplate, Telemetry{}, "None"},
 		{serviceTemplate, Telemetry{Lag: Lag{Service: lag}}, "420"},
 		{producerTemplate, Telemetry{}, "None"},
@@ -169,7 +176,7 @@ func TestValueTemplates(t *testing.T) {
 // All templates of a message are among those that are tested.
 func TestNoTemplateIsLeftOut(t *testing.T) {
 	known := []string{
-		stateTemplate, attributesTemplate, problemTemplate, fpsTemplate, serviceTemplate, producerTemplate, localTemplate,
+		stateTemplate, attributesTemplate, problemTemplate, fpsTemplate, droppedTemplate, reasonsTemplate, serviceTemplate, producerTemplate, localTemplate,
 		shownTemplate, isShownTemplate("door"), isShownTemplate("yard"), commandTemplate,
 	}
 	text, err := os.ReadFile(filepath.Join("testdata", "homeassistant.json"))

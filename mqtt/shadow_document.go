@@ -95,6 +95,7 @@ type ShadowStreamConfig struct {
 	MaxLag      string   `json:"max_lag,omitempty"`
 	OnLag       string   `json:"on_lag,omitempty"`
 	DecodeOrder []string `json:"decode_order,omitzero"`
+	VideoTrack  string   `json:"video_track,omitempty"`
 }
 
 // object is a JSON object as encoding/json decodes it.
