@@ -54,6 +54,7 @@ const (
 	CodeDropped   = "decode.dropped"   // frames were given up, because the queue was full
 
 	CodeNoDisplay   = "display.none"      // the display that was asked for cannot be used
+	CodeNoAccess    = "display.access"    // a desktop session refuses access
 	CodeConnector   = "display.connector" // the connector that was asked for cannot be used
 	CodeDisplayLost = "display.lost"      // the display failed while it was in use
 	CodeDisplayBack = "display.back"      // a display is there again

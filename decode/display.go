@@ -2,6 +2,7 @@ package decode
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -103,7 +104,8 @@ func (d Display) sink(unpaced bool) string {
 type Surroundings struct {
 	Getenv     func(key string) string
 	Connectors []Connector
-	Reachable  func(network, address string) error // tries to connect to a display server
+	Reachable  func(network, address string) error // tries to connect to a Wayland compositor
+	XAccess    func(xServer) error                 // connects to an X server; an errXRefused when it refuses
 	Found      []string                            // GStreamer elements that exist
 	Denied     func(Sink) (why string, denied bool)
 }
@@ -112,6 +114,7 @@ type Surroundings struct {
 type Choice struct {
 	Display Display
 	Passed  []string // "x11: DISPLAY is not set", in the order they were looked at
+	Refused error    // of a desktop session that is there and refuses access; an *Error
 }
 
 // ChooseDisplay chooses where pictures go. want Auto always gives a display, in the end
@@ -133,6 +136,9 @@ func ChooseDisplay(want Sink, connector string, s Surroundings) (Choice, error) 
 			return choice, nil
 		}
 		cause = err
+		if e := (*Error)(nil); errors.As(err, &e) && e.Code == CodeNoAccess {
+			choice.Refused = err
+		}
 		choice.Passed = append(choice.Passed, string(sink)+": "+err.Error())
 	}
 	return choice, cause
@@ -146,7 +152,7 @@ func (s Surroundings) try(sink Sink, connector string) (Display, error) {
 		}
 	}
 	if sink != None && !slices.Contains(s.Found, sink.Element()) {
-		return Display{}, errorf(CodeNoDisplay, "GStreamer has no %s; install gstreamer1.0-plugins-bad (kms, wayland) or gstreamer1.0-plugins-good (x11)", sink.Element())
+		return Display{}, errorf(CodeNoDisplay, "GStreamer has no %s; install gstreamer1.0-plugins-bad (kms, wayland) or gstreamer1.0-x (x11)", sink.Element())
 	}
 	switch sink {
 	case KMS:
@@ -173,7 +179,9 @@ func (s Surroundings) tryWayland() (Display, error) {
 	if !path.IsAbs(name) {
 		name = path.Join(dir, name)
 	}
-	if err := s.Reachable("unix", name); err != nil {
+	if err := s.Reachable("unix", name); errors.Is(err, fs.ErrPermission) {
+		return Display{}, &Error{Code: CodeNoAccess, Message: "the agent's user may not connect to the Wayland compositor; run the agent as the user of the session", Err: err}
+	} else if err != nil {
 		return Display{}, &Error{Code: CodeNoDisplay, Message: "no Wayland compositor answers", Err: err}
 	}
 	return Display{Sink: Wayland}, nil
@@ -184,32 +192,32 @@ func (s Surroundings) tryX11() (Display, error) {
 	if name == "" {
 		return Display{}, errorf(CodeNoDisplay, "DISPLAY is not set")
 	}
-	network, address, err := xAddress(name)
+	server, err := xServerAt(name, s.Getenv)
 	if err == nil {
-		err = s.Reachable(network, address)
+		err = s.XAccess(server)
 	}
 	if err != nil {
-		return Display{}, &Error{Code: CodeNoDisplay, Message: "no X server answers at DISPLAY=" + name, Err: err}
+		return Display{}, server.noAccess(name, err)
 	}
 	return Display{Sink: X11}, nil
 }
 
 // xAddress finds the socket of an X display: ":0", "unix:0" and "host:0.1".
-func xAddress(display string) (network, address string, err error) {
+func xAddress(display string) (network, address string, number uint64, err error) {
 	i := strings.LastIndexByte(display, ':')
 	if i < 0 {
-		return "", "", fmt.Errorf("%q is not of the form host:number", display)
+		return "", "", 0, fmt.Errorf("%q is not of the form host:number", display)
 	}
 	host := display[:i]
 	text, _, _ := strings.Cut(display[i+1:], ".")
-	number, err := strconv.ParseUint(text, 10, 16)
+	number, err = strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return "", "", fmt.Errorf("%q is not of the form host:number", display)
+		return "", "", 0, fmt.Errorf("%q is not of the form host:number", display)
 	}
 	if host == "" || host == "unix" {
-		return "unix", fmt.Sprintf("/tmp/.X11-unix/X%d", number), nil
+		return "unix", fmt.Sprintf("/tmp/.X11-unix/X%d", number), number, nil
 	}
-	return "tcp", fmt.Sprintf("%s:%d", host, 6000+number), nil
+	return "tcp", fmt.Sprintf("%s:%d", host, 6000+number), number, nil
 }
 
 // tryKMS takes the connector that was asked for, or the first with a screen.

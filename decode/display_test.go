@@ -2,6 +2,7 @@ package decode
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -35,6 +36,8 @@ func TestChooseDisplay(t *testing.T) {
 		drm       fstest.MapFS
 		found     []string
 		down      string // address that does not answer
+		closed    string // address that may not be opened
+		refused   bool   // by the X server
 		denied    Sink
 
 		display Display
@@ -61,18 +64,31 @@ func TestChooseDisplay(t *testing.T) {
 		"x11: not there":         {want: X11, env: map[string]string{"DISPLAY": ":7.0"}, found: all, down: "/tmp/.X11-unix/X7", code: CodeNoDisplay, says: "DISPLAY=:7.0"},
 		"x11: over network":      {want: X11, env: map[string]string{"DISPLAY": "box:1"}, found: all, down: "box:6001", code: CodeNoDisplay, says: "no X server"},
 		"x11: malformed":         {want: X11, env: map[string]string{"DISPLAY": "box"}, found: all, code: CodeNoDisplay, says: "host:number"},
+		"x11: refused":           {want: X11, env: map[string]string{"DISPLAY": ":0"}, found: all, refused: true, code: CodeNoAccess, says: "set XAUTHORITY"},
+		"wayland: refused":       {want: Wayland, env: session, found: all, closed: "/run/user/1000/wayland-0", code: CodeNoAccess, says: "may not connect"},
+		"auto: x11 refused":      {want: Auto, env: map[string]string{"DISPLAY": ":0"}, drm: pi, found: all, refused: true, display: hdmi2, says: "x11: the X server at DISPLAY=:0 refuses access"},
 		"none":                   {want: None, env: session, drm: pi, display: Display{Sink: None}},
 		"unknown":                {want: "vga", found: []string{"fakesink"}, code: CodeNoDisplay, says: `"vga"`},
 	} {
 		t.Run(name, func(t *testing.T) {
+			answers := func(address string) error {
+				switch address {
+				case c.down:
+					return errors.New("connection refused")
+				case c.closed:
+					return fs.ErrPermission
+				}
+				return nil
+			}
 			choice, err := ChooseDisplay(c.want, c.connector, Surroundings{
 				Getenv:     func(key string) string { return c.env[key] },
 				Connectors: Connectors(c.drm), Found: c.found,
-				Reachable: func(_, address string) error {
-					if address == c.down {
-						return errors.New("connection refused")
+				Reachable: func(_, address string) error { return answers(address) },
+				XAccess: func(s xServer) error {
+					if c.refused {
+						return errXRefused("no cookie")
 					}
-					return nil
+					return answers(s.address)
 				},
 				Denied: func(s Sink) (string, bool) { return "failed", s == c.denied },
 			})

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,9 @@ import (
 
 // lookEvery is how often the outputs are looked at: plugging and unplugging is seen within that time.
 const lookEvery = 500 * time.Millisecond
+
+// askRefusedAgain is how long a refusal of an X server is kept.
+const askRefusedAgain = 5 * time.Second
 
 // How long a way to a screen that failed is passed over, unless something is plugged or unplugged: doubled with
 // every failure in a row.
@@ -36,6 +40,9 @@ type display struct {
 	lost      bool   // one that was in use
 	why       string // code of the newest failure
 	told      string // why there is none, as reported
+	refused   xRefusal
+	xClient   net.Conn // see xServer.access; nil when there is none
+	trouble   Report   // why there is none now; empty while one works, and where none was asked for
 }
 
 // pass is a sink that is passed over.
@@ -53,6 +60,42 @@ func (d *display) pass(s Sink, now time.Time) time.Duration {
 	}
 	d.failed[s] = pass{p.times + 1, now.Add(span)}
 	return span
+}
+
+// xRefusal is the last refusal of an X server, which logs every one: it is not asked again at every look.
+type xRefusal struct {
+	server xServerName
+	err    error
+	until  time.Time
+}
+
+// xAccess is xServer.access, with a refusal kept for a while. d.mu is held.
+func (d *display) xAccess(s xServer) error {
+	now := time.Now()
+	if d.refused.server == s.name() && now.Before(d.refused.until) {
+		return d.refused.err
+	}
+	conn, err := s.access()
+	d.leaveX()
+	d.xClient, d.refused = conn, xRefusal{}
+	if refused := errXRefused(""); errors.As(err, &refused) {
+		d.refused = xRefusal{s.name(), err, now.Add(askRefusedAgain)}
+	}
+	return err
+}
+
+func (d *display) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaveX()
+}
+
+// leaveX closes the connection of xAccess. d.mu is held.
+func (d *display) leaveX() {
+	if d.xClient != nil {
+		d.xClient.Close()
+		d.xClient = nil
+	}
 }
 
 // look forgets what failed when the outputs are not as they were.
@@ -223,17 +266,26 @@ func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice 
 	defer d.mu.Unlock()
 	d.look(connectors)
 	choice, err := ChooseDisplay(r.config.Sink, d.connector, Surroundings{
-		Getenv: os.Getenv, Connectors: connectors, Reachable: dial, Found: found,
+		Getenv: os.Getenv, Connectors: connectors, Reachable: dial, XAccess: d.xAccess, Found: found,
 		Denied: func(s Sink) (string, bool) {
 			return "it failed a short while ago", s != None && now.Before(d.failed[s].until)
 		},
 	})
+	if err == nil && choice.Display.Sink == None && r.config.Sink == Auto {
+		err = choice.Refused
+	}
 	if err != nil {
 		choice.Display = Display{Sink: None}
-		if report := reportOf(err); !d.lost && d.told != report.Message {
+		report := reportOf(err)
+		if d.trouble.Code != CodeDisplayLost && d.trouble.Code != CodeBusy { // which say more
+			d.trouble = report
+		}
+		if !d.lost && d.told != report.Message {
 			d.told = report.Message
 			r.config.Report(report)
 		}
+	} else if d.trouble.Code == CodeNoAccess {
+		d.trouble, d.told = Report{}, ""
 	}
 	return choice
 }
@@ -244,6 +296,9 @@ func (r *Renderer) screened(s Screened) {
 	d.mu.Lock()
 	current := s.Number == d.number
 	back := current && s.Failure == nil && d.lost
+	if current {
+		d.leaveX() // the sink is connected now, or has failed
+	}
 	d.mu.Unlock()
 	r.mu.Lock()
 	now := r.stats.Display
@@ -252,6 +307,11 @@ func (r *Renderer) screened(s Screened) {
 		r.mu.Lock()
 		r.stats.Mode = s.Mode
 		r.mu.Unlock()
+	}
+	if current && s.Failure == nil && now.Sink != None {
+		d.mu.Lock()
+		d.trouble, d.told = Report{}, ""
+		d.mu.Unlock()
 	}
 	switch {
 	case !current:
@@ -287,9 +347,17 @@ func (r *Renderer) displayFailed(now Display, report Report) {
 // lostDisplay reports that the display is gone.
 func (r *Renderer) lostDisplay(report Report) {
 	r.display.mu.Lock()
-	r.display.lost = true
+	r.display.lost, r.display.trouble = true, report
 	r.display.mu.Unlock()
 	r.config.Report(report)
+}
+
+// DisplayTrouble says why there is no display that works, for as long as there is none. Its code is "" while one works, and
+// where none was asked for.
+func (r *Renderer) DisplayTrouble() Report {
+	r.display.mu.Lock()
+	defer r.display.mu.Unlock()
+	return r.display.trouble
 }
 
 func dial(network, address string) error {

@@ -27,6 +27,7 @@ type Input struct {
 	name   string
 	gate   *Gate
 	ledger *ledger
+	lag    screenLag
 
 	// r.mu is for these.
 	prefer Preference
@@ -77,6 +78,7 @@ func (r *Renderer) turn(in *Input) {
 	r.shown.gate.Park()
 	r.shown = in
 	in.gate.Unpark()
+	in.lag.reset()
 	close(r.turned)
 	r.turned = make(chan struct{})
 	r.stats.FrameTime, r.stats.Wall = 0, time.Time{}

@@ -226,6 +226,7 @@ func (s *sentTo) status(now Status, last bool) {
 		for _, frame := range now.Settled {
 			s.pipes[i].in.ledger.settle(frame.Frame, frame.Reason)
 		}
+		s.pipes[i].in.lag.status(now)
 		if last {
 			s.end(i + 1)
 		}

@@ -78,6 +78,11 @@ func (in *Input) begin(c contents, u Unit) {
 func (in *Input) number(u Unit) Unit {
 	u.Number = in.r.numbers.Add(1)
 	in.ledger.open(u.Number)
+	received := u.Received
+	if received.IsZero() { // of a recording
+		received = time.Now()
+	}
+	in.lag.received(u.Number, u.Time, received, in.gate.hidden())
 	in.newest = newest{unit: u, blocks: 1, hold: in.newest.hold}
 	return u
 }

@@ -1,0 +1,160 @@
+package decode
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// xEntry is an entry of a cookie file.
+func xEntry(family uint16, address, number, name string, cookie []byte) []byte {
+	b := binary.BigEndian.AppendUint16(nil, family)
+	for _, field := range [][]byte{[]byte(address), []byte(number), []byte(name), cookie} {
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(field))), field...)
+	}
+	return b
+}
+
+const xMagic = "MIT-MAGIC-COOKIE-1"
+
+func TestXCookie(t *testing.T) {
+	here := []xFamily{{xLocal, "box"}}
+	other, zero, any1 := xEntry(xLocal, "other", "0", xMagic, []byte("A")), xEntry(xLocal, "box", "0", xMagic, []byte("B")), xEntry(xLocal, "box", "", xMagic, []byte("C"))
+	wild := xEntry(xWild, "", "1", xMagic, []byte("D"))
+	for name, c := range map[string]struct {
+		file   []byte
+		number string
+		want   string
+	}{
+		"no file":        {nil, "0", ""},
+		"of the display": {bytes.Join([][]byte{other, zero, any1}, nil), "0", "B"},
+		"of any display": {bytes.Join([][]byte{other, zero, any1}, nil), "1", "C"},
+		"of any host":    {bytes.Join([][]byte{zero, wild}, nil), "1", "D"},
+		"of others":      {bytes.Join([][]byte{other, wild}, nil), "0", ""},
+	} {
+		name1, got := xCookie(c.file, here, c.number)
+		if string(got) != c.want || (got != nil) != (name1 == xMagic) {
+			t.Errorf("%s: %q %q, want %q", name, name1, got, c.want)
+		}
+		for n := range c.file { // cut off anywhere
+			xCookie(c.file[:n], here, c.number)
+		}
+	}
+}
+
+func TestXAnswer(t *testing.T) {
+	const refusal = "\x00\x05\x0b\x00\x00\x00\x02\x00no wa\x00\x00\x00"
+	for name, c := range map[string]struct {
+		answer string
+		says   string
+		err    error // "": none
+	}{
+		"accepted":    {"\x01\x00\x0b\x00\x00\x00\x02\x00", "", nil},
+		"refused":     {refusal, "no wa", errXRefused("no wa")},
+		"cut off":     {refusal[:10], "no", errXRefused("no")},
+		"more wanted": {"\x02\x00\x00\x00\x00\x00\x01\x00ask\n", "ask", errXRefused("ask")},
+		"hung up":     {"\x00\x05", "does not answer", io.ErrUnexpectedEOF},
+	} {
+		err := xAnswer(strings.NewReader(c.answer))
+		if c.err == nil && err != nil || c.err != nil && (!errors.Is(err, c.err) || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// startXvfbWith runs an X server that lets in who shows the cookie, and gives its DISPLAY.
+func startXvfbWith(t *testing.T, cookies string) string {
+	t.Helper()
+	if _, err := exec.LookPath("Xvfb"); err != nil {
+		t.Skip("Xvfb is not installed (Debian package xvfb)")
+	}
+	told, tell, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer told.Close()
+	x := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset", "-auth", cookies)
+	x.ExtraFiles = []*os.File{tell}
+	x.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err = x.Start()
+	tell.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Process.Kill(); x.Wait() })
+	line, err := bufio.NewReader(told).ReadString('\n')
+	if err != nil {
+		t.Fatalf("Xvfb does not start: %v", err)
+	}
+	return ":" + strings.TrimSpace(line)
+}
+
+// A real X server refuses a client without its cookie, and lets in one that has it. That is known before a sink is opened, so
+// that neither cable nor driver is blamed.
+func TestAccessToAnXServer(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, wrong := bytes.Repeat([]byte{7}, 16), bytes.Repeat([]byte{8}, 16)
+	server := startXvfbWith(t, write("server", xEntry(xLocal, host, "", xMagic, right)))
+	home := filepath.Join(dir, "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var hold display // as the renderer does
+	defer hold.leaveX()
+	for name, c := range map[string]struct {
+		file string
+		code string
+		says string
+	}{
+		"no cookie":       {"", CodeNoAccess, "does not exist"},
+		"no such file":    {filepath.Join(dir, "absent"), CodeNoAccess, "set XAUTHORITY"},
+		"a wrong cookie":  {write("wrong", xEntry(xLocal, host, "", xMagic, wrong)), CodeNoAccess, "refuses access"},
+		"of another host": {write("other", xEntry(xLocal, host+"x", "", xMagic, right)), CodeNoAccess, "refuses access"},
+		"the cookie":      {write("right", xEntry(xLocal, host, server[1:], xMagic, right)), "", ""},
+	} {
+		env := map[string]string{"DISPLAY": server, "XAUTHORITY": c.file, "HOME": home}
+		choice, err := ChooseDisplay(X11, "", Surroundings{
+			Getenv: func(key string) string { return env[key] }, XAccess: hold.xAccess, Found: []string{X11.Element()},
+		})
+		var e *Error
+		switch {
+		case c.code == "" && (err != nil || choice.Display.Sink != X11):
+			t.Errorf("%s: %v", name, err)
+		case c.code != "" && (!errors.As(err, &e) || e.Code != c.code || !strings.Contains(err.Error(), c.says)):
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			t.Logf("%s: %v", name, err)
+		}
+	}
+	env := map[string]string{"HOME": home}
+	if err := os.WriteFile(filepath.Join(home, ".Xauthority"), xEntry(xWild, "", "", xMagic, right), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at, err := xServerAt(server, func(key string) string { return env[key] })
+	if err == nil {
+		err = hold.xAccess(at)
+	}
+	if err != nil {
+		t.Errorf("~/.Xauthority: %v", err)
+	}
+}
