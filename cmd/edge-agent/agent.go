@@ -43,17 +43,18 @@ type agent struct {
 	session   string // id of this run
 	positions *positionStore
 	renderer  *decode.Renderer
-	trouble   trouble
 	turning   sync.Mutex // one Show at a time
 	prober    prober
 	mqtt      *mqtt.Client    // nil without a broker
 	info      mqtt.Info       // as last published
 	working   context.Context // of everything that works; set by Run
 	retick    chan struct{}   // has something when the telemetry's interval has changed
+	look      chan struct{}   // has something when states and slate have to be looked at
 
 	mu      sync.Mutex
 	cfg     Config // in effect: changed by apply
 	settled Config // the same, but for what commands have set
+	picture pictureFault
 	shadow  shadowed
 	streams []*stream // replaced as a whole, never changed in place
 }
@@ -65,7 +66,7 @@ var readClock = ingest.ReadClock
 func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, error) {
 	a := &agent{
 		cfg: cfg, settled: cfg, started: cfg, service: service, log: log, began: time.Now(),
-		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1),
+		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
 	a.renderer = decode.New(decode.Config{
 		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
@@ -240,6 +241,9 @@ func (a *agent) tick(ctx context.Context) {
 			}
 		case <-a.retick:
 			telemetry.Reset(time.Duration(a.config().MQTT.TelemetryInterval))
+		case <-a.look:
+			a.updateSlate()
+			a.publishStates()
 		case <-second.C:
 			if err := a.positions.Flush(); err != nil {
 				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})
@@ -247,10 +251,14 @@ func (a *agent) tick(ctx context.Context) {
 			a.publishInfo()
 			a.reportShadow()
 			a.updateSlate()
-			for _, s := range a.all() {
-				s.publishState()
-			}
+			a.publishStates()
 		}
+	}
+}
+
+func (a *agent) publishStates() {
+	for _, s := range a.all() {
+		s.publishState()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 
@@ -115,7 +116,7 @@ type LogConfig struct {
 
 // StreamConfig is one stream to pull and show. Exactly one of StreamName and
 // StreamARN is set. MaxLag 0 means that no lag is too much; see ingest.Stream. An empty
-// DecodeOrder means that of [decode].
+// DecodeOrder means that of [decode]; an empty VideoTrack the first track that can be decoded, see decode.Input.SelectTrack.
 type StreamConfig struct {
 	Name        string   `toml:"name"`
 	StreamName  string   `toml:"stream_name"`
@@ -124,6 +125,25 @@ type StreamConfig struct {
 	MaxLag      Duration `toml:"max_lag"`
 	OnLag       string   `toml:"on_lag"`
 	DecodeOrder []string `toml:"decode_order"`
+	VideoTrack  TrackRef `toml:"video_track"`
+}
+
+// TrackRef names a track of a stream by its number or its name, as decode.Input.SelectTrack takes it.
+type TrackRef string
+
+// maxTrackRef is how long it may be, in bytes.
+const maxTrackRef = 200
+
+// UnmarshalText takes a name or a number in quotes; configDecoder takes a number without quotes too.
+func (t *TrackRef) UnmarshalText(text []byte) error {
+	switch {
+	case len(text) > maxTrackRef:
+		return fmt.Errorf("a text of %d bytes is too long for the name of a track; the maximum is %d", len(text), maxTrackRef)
+	case strings.ContainsFunc(string(text), unicode.IsControl):
+		return fmt.Errorf("%q has control characters; use the number or the name of the track that `edge-agent inspect` prints", text)
+	}
+	*t = TrackRef(text)
+	return nil
 }
 
 // What OnLag may be: go on at the newest fragment, or stay behind.

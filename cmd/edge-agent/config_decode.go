@@ -4,9 +4,11 @@ import (
 	"encoding"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -52,6 +54,9 @@ func (d *configDecoder) value(at string, value any, into reflect.Value) {
 	if list, ok := value.([]any); ok {
 		value = textList(list)
 	}
+	if into.Type() == reflect.TypeFor[TrackRef]() {
+		value = trackNumber(value)
+	}
 	if text, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		d.text(at, value, text)
 		return
@@ -74,6 +79,19 @@ func (d *configDecoder) streams(at string, value any, into reflect.Value) {
 		d.table(fmt.Sprintf("%s[%d]", at, i), table, reflect.ValueOf(&stream).Elem())
 		into.Set(reflect.Append(into, reflect.ValueOf(stream)))
 	}
+}
+
+// trackNumber returns a whole number as text, as it is written in TOML or in the JSON of a device shadow.
+func trackNumber(value any) any {
+	switch n := value.(type) {
+	case int64:
+		return strconv.FormatInt(n, 10)
+	case float64:
+		if n == math.Trunc(n) {
+			return strconv.FormatFloat(n, 'f', 0, 64)
+		}
+	}
+	return value
 }
 
 func (d *configDecoder) text(at string, value any, into encoding.TextUnmarshaler) {
@@ -105,6 +123,7 @@ func (d *configDecoder) wrongType(at string, value any, want reflect.Type) {
 		reflect.TypeFor[string]():   `text in quotes, such as "text"`,
 		reflect.TypeFor[bool]():     "true or false, without quotes",
 		reflect.TypeFor[[]string](): `a list of texts, such as ["one", "two"]`,
+		reflect.TypeFor[TrackRef](): `the number of a track, or its name in quotes`,
 		reflect.TypeFor[Duration](): `a duration in quotes, such as "10s"`,
 	}
 	d.invalid(at, "is "+describe(value), "It must be "+wanted[want]+".")

@@ -148,7 +148,7 @@ func shadowConfig(c Config, desired json.RawMessage) mqtt.ShadowConfig {
 	for _, s := range c.Streams {
 		out.Streams[s.Name] = mqtt.ShadowStreamConfig{
 			StreamName: s.StreamName, StreamARN: s.StreamARN, Start: s.Start,
-			MaxLag: spelled(s.MaxLag, wanted.Streams[s.Name].MaxLag), OnLag: s.OnLag, DecodeOrder: s.DecodeOrder,
+			MaxLag: spelled(s.MaxLag, wanted.Streams[s.Name].MaxLag), OnLag: s.OnLag, DecodeOrder: s.DecodeOrder, VideoTrack: string(s.VideoTrack),
 		}
 	}
 	return out

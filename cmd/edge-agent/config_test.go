@@ -135,9 +135,9 @@ func TestConfigReadsEveryKey(t *testing.T) {
 		HomeAssistant: HomeAssistantConfig{Enabled: true, DiscoveryPrefix: "home/assistant", BirthTopic: "home/status"},
 
 		Streams: []StreamConfig{
-			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second), OnLag: "stay", DecodeOrder: []string{"software"}},
+			{Name: "gate", StreamName: "Gate_Cam.1", Start: "earliest", MaxLag: Duration(90 * time.Second), OnLag: "stay", DecodeOrder: []string{"software"}, VideoTrack: "main"},
 			{
-				Name: "yard", Start: "now", MaxLag: Duration(10 * time.Second), OnLag: "jump", DecodeOrder: []string{},
+				Name: "yard", Start: "now", MaxLag: Duration(10 * time.Second), OnLag: "jump", DecodeOrder: []string{}, VideoTrack: "2",
 				StreamARN: "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000",
 			},
 		},

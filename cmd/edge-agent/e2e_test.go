@@ -447,7 +447,14 @@ func TestPictureOnX11(t *testing.T) {
 }
 
 // startXvfb runs an X server that nobody sees, and gives its DISPLAY.
-func startXvfb(t *testing.T) string {
+func startXvfb(t *testing.T, args ...string) string {
+	t.Helper()
+	_, display := startXvfbProcess(t, args...)
+	return display
+}
+
+// startXvfbProcess is startXvfb for a test that ends the server.
+func startXvfbProcess(t *testing.T, args ...string) (*exec.Cmd, string) {
 	t.Helper()
 	if _, err := exec.LookPath("Xvfb"); err != nil {
 		t.Skip("Xvfb is not installed (Debian package xvfb)")
@@ -457,7 +464,8 @@ func startXvfb(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer told.Close()
-	x := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1400x900x24", "-nolisten", "tcp")
+	args = append(args, "-displayfd", "3", "-screen", "0", "1400x900x24", "-nolisten", "tcp")
+	x := exec.Command("Xvfb", args...)
 	x.ExtraFiles = []*os.File{tell}
 	x.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = x.Start()
@@ -470,7 +478,7 @@ func startXvfb(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("Xvfb does not start: %v", err)
 	}
-	return ":" + strings.TrimSpace(line)
+	return x, ":" + strings.TrimSpace(line)
 }
 
 // frameOnScreen takes a screenshot and reads the number of the frame in it.

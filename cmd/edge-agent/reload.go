@@ -99,13 +99,14 @@ func (a *agent) apply(next Config) (out mqtt.ReloadData, err error) {
 			continue
 		}
 		s.retire()
-		if !slices.ContainsFunc(streams, func(other *stream) bool { return other.name == s.name }) {
-			s.input.Close()
-			out.Removed = append(out.Removed, s.name)
+		if i := slices.IndexFunc(streams, func(other *stream) bool { return other.name == s.name }); i >= 0 {
+			streams[i].takeOver(s)
+			continue
 		}
+		s.input.Close()
+		out.Removed = append(out.Removed, s.name)
 	}
 	shown := a.shown()
-	a.settle()
 	a.mu.Lock()
 	a.cfg, a.streams = next, streams
 	a.mu.Unlock()
@@ -127,7 +128,8 @@ func (a *agent) keep(now Config, sc StreamConfig) (s *stream, old *StreamConfig)
 	}
 	old = &now.Streams[i]
 	same := *old
-	same.MaxLag, same.DecodeOrder = sc.MaxLag, sc.DecodeOrder // which change under a running session
+	// These change under a running session.
+	same.MaxLag, same.DecodeOrder, same.VideoTrack = sc.MaxLag, sc.DecodeOrder, sc.VideoTrack
 	if !reflect.DeepEqual(same, sc) {
 		return nil, old
 	}
@@ -157,6 +159,7 @@ func (a *agent) tune(next Config) {
 		sc := next.Streams[i]
 		s.session.SetMaxLag(time.Duration(sc.MaxLag))
 		s.input.Prefer(streamPreference(next, sc))
+		s.input.SelectTrack(string(sc.VideoTrack))
 	}
 }
 

@@ -134,7 +134,7 @@ func TestWhatAShadowCanSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Streams[0].StreamARN = "arn" // as if it could have both
+	c.Streams[0].StreamARN, c.Streams[0].VideoTrack = "arn", "main" // as if it could have both; empty ones are left out
 	text, err := json.Marshal(shadowConfig(c, nil))
 	if err != nil {
 		t.Fatal(err)

@@ -3,39 +3,45 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 )
 
 // maxSnapshot keeps a snapshot within what every broker takes as one message.
 const maxSnapshot = 127 << 10
 
-// trouble is what is wrong with the picture, whatever the stream does.
-type trouble struct {
-	mu   sync.Mutex
-	code string // "" when nothing is
-	at   time.Time
-}
-
 // pictureReport takes a report of the renderer.
 func (a *agent) pictureReport(r decode.Report) {
+	shown := a.shown()
 	if r.Stream == "" {
-		r.Stream = a.shown()
+		r.Stream = shown
 	}
-	if code, _ := mqtt.Lookup(r.Code); r.Stream == a.shown() {
-		a.trouble.mu.Lock()
-		switch code.Severity {
-		case mqtt.SeverityWarning, mqtt.SeverityError:
-			a.trouble.code, a.trouble.at = r.Code, time.Now()
-		default:
-			a.trouble.code = ""
-		}
-		a.trouble.mu.Unlock()
+	if r.Stream == shown {
+		a.mu.Lock()
+		a.picture.note(r, shown, time.Now())
+		a.mu.Unlock()
 	}
 	a.event(r.Code, r.Stream, r.Message, r.Detail)
+	a.lookAgain()
+}
+
+// lookAgain has the states published soon. It is for those who may not call back into what they report from.
+func (a *agent) lookAgain() {
+	select {
+	case a.look <- struct{}{}:
+	default:
+	}
+}
+
+// conditions are those of the display and the picture, for the stream on the display.
+func (a *agent) conditions(stream string) (display, picture condition) {
+	a.mu.Lock()
+	fault := a.picture
+	a.mu.Unlock()
+	return conditionOf(a.renderer.DisplayTrouble()), fault.of(stream, a.renderer.Stats().Wall)
 }
 
 // shownStream is the stream that is on the display; nil when there are no streams.
@@ -63,20 +69,9 @@ func (a *agent) Show(name string) error {
 	if err != nil {
 		return err
 	}
-	a.settle()
 	a.renderer.Show(s.input)
 	a.updateSlate()
 	return nil
-}
-
-// settle puts down to the streams what the renderer has done up to now, before another is shown.
-func (a *agent) settle() {
-	stats := a.renderer.Stats()
-	for _, s := range a.all() {
-		s.mu.Lock()
-		s.settle(stats, s.shown())
-		s.mu.Unlock()
-	}
 }
 
 // find is the stream of this name.
@@ -94,7 +89,7 @@ func (a *agent) Snapshot(ctx context.Context) ([]byte, error) {
 	return a.renderer.Snapshot(ctx, decode.Snapshot{Most: maxSnapshot})
 }
 
-// updateSlate says what stands on the display while there is no picture.
+// updateSlate sets what the display shows while there is no picture.
 func (a *agent) updateSlate() { a.renderer.SetSlate(a.slate()) }
 
 func (a *agent) slate() decode.Slate {
@@ -103,16 +98,14 @@ func (a *agent) slate() decode.Slate {
 	if s := a.shownStream(); s == nil {
 		slate.State = "No stream is configured"
 	} else {
-		status := s.status().state
-		slate.Stream, slate.State = s.name, inWords(status)
-		slate.Code, slate.Since = status.Code, status.Since.Time
-		slate.Alive = status.State == mqtt.Playing && status.Code == ""
+		status := s.status()
+		slate.Stream, slate.State = s.name, inWords(status.state)
+		slate.Code, slate.Since = status.state.Code, status.wrongSince
+		if slate.Code == "" {
+			slate.Since = status.state.Since.Time
+		}
+		slate.Alive = status.state.State == mqtt.Playing && status.state.Code == ""
 	}
-	a.trouble.mu.Lock()
-	if slate.Code == "" && a.trouble.code != "" {
-		slate.Code, slate.Since = a.trouble.code, a.trouble.at
-	}
-	a.trouble.mu.Unlock()
 	if code, ok := mqtt.Lookup(slate.Code); ok {
 		slate.Message = code.Summary
 	}
@@ -130,6 +123,9 @@ func inWords(s mqtt.State) string {
 		mqtt.Stopped:  "Stopped on request",
 		mqtt.Failed:   "Cannot be shown",
 	}[s.State]
+	if s.State == mqtt.Playing && s.Code != "" && s.Code != ingest.CodeLagHigh {
+		text = "Connected, but no picture can be shown"
+	}
 	if s.Attempt > 1 {
 		text += fmt.Sprintf(" (attempt %d)", s.Attempt)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,16 +29,19 @@ type stream struct {
 
 	mu      sync.Mutex
 	gone    bool          // no longer configured: nothing more is published
-	newest  time.Duration // presentation time of the newest frame; see at
 	whole   string        // number of the newest fragment
 	report  ingest.Report // the newest
-	why     ingest.Report // of the present state; empty when all is well
+	pulling condition     // of the session with the service
 	since   time.Time     // of the present state
+	wrong   condition     // as last looked at; see conditions.worst
+	wrongAt time.Time     // since when
 	sent    mqtt.State    // as last published
 	window  window
+	counted decode.FrameCounts // at window.from
 	last    mqtt.Telemetry
 	earlier int64 // fragments before the window
-	settled decode.Stats
+	audio   *mkv.Track
+	noClock bool // the producer's timestamps are not of a clock; see isClock
 
 	onScreen time.Time // when the picture of the newest local lag was shown
 	compared time.Time // when that lag was taken
@@ -51,12 +55,13 @@ func (a *agent) newStream(cfg Config, sc StreamConfig, before *stream) (*stream,
 		return nil, err
 	}
 	now := time.Now()
-	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}, settled: a.renderer.Stats()}
+	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}}
 	s.report.State = ingest.Stopped
 	if before != nil {
 		s.input = before.input
 	} else {
 		s.input = a.renderer.Input(sc.Name, streamPreference(cfg, sc))
+		s.input.SelectTrack(string(sc.VideoTrack))
 	}
 	s.session = ingest.NewSession(ingest.Stream{
 		Name: sc.Name, StreamName: sc.StreamName, StreamARN: sc.StreamARN,
@@ -97,20 +102,23 @@ type streamStatus struct {
 	state                 mqtt.State
 	telem                 mqtt.Telemetry // the newest
 	fragments, reconnects int64          // since the start
+	frames                decode.FrameCounts
+	wrongSince            time.Time // since when state.Code is what it is
 }
 
 func (s *stream) status() streamStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return streamStatus{
-		state: s.state(), telem: s.last,
+		state: s.state(), telem: s.last, frames: s.input.Counts(), wrongSince: s.wrongAt,
 		fragments: s.earlier + s.window.counts.fragments, reconnects: max(0, s.session.Calls()-1),
 	}
 }
 
-// counts add up what came.
+// counts add up what was received.
 type counts struct {
-	fragments, frames, bytes int64
+	fragments, bytes        int64
+	audioFrames, audioBytes int64
 }
 
 // window is what has happened since the last telemetry.
@@ -118,8 +126,7 @@ type window struct {
 	from                     time.Time
 	counts                   counts
 	service, producer, local ingest.Window
-	shown, dropped           uint64 // pictures; see settle
-	calls                    int64  // of the session, at from
+	calls                    int64 // of the session, at from
 }
 
 // Frame takes a frame from the session.
@@ -133,30 +140,40 @@ func (s *stream) Frame(f *ingest.Frame) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.window.counts.frames++
 	s.window.counts.bytes += int64(len(f.Data))
-	if f.Track.Type != mkv.Video {
-		return
-	}
-	s.newest = at(f)
-	if f.Produced {
-		s.window.producer.Add(now.Sub(f.Made))
-	}
-	if input.Shown() {
-		s.addLocalLag(now)
+	switch f.Track.Type {
+	case mkv.Audio:
+		s.audio = f.Track
+		s.window.counts.audioFrames++
+		s.window.counts.audioBytes += int64(len(f.Data))
+	case mkv.Video:
+		if f.Produced && f.WallClock && !s.noClock {
+			s.window.producer.Add(now.Sub(f.Made))
+		}
+		if input.Shown() {
+			s.addLocalLag(now)
+		}
 	}
 }
 
-// addLocalLag compares the newest frame with the one that is on the screen: whenever the renderer
-// has told of a new one, and at least every second, so that a picture that stands still
-// is seen to fall behind.
+// addLocalLag takes the time from the reception of a frame to its picture on the screen: of every picture that the
+// renderer has reported, and at least every second, so that a frozen picture is seen to fall behind. s.mu is held.
 func (s *stream) addLocalLag(now time.Time) {
-	stats := s.agent.renderer.Stats()
-	if stats.Wall.IsZero() || stats.Wall.Equal(s.onScreen) && now.Sub(s.compared) < time.Second {
+	lag, shown, ok := s.input.ScreenLag(now)
+	if !ok || shown.Equal(s.onScreen) && now.Sub(s.compared) < time.Second {
 		return
 	}
-	s.onScreen, s.compared = stats.Wall, now
-	s.window.local.Add(s.newest - stats.FrameTime)
+	s.onScreen, s.compared = shown, now
+	s.window.local.Add(lag)
+}
+
+// maxClockError is how far a producer's clock may be off and still be a clock: time zones and a lost day are errors of clocks.
+const maxClockError = 48 * time.Hour
+
+// isClock says whether a producer's timestamp is of a clock, by that of the service for the same fragment. Some producers send
+// timestamps that count from their start, or from a date of their own, which say nothing of a lag.
+func isClock(producer, server time.Time) bool {
+	return server.IsZero() || producer.Sub(server).Abs() <= maxClockError
 }
 
 // at is a frame's place on the line that the renderer shows pictures by: wall-clock time
@@ -169,7 +186,15 @@ func at(f *ingest.Frame) time.Duration {
 }
 
 // Tracks takes from the session what tracks the frames that follow are of.
-func (s *stream) Tracks(tracks []*mkv.Track) { s.input.SetTracks(tracks) }
+func (s *stream) Tracks(tracks []*mkv.Track) {
+	s.input.SetTracks(tracks)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.audio = nil
+	if i := slices.IndexFunc(tracks, func(t *mkv.Track) bool { return t.Type == mkv.Audio }); i >= 0 {
+		s.audio = tracks[i]
+	}
+}
 
 // Fragment takes a whole fragment from the session.
 func (s *stream) Fragment(f mkv.Fragment) {
@@ -177,6 +202,7 @@ func (s *stream) Fragment(f mkv.Fragment) {
 	defer s.mu.Unlock()
 	s.window.counts.fragments++
 	s.whole = f.Number
+	s.noClock = !f.ProducerTime.IsZero() && !isClock(f.ProducerTime, f.ServerTime)
 	if f.HasBehind {
 		s.window.service.Add(f.Behind)
 	}
@@ -192,9 +218,9 @@ func (s *stream) Report(r ingest.Report) {
 	s.report = r
 	switch {
 	case r.State != ingest.Playing, r.Code == ingest.CodeLagHigh:
-		s.why = r
+		s.pulling = condition{r.Code, r.Message}
 	case r.Code == ingest.CodePlaying, r.Code == ingest.CodeResumed, r.Code == ingest.CodeLagNormal:
-		s.why = ingest.Report{}
+		s.pulling = condition{}
 	}
 	s.mu.Unlock()
 	s.publishState()
@@ -216,11 +242,20 @@ func (s *stream) publishState() {
 	}
 }
 
-// state is how the stream stands. s.mu is held.
+// state is how the stream stands: the state is that of the session, its code and message are about the picture. s.mu is held.
 func (s *stream) state() mqtt.State {
+	c := conditions{state: mqtt.StreamState(s.report.State), session: s.pulling, blocked: conditionOf(s.input.Blocked())}
+	if s.shown() {
+		c.display, c.picture = s.agent.conditions(s.name)
+	}
+	wrong := c.worst()
+	if wrong.code != s.wrong.code || s.wrongAt.IsZero() {
+		s.wrongAt = time.Now()
+	}
+	s.wrong = wrong
 	return mqtt.State{
-		State: mqtt.StreamState(s.report.State), Since: mqtt.Time{Time: s.since},
-		Code: s.why.Code, Message: s.why.Message, Attempt: s.report.Attempt,
+		State: c.state, Since: mqtt.Time{Time: s.since},
+		Code: wrong.code, Message: wrong.message, Attempt: s.report.Attempt,
 		Decoder: s.decoder(), FragmentNumber: s.report.Fragment,
 	}
 }
@@ -233,53 +268,83 @@ func (s *stream) decoder() string {
 	return s.agent.renderer.Stats().Decoder
 }
 
-// publishTelemetry sums up the time since the last call and begins anew.
+// publishTelemetry sums up the time since the last call.
 func (s *stream) publishTelemetry(clock mqtt.Clock) {
-	t := s.takeTelemetry(time.Now(), clock)
-	if s.agent.mqtt != nil {
+	t, ok := s.takeTelemetry(time.Now(), clock)
+	if ok && s.agent.mqtt != nil {
 		s.agent.mqtt.Telemetry(s.name, t)
 	}
 }
 
-func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) mqtt.Telemetry {
+// takeTelemetry sums up a window and begins the next; false once the stream is gone, when another one has its counts.
+func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) (mqtt.Telemetry, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone {
+		return mqtt.Telemetry{}, false
+	}
 	w := &s.window
-	s.settle(s.agent.renderer.Stats(), s.shown())
 	calls := s.session.Calls()
 	elapsed := now.Sub(w.from).Seconds()
 	t := mqtt.Telemetry{
 		From: mqtt.Time{Time: w.from}, To: mqtt.Time{Time: now},
-		Fragments: w.counts.fragments, Frames: w.counts.frames, Bytes: w.counts.bytes,
-		BitrateBPS:  int64(float64(w.counts.bytes) * 8 / elapsed),
-		FPS:         math.Round(float64(w.counts.frames)/elapsed*10) / 10,
-		ShownFrames: int64(w.shown), DroppedFrames: int64(w.dropped),
-		Reconnects: calls - max(w.calls, 1), // the first call connects
+		Fragments: w.counts.fragments, Bytes: w.counts.bytes,
+		BitrateBPS: int64(float64(w.counts.bytes) * 8 / elapsed),
+		Reconnects: max(0, calls-max(w.calls, 1)), // the first call connects
 		Decoder:    s.decoder(), Clock: clock,
 		Lag: mqtt.Lag{
 			Service: distribution(w.service.Take()), Producer: distribution(w.producer.Take()), Local: distribution(w.local.Take()),
 		},
+		Audio: s.audioFigures(),
 	}
-	t.Reconnects = max(t.Reconnects, 0)
+	counts := s.input.Counts()
+	countFrames(&t, s.counted, counts)
+	t.FPS = math.Round(float64(t.Frames)/elapsed*10) / 10
+	s.counted = counts
 	*w = window{
 		from: now, calls: calls,
 		service: w.service, producer: w.producer, local: w.local, // their memory is used again
 	}
 	s.earlier += t.Fragments
 	s.last = t
-	return t
+	return t, true
 }
 
-// settle puts down to the stream what the renderer has done since the last call, if it was shown.
-// s.mu is held.
-func (s *stream) settle(stats decode.Stats, shown bool) {
-	before := s.settled
-	s.settled = stats
-	if !shown {
-		return
+// countFrames sets what became of the frames between two snapshots, which add up: so does their difference.
+func countFrames(t *mqtt.Telemetry, before, now decode.FrameCounts) {
+	t.Frames = int64(now.Received - before.Received)
+	t.ShownFrames = int64(now.Shown - before.Shown)
+	t.HiddenFrames = int64(now.Hidden - before.Hidden)
+	t.QueuedFrames = int64(now.Queued)
+	t.DroppedBy = mqtt.Reasons{}
+	for why, n := range now.Dropped {
+		if n -= before.Dropped[why]; n > 0 {
+			t.DroppedBy[string(why)] = int64(n)
+			t.DroppedFrames += int64(n)
+		}
 	}
-	s.window.shown += stats.Shown - before.Shown
-	s.window.dropped += stats.Lost() - before.Lost()
+}
+
+// audioFigures are those of the window; nil when the stream has no sound. s.mu is held.
+func (s *stream) audioFigures() *mqtt.Audio {
+	if s.audio == nil {
+		return nil
+	}
+	c := s.window.counts
+	return &mqtt.Audio{
+		Frames: c.audioFrames, Bytes: c.audioBytes,
+		Codec: s.audio.CodecID, SampleRate: s.audio.SampleRate, Channels: s.audio.Channels,
+	}
+}
+
+// takeOver continues the counts of the stream in whose place this one comes, which is gone: they have one input.
+func (s *stream) takeOver(before *stream) {
+	before.mu.Lock()
+	counted := before.counted
+	before.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counted = counted
 }
 
 func distribution(d *ingest.Distribution) *mqtt.Distribution {

@@ -81,17 +81,17 @@ func (v *view) close() { fmt.Fprintln(v.out) }
 // screen is the status for a terminal.
 func (v *view) screen(s demoStatus) []string {
 	picture := "none yet"
-	if s.picture.Shown > 0 {
+	if s.frames.Shown > 0 {
 		display := s.picture.Display.String()
 		if s.picture.Display.Sink == decode.None {
 			display = "no display"
 		}
 		picture = fmt.Sprintf("%.1f fps   %s on %s   shown %d   dropped %d",
-			s.telem.FPS, s.picture.Decoder, display, s.picture.Shown, s.picture.Dropped)
+			s.telem.FPS, s.picture.Decoder, display, s.frames.Shown, s.frames.DroppedSum())
 	}
 	state := fmt.Sprintf("%s for %v", s.state.State, time.Since(s.state.Since.Time).Round(time.Second))
 	if s.state.Code != "" {
-		state += "   " + s.state.Code
+		state += "   " + s.state.Code + ": " + s.state.Message
 	}
 	return []string{
 		fmt.Sprintf("edge-agent demo   %v", time.Since(v.began).Round(time.Second)),
@@ -109,7 +109,7 @@ func (v *view) screen(s demoStatus) []string {
 func (v *view) short(s demoStatus) string {
 	return fmt.Sprintf("state=%s fragments=%d reconnects=%d lag: %s fps=%.1f decoder=%s shown=%d dropped=%d mqtt: %d telemetry %d events",
 		s.state.State, s.fragments, s.reconnects, lagText(s.telem.Lag), s.telem.FPS, orNone(s.picture.Decoder),
-		s.picture.Shown, s.picture.Dropped, s.telemetry, s.events)
+		s.frames.Shown, s.frames.DroppedSum(), s.telemetry, s.events)
 }
 
 func lagText(l mqtt.Lag) string {
