@@ -84,7 +84,7 @@ func indexCodes(table []Code) map[string]Code {
 var codeTable = []Code{
 	// ingest: one stream and its session with the service
 	{"ingest.playing", SeverityInfo, "The stream is playing.", "Nothing to do."},
-	{"ingest.stall", SeverityWarning, "The session is open but no frame has come for too long.", "The agent reconnects. If it goes on, check that the camera is sending and that the network carries the stream."},
+	{"ingest.stall", SeverityWarning, "The session is open but no frame has come for too long.", "The agent reconnects. If it lasts, check whether the producer is sending, then the network between the box and the service."},
 	{"ingest.cut", SeverityWarning, "The connection broke in the middle of a fragment.", "The agent reconnects and resumes after the last whole fragment. If it goes on, check the network."},
 	{"ingest.end", SeverityInfo, "The service ended the session, as it does every 40 to 45 minutes or when there is nothing to send.", "Nothing to do: the agent resumes where the session ended."},
 	{"ingest.malformed", SeverityWarning, "A fragment of the stream could not be understood and was left out.", "The agent goes on with the next fragment. If it happens often, record the stream and look at it with `edge-agent inspect`: the producer may write broken files."},
@@ -97,23 +97,23 @@ var codeTable = []Code{
 	{"ingest.skipped", SeverityWarning, "The stream was too far behind and jumped to now.", "Nothing to do. If it happens often, the network or the box is too slow; max_lag sets the limit."},
 
 	// lag: how far behind the picture is
-	{"lag.high", SeverityWarning, "The stream is further behind than max_lag allows.", "Check the network and the load of the box; the telemetry says which part of the way is slow."},
+	{"lag.high", SeverityWarning, "The stream is further behind than max_lag allows.", "Compare the lags in the telemetry: behind the service is the network's part, behind the producer also the camera's, local that of this box."},
 	{"lag.normal", SeverityInfo, "The lag is back within max_lag.", "Nothing to do."},
 
 	// decode: the decoder and the renderer process
-	{"decode.fallback", SeverityWarning, "A decoder did not work and the agent took the next one.", "The picture goes on. If it is now decoded in software, check driver and permissions of the hardware decoder."},
+	{"decode.fallback", SeverityWarning, "A decoder did not work and the agent took the next one.", "The picture continues. If it is now decoded in software, check driver and permissions of the hardware decoder."},
 	{"decode.recovered", SeverityInfo, "A decoder that had failed works again.", "Nothing to do."},
 	{"decode.crash", SeverityWarning, "The renderer process ended unexpectedly.", "The agent starts it again. If it goes on, update the graphics driver or change [decode] order."},
 	{"decode.hang", SeverityWarning, "The renderer process stopped answering, or the decoder in it takes no more frames.", "The agent kills it and starts a new one. If it goes on, update the graphics driver or change [decode] order."},
-	{"decode.error", SeverityWarning, "The decoder reported an error, or its pictures cannot be read.", "The agent goes on at the next key frame. If it goes on, check the stream with `edge-agent inspect`."},
-	{"decode.codec", SeverityError, "The stream has a codec that the agent cannot show.", "Set the camera to H.264 or H.265."},
+	{"decode.error", SeverityWarning, "The decoder reported an error, or its pictures cannot be read.", "The agent continues at the next key frame. If it lasts, check the stream with `edge-agent inspect`, then driver and [decode] order."},
+	{"decode.codec", SeverityError, "The video has a codec, or a form, that the agent cannot show.", "The message says which. The agent shows H.264 and H.265 that are not encrypted: set the producer to one of them."},
 	{"decode.none", SeverityError, "No decoder on this box can decode the stream.", "Install the GStreamer plug-ins (gstreamer1.0-libav decodes in software) or extend [decode] order."},
 
 	// display: where the picture goes
-	{"display.none", SeverityError, "No display was found.", "Connect a display, or set [display] sink. The agent starts to show when one is connected."},
+	{"display.none", SeverityError, "No display that can be used was found.", "Connect a display, or set [display] sink. The message, and passed_over in the info, say what was tried. The agent shows the picture once there is one."},
 	{"display.connector", SeverityError, "The configured display connector does not exist.", "Correct [display] connector; the message lists those that exist."},
-	{"display.lost", SeverityWarning, "The display was disconnected.", "Check the cable and that the display is on. The agent goes on when it is back."},
-	{"display.back", SeverityInfo, "The display is connected again.", "Nothing to do."},
+	{"display.lost", SeverityWarning, "The display was disconnected, or stopped working while it was in use.", "The message says which. Check cable and power of the screen, or the desktop session if the picture is in a window. The agent continues when it is back."},
+	{"display.back", SeverityInfo, "The display works again.", "Nothing to do."},
 	{"display.busy", SeverityError, "Another program is using the display.", "Stop the other program (often a desktop), or set [display] sink to show in a window. The agent tries again."},
 
 	// mqtt: the connection that carries these events
@@ -169,15 +169,15 @@ var codeTable = []Code{
 	{"kvs.http.InvalidArgumentException", SeverityError, "The service refused the start position or another argument.", "The agent tries a newer position. If it goes on, check `start` of the stream."},
 
 	// what came later
-	{"ingest.idle", SeverityWarning, "The stream has no new fragments.", "The camera or its producer sends nothing: check them. The agent goes on by itself when fragments come."},
+	{"ingest.idle", SeverityWarning, "The stream has no new fragments.", "Check whether the producer is running and sends to this stream. The agent continues when fragments come."},
 	{"ingest.position", SeverityWarning, "The place to resume a stream at could not be read or stored.", "Check that [agent] state_dir exists, is writable and not full. Until then a restart begins at the newest fragment."},
 	{"decode.start", SeverityError, "The renderer process could not be started.", "The agent tries again. Check memory and the number of processes on the box; the message has the cause."},
-	{"decode.silent", SeverityWarning, "Frames went into the decoder and no picture came out.", "The agent takes the next decoder. If it goes on, update the graphics driver or change [decode] order."},
-	{"decode.dropped", SeverityWarning, "Frames were given up because the box decodes more slowly than they come.", "The agent goes on at the next key frame. If it happens often, use a hardware decoder or a smaller picture."},
+	{"decode.silent", SeverityWarning, "Frames went into the decoder and no picture came out.", "The agent tries the next decoder. If only one is silent, update its driver or change [decode] order. If all are, check the stream with `edge-agent inspect`."},
+	{"decode.dropped", SeverityWarning, "Frames were dropped because the box shows them more slowly than they come.", "dropped_by in the telemetry has the reasons. If it happens often, use a hardware decoder, a smaller picture or a lower frame rate."},
 	{"display.snapshot", SeverityWarning, "There was no picture to take.", "Try again once the stream plays."},
 	{"simulate.listen", SeverityError, "The simulated service could not listen on its address.", "Give another --listen; port 0 takes a free one."},
 	{"mqtt.storage", SeverityWarning, "Events and responses to commands cannot be kept on the disk.", "They wait in memory and are lost when the agent ends. Check that [agent] state_dir exists, is writable, not full and used by one agent only."},
-	{"decode.stale", SeverityWarning, "The decoder delivers the same pictures again and again although the stream moves.", "The agent takes the next decoder. If it goes on, update the graphics driver or change [decode] order."},
+	{"decode.stale", SeverityWarning, "The decoder delivers the same pictures again and again although the stream changes.", "The agent takes the next decoder. If it lasts, update the graphics driver or change [decode] order."},
 	{"decode.memory", SeverityWarning, "The renderer process took too much memory and was ended.", "The agent starts it again. If it goes on, update the graphics driver, use a smaller picture, or give the box more memory."},
 	{"control.accepted", SeverityInfo, "A command was accepted and is carried out.", "Nothing to do, if it was meant."},
 	{"control.retained", SeverityWarning, "A command was rejected because it was retained by the broker.", "Publish commands without the retain flag, and clear the retained message by publishing an empty one."},

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -59,6 +61,23 @@ func printStatus(w io.Writer, d mqtt.StatusData) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", s.Name, s.State.State, figures(s.Telemetry), orDash(s.State.Decoder)+"\t"+orDash(s.State.Code))
 	}
 	t.Flush()
+	for _, s := range d.Streams {
+		if s.State.Code != "" {
+			fmt.Fprintf(w, "%s: %s: %s\n", s.Name, s.State.Code, s.State.Message)
+		}
+		if dropped := s.Telemetry.DroppedBy; len(dropped) > 0 {
+			fmt.Fprintf(w, "%s: dropped in the last interval: %s\n", s.Name, reasonsText(dropped))
+		}
+	}
+}
+
+// reasonsText lists counts by reason, "late 3, overload 1".
+func reasonsText(r mqtt.Reasons) string {
+	var parts []string
+	for _, why := range slices.Sorted(maps.Keys(r)) {
+		parts = append(parts, fmt.Sprintf("%s %d", why, r[why]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // figures are a stream's rate of frames and its lags, as columns.
