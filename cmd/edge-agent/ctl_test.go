@@ -398,3 +398,23 @@ func TestFleetTable(t *testing.T) {
 		t.Errorf("%s", strings.Join(got, "\n"))
 	}
 }
+
+// The status says why there is no picture, and why frames were dropped.
+func TestStatusSaysWhatIsWrong(t *testing.T) {
+	var out bytes.Buffer
+	printStatus(&out, mqtt.StatusData{Streams: []mqtt.StreamStatus{
+		{
+			Name: "gate", State: mqtt.State{State: mqtt.Playing, Code: "decode.no_video", Message: "no video track"},
+			Telemetry: mqtt.Telemetry{DroppedBy: mqtt.Reasons{"overload": 2, "late": 1}},
+		},
+		{Name: "yard", State: mqtt.State{State: mqtt.Playing}},
+	}})
+	for _, text := range []string{"gate: decode.no_video: no video track\n", "gate: dropped in the last interval: late 1, overload 2\n"} {
+		if !strings.Contains(out.String(), text) {
+			t.Errorf("it does not say %q:\n%s", text, &out)
+		}
+	}
+	if strings.Contains(out.String(), "yard:") {
+		t.Errorf("it says something of a stream that is well:\n%s", &out)
+	}
+}
