@@ -151,16 +151,16 @@ func (s *stream) Frame(f *ingest.Frame) {
 			s.window.producer.Add(now.Sub(f.Made))
 		}
 		if input.Shown() {
-			s.addLocalLag(now)
+			s.addLocalLag(now, time.Second)
 		}
 	}
 }
 
 // addLocalLag takes the time from the reception of a frame to its picture on the screen: of every picture that the
-// renderer has reported, and at least every second, so that a frozen picture is seen to fall behind. s.mu is held.
-func (s *stream) addLocalLag(now time.Time) {
+// renderer has reported, and of the same one again after some time, so that a frozen picture is seen to fall behind. s.mu is held.
+func (s *stream) addLocalLag(now time.Time, again time.Duration) {
 	lag, shown, ok := s.input.ScreenLag(now)
-	if !ok || shown.Equal(s.onScreen) && now.Sub(s.compared) < time.Second {
+	if !ok || shown.Equal(s.onScreen) && now.Sub(s.compared) < again {
 		return
 	}
 	s.onScreen, s.compared = shown, now
@@ -282,6 +282,9 @@ func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) (mqtt.Telemetry,
 	defer s.mu.Unlock()
 	if s.gone {
 		return mqtt.Telemetry{}, false
+	}
+	if s.shown() { // the frames of some streams are rare, and the newest picture came after the newest frame
+		s.addLocalLag(now, math.MaxInt64)
 	}
 	w := &s.window
 	calls := s.session.Calls()
