@@ -13,6 +13,9 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
+// longAgo is how far behind the newest fragment a capture is, milliseconds: it is a recording, of which every frame counts.
+const longAgo = "86400000"
+
 // made is when the first frame of a capture was made.
 var made = time.Date(2026, 1, 31, 8, 15, 0, 0, time.UTC)
 
@@ -44,7 +47,7 @@ func (c Clip) fragment(n int, blocks []Block) []byte {
 		element(ebml.ElementTracks, c.entries()...),
 		tags("FRAGMENT_NUMBER", fmt.Sprintf("%047d", n+1), "SERVER_TIMESTAMP", seconds(at), "PRODUCER_TIMESTAMP", seconds(at)),
 		element(ebml.ElementCluster, cluster...),
-		tags("MILLIS_BEHIND_NOW", "0", "CONTINUATION_TOKEN", fmt.Sprintf("%047d", n+1)),
+		tags("MILLIS_BEHIND_NOW", longAgo, "CONTINUATION_TOKEN", fmt.Sprintf("%047d", n+1)),
 	)
 }
 
