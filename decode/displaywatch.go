@@ -118,8 +118,8 @@ func (r *Renderer) CheckConnector(name string) error {
 	return err
 }
 
-// SetConnector has pictures go to another KMS output; "" for the best there is. It is looked for within lookEvery, and until it
-// is there.
+// SetConnector has pictures go to another KMS output; "" for the best there is. It is looked for within lookEvery, and
+// until it is there.
 func (r *Renderer) SetConnector(name string) {
 	d := &r.display
 	d.mu.Lock()
@@ -257,8 +257,8 @@ func hasScreen(d Display, connectors []Connector) bool {
 	})
 }
 
-// chooseDisplay chooses a display out of those that did not fail a short while ago. When the one that is wanted cannot be used,
-// that is reported once, and the choice is None until it can.
+// chooseDisplay chooses a display out of those that did not fail a short while ago. When the one that is wanted cannot
+// be used, that is reported once, and the choice is None until it can.
 func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice {
 	now := time.Now()
 	d := &r.display
@@ -352,8 +352,8 @@ func (r *Renderer) lostDisplay(report Report) {
 	r.config.Report(report)
 }
 
-// DisplayTrouble says why there is no display that works, for as long as there is none. Its code is "" while one works, and
-// where none was asked for.
+// DisplayTrouble says why there is no display that works, for as long as there is none. Its code is "" while one works,
+// and where none was asked for.
 func (r *Renderer) DisplayTrouble() Report {
 	r.display.mu.Lock()
 	defer r.display.mu.Unlock()

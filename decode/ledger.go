@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 )
 
 // mostOpen is how many frames of an input may be on their way. No queue holds as many: what is older was lost by somebody.
@@ -226,7 +227,7 @@ func (s *sentTo) status(now Status, last bool) {
 		for _, frame := range now.Settled {
 			s.pipes[i].in.ledger.settle(frame.Frame, frame.Reason)
 		}
-		s.pipes[i].in.lag.status(now)
+		s.pipes[i].in.lag.status(now, time.Now())
 		if last {
 			s.end(i + 1)
 		}

@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// The local lag: how long after its reception a frame is on the screen. Both ends are read from this box's monotonic clock, so
-// that the producer's clock may jump, run backwards or stand still.
+// The local lag: how long after its reception a frame is on the screen. Both ends are read from this box's monotonic
+// clock, so that the producer's clock may jump, run backwards or stand still.
 
 const (
-	// mostReceptions bounds what is remembered of an input: the frames between the oldest that may be on the screen and the newest.
+	// mostReceptions bounds what is remembered of an input: the frames between the oldest that may be on the screen and
+	// the newest.
 	mostReceptions = 4096
 	// hiddenReceptions is what is remembered of one that is not shown: a group of pictures.
 	hiddenReceptions = 300
@@ -31,7 +32,8 @@ type screenLag struct {
 	mu       sync.Mutex
 	frames   []reception // by number
 	onScreen reception   // the newest picture; number 0 before the first
-	wall     time.Time   // when it was there
+	wall     time.Time   // when it was there, by the monotonic clock
+	reported time.Time   // the same as Status.Wall
 	behind   time.Time   // when the first frame after it was received; zero when there is none
 }
 
@@ -56,12 +58,15 @@ func (l *screenLag) received(number uint64, at time.Duration, received time.Time
 func (l *screenLag) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.onScreen, l.wall, l.behind = reception{}, time.Time{}, time.Time{}
+	l.onScreen, l.wall, l.reported, l.behind = reception{}, time.Time{}, time.Time{}, time.Time{}
 }
 
-// status takes in what a status says of the input's pipeline. The frame on the screen is the newest one that was shown and has
-// the time of the picture there: several frames may have the same time.
-func (l *screenLag) status(s Status) {
+// status takes in what a status says of the input's pipeline. The frame on the screen is the newest one that was shown
+// and has the time of the picture there: several frames may have the same time.
+//
+// Status.Wall is of the wall clock, as the renderer is another process. It is placed on the monotonic clock here, so that only a
+// clock that is set within the moment between the picture and its status matters.
+func (l *screenLag) status(s Status, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, settled := range s.Settled {
@@ -69,12 +74,13 @@ func (l *screenLag) status(s Status) {
 			l.setShown(settled.Frame)
 		}
 	}
-	if s.Wall.IsZero() || !s.Wall.After(l.wall) {
+	if s.Wall.IsZero() || s.Wall.Equal(l.reported) {
 		return
 	}
+	l.reported = s.Wall
 	for i := len(l.frames) - 1; i >= 0; i-- {
 		if f := l.frames[i]; f.shown && f.at == s.FrameTime {
-			l.onScreen, l.wall = f, s.Wall
+			l.onScreen, l.wall = f, now.Add(-now.Round(0).Sub(s.Wall))
 			l.findBehind(i)
 			return
 		}
@@ -107,8 +113,9 @@ func (l *screenLag) findBehind(i int) {
 // maxReorder is how many frames may be decoded between one and those shown before it (H.264 and H.265: 16).
 const maxReorder = 16
 
-// lag is the time from the reception of the frame on the screen to its picture, and when that was. Once frames that came
-// after it wait for more than overdue longer, the picture is out of date, and the lag is how long they have waited.
+// lag is the time from the reception of the frame on the screen to its picture, and when that was. Once frames that
+// came after it wait for more than overdue longer, the picture is out of date, and the lag is how long they have
+// waited.
 func (l *screenLag) lag(now time.Time) (lag time.Duration, shown time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,9 +132,9 @@ func (l *screenLag) lag(now time.Time) (lag time.Duration, shown time.Time, ok b
 	return lag, l.wall, true
 }
 
-// ScreenLag is the local lag of the input that is shown: the time from the reception of a frame to its picture on the screen, as
-// far as known at now. While the picture is frozen and frames arrive, it is how long the oldest of them has waited. shown is when
-// the newest picture was on the screen; ok is false before the first.
+// ScreenLag is the local lag of the input that is shown: the time from the reception of a frame to its picture on the
+// screen, as far as known at now. While the picture is frozen and frames arrive, it is how long the oldest of them has
+// waited. shown is when the newest picture was on the screen; ok is false before the first.
 func (in *Input) ScreenLag(now time.Time) (lag time.Duration, shown time.Time, ok bool) {
 	return in.lag.lag(now)
 }

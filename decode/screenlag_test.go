@@ -24,11 +24,11 @@ func (s *lagScreen) receive(number uint64, at, after time.Duration) {
 
 // show tells that frames were shown, the last of them, which has this time, after some time.
 func (s *lagScreen) show(at, after time.Duration, numbers ...uint64) {
-	status := Status{FrameTime: at, Wall: s.time(after)}
+	status := Status{FrameTime: at, Wall: s.time(after).Round(0)}
 	for _, n := range numbers {
 		status.Settled = append(status.Settled, Settled{Frame: n})
 	}
-	s.lag.status(status)
+	s.lag.status(status, s.time(after))
 }
 
 func (s *lagScreen) want(after, want time.Duration) {

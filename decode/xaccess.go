@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// An X server that answers may still refuse: every client shows a cookie (xauth(1)), which Xlib takes from the file in XAUTHORITY,
-// or ~/.Xauthority. The sink only says that it could not open the display, so that is found out here.
+// An X server that answers may still refuse: every client shows a cookie (xauth(1)), which Xlib takes from the file in
+// XAUTHORITY, or ~/.Xauthority. The sink only says that it could not open the display, so that is found out here.
 
 // xServer is how to reach an X server.
 type xServer struct {
@@ -35,8 +35,8 @@ func (e errXRefused) Error() string { return string(e) }
 
 // access connects to the server as Xlib does. The error is an errXRefused when the server answers and refuses.
 //
-// The connection is to be closed once another client is connected: a server whose last client leaves begins again, and closes
-// the connections that are made meanwhile.
+// The connection is to be closed once another client is connected: a server whose last client leaves begins again, and
+// closes the connections that are made meanwhile.
 func (s xServer) access() (net.Conn, error) {
 	conn, err := net.DialTimeout(s.network, s.address, dialTimeout)
 	if err != nil {
@@ -87,7 +87,8 @@ const (
 	xWild      = 65535
 )
 
-// families are the names under which the file may have the server: its address, or this host's name for one on this machine.
+// families are the names under which the file may have the server: its address, or this host's name for one on this
+// machine.
 func (s xServer) families(conn net.Conn) []xFamily {
 	tcp, _ := conn.RemoteAddr().(*net.TCPAddr)
 	switch {
@@ -100,8 +101,8 @@ func (s xServer) families(conn net.Conn) []xFamily {
 	return []xFamily{{xInternet6, string(tcp.IP.To16())}}
 }
 
-// xCookie finds the first entry for a display: a 16-bit family, and address, number, name and data with a 16-bit length each, all
-// big endian. An entry without a number is for every display.
+// xCookie finds the first entry for a display: a 16-bit family, and address, number, name and data with a 16-bit length
+// each, all big endian. An entry without a number is for every display.
 func xCookie(file []byte, families []xFamily, number string) (name string, cookie []byte) {
 	for len(file) >= 2 {
 		of := xFamily{family: binary.BigEndian.Uint16(file)}
@@ -176,6 +177,7 @@ func (s xServer) noAccess(display string, err error) error {
 	}
 	return &Error{
 		Code: CodeNoAccess, Err: err,
-		Message: fmt.Sprintf("the X server at DISPLAY=%s refuses access; set XAUTHORITY to the cookie file of the user who started it (now %s)", display, file),
+		Message: fmt.Sprintf("the X server at DISPLAY=%s refuses access; set XAUTHORITY to the cookie file of the user who "+
+			"started it (now %s)", display, file),
 	}
 }

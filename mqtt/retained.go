@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// retainCheck finds out that a broker does not take retained messages. MQTT 3.1.1 has no answer that says so: the broker closes
-// the connection, and that looks like a network fault.
+// retainCheck finds out that a broker does not take retained messages. MQTT 3.1.1 has no answer that says so: the
+// broker closes the connection, and that looks like a network fault.
 //
 //   - A CONNECT with a retained will gets no CONNACK (mosquitto with retain_available false). The next login then goes
 //     without one: if that is answered, and the one after it with a retained will is closed again, the will is the cause.
@@ -74,7 +74,8 @@ func (c *Client) offline(retained bool) *will {
 func (c *Client) retainRefused(cause error) error {
 	return &Error{
 		Code: "mqtt.refused", Err: cause,
-		Message: "the broker refuses retained messages: it closes a login whose last will is retained, and answers one without; allow retained messages on the broker",
+		Message: "the broker refuses retained messages: it closes a login whose last will is retained, and answers one without; " +
+			"allow retained messages on the broker",
 	}
 }
 
@@ -95,10 +96,12 @@ func (c *Client) ended(l *link, err error) error {
 	}
 }
 
-// refused tells that the broker is known to refuse the messages, so that the ends of connections are no sign of something else.
+// refused tells that the broker is known to refuse the messages, so that the ends of connections are no sign of
+// something else.
 func (r *retainCheck) refused() bool { return r.unconfirmed >= unconfirmedAfter }
 
 // closedByBroker tells that the other end closed the connection.
 func closedByBroker(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

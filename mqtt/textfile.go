@@ -15,8 +15,8 @@ var (
 	utf16Big    = []byte{0xFE, 0xFF}
 )
 
-// readTextFile reads a password or PEM file. A byte order mark is not part of the text: with it a password is wrong, and
-// PEM is not found.
+// readTextFile reads a password or PEM file. A byte order mark is not part of the text: with it a password is wrong,
+// and PEM is not found.
 func readTextFile(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {

@@ -71,8 +71,8 @@ func (f *pictureFault) note(r decode.Report, stream string, now time.Time) {
 	}
 }
 
-// of is what the fault means for the stream on the display: nothing once a picture was shown after it. picture is when the newest
-// picture was on the screen. A renderer that cannot be started has no picture of any stream.
+// of is what the fault means for the stream on the display: nothing once a picture was shown after it. picture is when
+// the newest picture was on the screen. A renderer that cannot be started has no picture of any stream.
 func (f *pictureFault) of(stream string, picture time.Time) condition {
 	if f.code == "" || picture.After(f.at) || stream != f.stream && f.code != decode.CodeStart {
 		return condition{}

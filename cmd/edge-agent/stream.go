@@ -157,7 +157,8 @@ func (s *stream) Frame(f *ingest.Frame) {
 }
 
 // addLocalLag takes the time from the reception of a frame to its picture on the screen: of every picture that the
-// renderer has reported, and of the same one again after some time, so that a frozen picture is seen to fall behind. s.mu is held.
+// renderer has reported, and of the same one again after some time, so that a frozen picture is seen to fall behind.
+// s.mu is held.
 func (s *stream) addLocalLag(now time.Time, again time.Duration) {
 	lag, shown, ok := s.input.ScreenLag(now)
 	if !ok || shown.Equal(s.onScreen) && now.Sub(s.compared) < again {
@@ -167,11 +168,12 @@ func (s *stream) addLocalLag(now time.Time, again time.Duration) {
 	s.window.local.Add(lag)
 }
 
-// maxClockError is how far a producer's clock may be off and still be a clock: time zones and a lost day are errors of clocks.
+// maxClockError is how far a producer's clock may be off and still be a clock: time zones and a lost day are errors of
+// clocks.
 const maxClockError = 48 * time.Hour
 
-// isClock says whether a producer's timestamp is of a clock, by that of the service for the same fragment. Some producers send
-// timestamps that count from their start, or from a date of their own, which say nothing of a lag.
+// isClock says whether a producer's timestamp is of a clock, by that of the service for the same fragment. Some
+// producers send timestamps that count from their start, or from a date of their own, which say nothing of a lag.
 func isClock(producer, server time.Time) bool {
 	return server.IsZero() || producer.Sub(server).Abs() <= maxClockError
 }
@@ -242,7 +244,8 @@ func (s *stream) publishState() {
 	}
 }
 
-// state is how the stream stands: the state is that of the session, its code and message are about the picture. s.mu is held.
+// state is how the stream stands: the state is that of the session, its code and message are about the picture. s.mu is
+// held.
 func (s *stream) state() mqtt.State {
 	c := conditions{state: mqtt.StreamState(s.report.State), session: s.pulling, blocked: conditionOf(s.input.Blocked())}
 	if s.shown() {
