@@ -32,6 +32,7 @@ const (
 // and none but Run blocks on the network.
 type Client struct {
 	config Config
+	id     string // at the broker
 	topics Topics
 	log    *slog.Logger
 	dial   dialFunc
@@ -60,7 +61,6 @@ type Client struct {
 // reported as mqtt.storage.
 func New(config Config) (*Client, error) {
 	config.Prefix = cmp.Or(config.Prefix, DefaultPrefix)
-	config.Broker.ClientID = cmp.Or(config.Broker.ClientID, config.Prefix+"-"+config.AgentID)
 	topics, err := NewTopics(config.Prefix, config.AgentID)
 	if err != nil {
 		return nil, err
@@ -73,6 +73,7 @@ func New(config Config) (*Client, error) {
 	}
 	c := &Client{
 		config: config,
+		id:     cmp.Or(config.Broker.ClientID, config.Prefix+"-"+config.AgentID),
 		topics: topics,
 		bounds: config.Profile.bounds(),
 		log:    cmp.Or(config.Logger, slog.Default()),
@@ -154,7 +155,7 @@ func newBackOff() *backoff.ExponentialBackOff {
 // once is one connection from its beginning to its end. It lasted no time when there
 // was none.
 func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
-	c.log.Debug("connecting to the MQTT broker", "broker", c.config.Broker.URL, "client_id", c.config.Broker.ClientID)
+	c.log.Debug("connecting to the MQTT broker", "broker", c.config.Broker.URL, "client_id", c.id)
 	l, err := c.login(ctx)
 	if err != nil {
 		return 0, err

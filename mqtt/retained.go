@@ -49,12 +49,12 @@ func (c *Client) login(ctx context.Context) (*link, error) {
 }
 
 func (c *Client) loginRetained(ctx context.Context) (*link, error) {
-	return openLink(ctx, c.config.Broker, c.dial, c.config.Broker.ClientID, c.offline(true))
+	return openLink(ctx, c.config.Broker, c.dial, c.id, c.offline(true))
 }
 
 // loginWithoutRetain logs in and leaves again, and waits until the next login is allowed.
 func (c *Client) loginWithoutRetain(ctx context.Context) error {
-	l, err := openLink(ctx, c.config.Broker, c.dial, c.config.Broker.ClientID, c.offline(false))
+	l, err := openLink(ctx, c.config.Broker, c.dial, c.id, c.offline(false))
 	if err != nil {
 		return err
 	}

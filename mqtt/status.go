@@ -50,12 +50,12 @@ func (c *Client) noteFailure(err error, wait time.Duration) {
 // noteFlapping tells that connections come about and do not last.
 func (c *Client) noteFlapping(times int) {
 	message := fmt.Sprintf("the broker or another client closed %d connections in a row, each within %s; does another client use the id %s?",
-		times, stableAfter, c.config.Broker.ClientID)
+		times, stableAfter, c.id)
 	if c.config.Profile == AWSIoT {
 		message += " Or does the policy of the certificate not allow what the agent sends? AWS IoT Core closes the connection then"
 	}
 	c.log.Error(message, "code", "mqtt.flapping")
-	c.Event(Event{Code: "mqtt.flapping", Message: message, Detail: map[string]any{"client_id": c.config.Broker.ClientID}})
+	c.Event(Event{Code: "mqtt.flapping", Message: message, Detail: map[string]any{"client_id": c.id}})
 }
 
 // noteUnfit tells of a message that the broker would not take.
