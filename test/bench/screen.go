@@ -106,12 +106,8 @@ func (s *screen) look(ctx context.Context, picture func(number int, now time.Tim
 		if lines.same(s.pixels) {
 			continue
 		}
-		n, err := clip.ReadFrameNumber(s.bar())
-		if err != nil { // nothing yet, or half drawn
-			lines.forget()
-			continue
-		}
-		if n == last {
+		n, err := clip.ReadFrameNumber(&lines)
+		if err != nil || n == last { // nothing yet, or half drawn
 			continue
 		}
 		last = n
@@ -122,11 +118,12 @@ func (s *screen) look(ctx context.Context, picture func(number int, now time.Tim
 	return ctx.Err()
 }
 
-// sample is a line of pixels from each of the two rows of blocks that are the frame number, as they were when the number
-// was read last. Reading it takes a hundred times longer than to see that they are the same.
+// sample is a line of pixels from the middle of each of the two rows of blocks that are the frame number, as they were when
+// the screen was looked at last. It is the picture that the number is read from: to read it from the screen itself would take
+// a millisecond, in which the next picture may come and go.
 type sample struct{ upper, lower []byte }
 
-// same says that the number is still the one that was read last; else it notes the lines.
+// same says that the lines are still the same; else it notes them.
 func (s *sample) same(p pixels) bool {
 	upper, lower := p.line(screenHeight*33/36), p.line(screenHeight*35/36)
 	if bytes.Equal(s.upper, upper) && bytes.Equal(s.lower, lower) {
@@ -136,12 +133,22 @@ func (s *sample) same(p pixels) bool {
 	return false
 }
 
-// forget lets the number be read once more.
-func (s *sample) forget() { s.upper, s.lower = s.upper[:0], s.lower[:0] }
+// sampleEvery is how many pixels of a line are one in the sample: an eighth of a block.
+const sampleEvery = 8
 
-// bar is the part of the screen that has the frame number.
-func (s *screen) bar() image.Image {
-	return s.pixels.below(screenHeight * 7 / 8)
+func (s *sample) ColorModel() color.Model { return color.RGBAModel }
+
+// Bounds are those of the bar with the number, made smaller.
+func (s *sample) Bounds() image.Rectangle {
+	return image.Rect(0, 0, screenWidth/sampleEvery, screenHeight/9/sampleEvery)
+}
+
+func (s *sample) At(x, y int) color.Color {
+	line := s.upper
+	if y >= s.Bounds().Dy()/2 {
+		line = s.lower
+	}
+	return (*colour)(line[4*(x*sampleEvery+sampleEvery/2):])
 }
 
 // pixels are those of an X window dump (XWD) that changes: four bytes each, blue first.
@@ -189,22 +196,9 @@ func (p pixels) line(row int) []byte {
 	return p.mapped[p.first+row*p.stride:][:4*p.rect.Max.X]
 }
 
-// below is the part from a row on.
-func (p pixels) below(row int) pixels {
-	p.rect.Min.Y = row
-	return p
-}
-
-// colour is a pixel where it lies: to look at one, and reading a number looks at a hundred thousand, takes no memory.
+// colour is a pixel where it lies, four bytes, blue first: to look at one takes no memory.
 type colour [4]byte
 
 func (c *colour) RGBA() (r, g, b, a uint32) {
 	return uint32(c[2]) * 0x101, uint32(c[1]) * 0x101, uint32(c[0]) * 0x101, 0xffff
-}
-
-func (p pixels) ColorModel() color.Model { return color.RGBAModel }
-func (p pixels) Bounds() image.Rectangle { return p.rect }
-
-func (p pixels) At(x, y int) color.Color {
-	return (*colour)(p.mapped[p.first+y*p.stride+x*4:])
 }
