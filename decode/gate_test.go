@@ -65,6 +65,13 @@ func TestGate(t *testing.T) {
 			expect(t, "dropped", push(g, "K"), 6)
 			expect(t, "units", drain(g, -1), "!K")
 		},
+		"full: what no other refers to goes first": func(t *testing.T, g *Gate) {
+			push(g, "Kbdbdd")
+			expect(t, "dropped", push(g, "d"), 2)
+			expect(t, "units", drain(g, -1), "!Kdddd")
+			push(g, "d")
+			expect(t, "units", drain(g, -1), "d")
+		},
 		"replay": func(t *testing.T, g *Gate) {
 			push(g, "KdKddd")
 			expect(t, "units", drain(g, 4), "!KdKd")

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -102,6 +103,60 @@ func TestClosedInput(t *testing.T) {
 	r.Show(c)
 	r.until("another input", func() bool { return strings.HasSuffix(r.got(), "|kd") })
 	expect(t, "restarts", r.Stats().Restarts, 0)
+}
+
+// A renderer that stalls for seconds costs no frame of a recording, however many there are in a group of pictures.
+func TestRecordingWaitsForAStalledRenderer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{Limits: Limits{Units: 20, Bytes: 1 << 20}})
+		in := r.Input("cam", Preference{})
+		r.Show(in)
+		const frames = 500
+		taken := make(chan int)
+		go func() {
+			n := 0
+			for ; n < frames; n++ {
+				if n == 30 || n == 200 {
+					time.Sleep(5 * time.Second)
+				}
+				u, err := in.gate.Take(t.Context())
+				if err != nil || u.Key != (n == 0) || u.Discont != (n == 0) {
+					t.Errorf("frame %d: %v, key %v, discontinuity %v", n, err, u.Key, u.Discont)
+				}
+				in.ledger.settle(u.Number, Shown)
+			}
+			taken <- n
+		}()
+		for n := range frames {
+			in.PushStored(&mkv.Frame{Track: h264Track, Data: lengths, Key: n == 0}, time.Duration(n)*time.Second/25, false)
+		}
+		expect(t, "frames taken", <-taken, frames)
+		expect(t, "shown", in.Counts().Shown, frames)
+		expect(t, "dropped", r.Stats().Dropped, 0)
+	})
+}
+
+// BenchmarkPush is what a frame of a stream of 4 Mbit/s costs its session.
+func BenchmarkPush(b *testing.B) {
+	annexB := append([]byte{0, 0, 0, 1}, lengthsOf(15 << 10)[4:]...)
+	for i := range annexB[6:] {
+		annexB[6+i] = byte(i*7 + i>>8)
+	}
+	for name, c := range map[string]struct {
+		track *mkv.Track
+		data  []byte
+	}{
+		"lengths": {h264Track, lengthsOf(15 << 10)},
+		"Annex B": {&mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: annexBSets}, annexB},
+	} {
+		b.Run(name, func(b *testing.B) {
+			in := New(Config{}).Input("cam", Preference{})
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				in.Push(&mkv.Frame{Track: c.track, Data: c.data, Key: n%60 == 0}, time.Duration(n), false, time.Time{})
+			}
+		})
+	}
 }
 
 func TestPreferChangesTheChoice(t *testing.T) {

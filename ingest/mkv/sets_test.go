@@ -55,8 +55,16 @@ func TestAuxiliary(t *testing.T) {
 		nal   byte
 		want  bool
 	}{
-		{CodecH264, 0x67, true}, {CodecH264, 0x09, true}, {CodecH264, 0x0c, true}, {CodecH264, 0x65, false}, {CodecH264, 0x00, false},
-		{CodecH265, 32 << 1, true}, {CodecH265, 40 << 1, true}, {CodecH265, 19 << 1, false}, {CodecH265, 50 << 1, false}, {"A_AAC", 0x67, false},
+		{CodecH264, 0x67, true},
+		{CodecH264, 0x09, true},
+		{CodecH264, 0x0c, true},
+		{CodecH264, 0x65, false},
+		{CodecH264, 0x00, false},
+		{CodecH265, 32 << 1, true},
+		{CodecH265, 40 << 1, true},
+		{CodecH265, 19 << 1, false},
+		{CodecH265, 50 << 1, false},
+		{"A_AAC", 0x67, false},
 	} {
 		if got := Auxiliary(c.codec, []byte{c.nal}); got != c.want {
 			t.Errorf("%s %#x: %v", c.codec, c.nal, got)
