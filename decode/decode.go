@@ -5,10 +5,12 @@
 // Out come reports and figures: what is decoded by which element, what was shown
 // when, what was dropped. The picture itself never passes through this process:
 //
-//	Push ──▶ gate ──▶ socket pair ──▶ renderer child (package gst) ──▶ display
-//	          │ kept since the              │ opened, status, failure
-//	          │ last key frame              ▼
-//	          └── replay ◀── supervision: deny the plan, start the next child
+//	Push ──▶ track ──▶ access units ──▶ gate ──▶ socket pair ──▶ renderer child (package gst) ──▶ display
+//	                                     │ kept since the              │ opened, status, failure
+//	                                     │ last key frame              ▼
+//	                                     └── replay ◀── supervision: deny the plan, start the next child
+//
+// Every access unit has a number and is accounted for: [Input.Counts].
 //
 // A decoder that exists proves nothing. [Probe] tries out every one in a child of its own; one that fails while it
 // is in use is denied for a growing time and then tried again beside the picture (reconsider.go). Five ways

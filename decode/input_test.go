@@ -105,7 +105,7 @@ func TestClosedInput(t *testing.T) {
 	expect(t, "restarts", r.Stats().Restarts, 0)
 }
 
-// A renderer that stalls for seconds costs no frame of a recording, however many there are in a group of pictures.
+// A renderer that stalls for a minute costs no frame of a recording, however many there are in a group of pictures.
 func TestRecordingWaitsForAStalledRenderer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{Limits: Limits{Units: 20, Bytes: 1 << 20}})
@@ -117,7 +117,7 @@ func TestRecordingWaitsForAStalledRenderer(t *testing.T) {
 			n := 0
 			for ; n < frames; n++ {
 				if n == 30 || n == 200 {
-					time.Sleep(5 * time.Second)
+					time.Sleep(time.Minute)
 				}
 				u, err := in.gate.Take(t.Context())
 				if err != nil || u.Key != (n == 0) || u.Discont != (n == 0) {
