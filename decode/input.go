@@ -198,13 +198,16 @@ func (in *Input) unlock() {
 	in.reports = nil
 	in.mu.Unlock()
 	for _, r := range reports {
-		in.r.config.Report(r)
+		in.report(r)
 	}
 }
 
+// later reports something when mu is released.
+func (in *Input) later(r Report) { in.reports = append(in.reports, r) }
+
 func (in *Input) report(r Report) {
 	r.Stream = in.name
-	in.reports = append(in.reports, r)
+	in.r.config.Report(r)
 }
 
 // chosen takes in that a track was chosen; news says that the list or the choice has changed.
@@ -213,7 +216,7 @@ func (in *Input) chosen(news bool) {
 		return
 	}
 	if r := in.tracks.ignored(); r.Code != "" {
-		in.report(r)
+		in.later(r)
 	}
 	used := in.tracks.used
 	if used != nil && in.blocks.track != nil && sameMedia(in.blocks.track, used) {

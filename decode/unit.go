@@ -141,7 +141,7 @@ func (in *Input) flush() {
 // give gives a unit to the gate.
 func (in *Input) give(u Unit) {
 	if in.overflow.begins(in.gate.Push(u)) {
-		in.report(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
+		in.later(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
 	}
 }
 
@@ -241,7 +241,7 @@ func (in *Input) replaceTrack() bool {
 func (in *Input) block(r Report) {
 	r.Stream = in.name
 	if r.Code != "" && r.Code != in.blocked.Code {
-		in.report(r)
+		in.later(r)
 	}
 	in.blocked = r
 }
