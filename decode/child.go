@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -34,6 +35,7 @@ type child struct {
 	started chan error
 	exited  chan struct{} // closed when the process is gone and reaped
 
+	heard    atomic.Bool   // somebody reads what the process says, until said is closed
 	said     chan struct{} // closed when all that the process has said is read
 	saidOnce sync.Once
 	logged   chan struct{} // closed when all that it has logged is
@@ -143,6 +145,9 @@ func (c *child) stop(grace time.Duration) {
 	select {
 	case <-c.exited:
 	case <-timer.C:
+	}
+	if c.heard.Load() { // its last statuses say which frames were shown
+		await(context.Background(), c.said, lastWords)
 	}
 	_ = c.conn.Close()
 	_ = c.log.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // whoever left the process group may hold it open
