@@ -158,7 +158,11 @@ func (r *Renderer) child() (*child, []deviceNode, error) {
 
 func (r *Renderer) startChild() (*child, []deviceNode, error) {
 	nodes := deviceNodes(r.config.Dev)
-	c, err := startChild(r.config.Command, r.config.Env)
+	env := r.config.Env
+	if len(nodes) == 0 || r.config.Prefer.softwareOnly() {
+		env = append(slices.Clone(env), PreloadEnv+"=1")
+	}
+	c, err := startChild(r.config.Command, env)
 	return c, nodes, err
 }
 

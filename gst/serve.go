@@ -27,6 +27,9 @@ func Main(ctx context.Context) error {
 	debug.SetGCPercent(25) // hardly anything is allocated here in Go, so there need not be much to spare
 	debug.FreeOSMemory()   // of which the start has left a lot
 	C.die_of_faults()
+	if os.Getenv(decode.PreloadEnv) != "" {
+		go C.preload_libav() // beside GStreamer's own start
+	}
 	file := os.NewFile(decode.ChildFD, "agent")
 	conn, err := net.FileConn(file)
 	if err != nil {
