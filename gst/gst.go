@@ -18,8 +18,13 @@
 // sends the status at intervals, another draws the slate. For each pipeline one goroutine waits for the bus, in C.
 // Each change of state runs on a goroutine of its own that is given up when it does not come back, because
 // drivers hang there; Serve then returns an error and the process is to end. GStreamer's streaming
-// threads never enter Go: what they have to say they count in C. The lock they take there is never held
+// threads never enter Go: what they have to say they count in C, and what became of each frame they put into a bounded queue
+// there (fates.c), which the status takes and the ledger (fates.go) puts together. The locks they take are never held
 // while a driver works.
+//
+// A frame's presentation time in a pipeline is its name, given by decode.Timeline: unique, and rising in display order. Its
+// picture is due a little later (player_hold). Package decode decides when; player.c decides what a decoder that is behind
+// has to do without.
 package gst
 
 // #cgo pkg-config: gstreamer-1.0 gstreamer-base-1.0 gstreamer-app-1.0 gstreamer-video-1.0
