@@ -273,14 +273,12 @@ var reorderings = map[string]struct {
 	"seven levels": {[]int{8, 4, 2, 1, 3, 6, 5, 7}, 3},
 }
 
-// player decodes and shows frames in a model of the renderer. Pictures leave its decoder when as many frames after them
+// model is the renderer as far as time goes. Pictures leave its decoder when as many frames after them
 // have come as the depth is.
 type model struct {
 	line  Timeline
 	depth int
 	order []int
-
-	shown []time.Duration // when each picture would be on the screen, by display position; 0: never
 }
 
 const modelFrame = time.Second / 30
