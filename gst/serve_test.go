@@ -313,16 +313,43 @@ func TestSnapshotIsThePicture(t *testing.T) {
 	}
 }
 
-func TestGarbageIsAnError(t *testing.T) {
+// garbage is frames of which nothing but the headers is left.
+func garbage(t *testing.T) ([]frame, decode.Format) {
+	t.Helper()
 	frames := clip(t, "320x180", "60", x264...)
-	a := serve(t)
-	defer a.close()
-	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+	format := formatOf(t, frames)
 	for i := range frames {
 		for j := 8; j < len(frames[i].data); j++ {
 			frames[i].data[j] = byte(j * 7)
 		}
 	}
+	return frames, format
+}
+
+// A software decoder continues over garbage: there is nothing better, and the next frame may be sound.
+func TestGarbageIsNotTheEndOfSoftware(t *testing.T) {
+	frames, format := garbage(t)
+	sound := clip(t, "320x180", "30", x264...)
+	a := serve(t)
+	defer a.close()
+	a.open("avdec_h264", format, decode.Display{Sink: decode.None}, true)
+	a.send(frames)
+	a.send(sound)
+	a.drained()
+	a.settles(nil)
+	if n := a.fates(); n[decode.Shown] < 30 || n[decode.DropNoPicture] == 0 {
+		t.Errorf("%v", n)
+	}
+}
+
+// Of hardware it is an error, behind which there is software.
+func TestGarbageIsAnError(t *testing.T) {
+	frames, format := garbage(t)
+	a := serve(t)
+	defer a.close()
+	a.openEdited("avdec_h264", format, decode.Display{Sink: decode.None}, func(p *decode.Plan) {
+		p.Unpaced, p.Family = true, decode.VA
+	})
 	a.send(frames)
 	var f decode.Failure
 	if err := a.until(decode.KindFailure).Decode(&f); err != nil {
