@@ -292,8 +292,8 @@ func (g *Gate) Unpark() {
 }
 
 // Wait waits until no more than half of the room is taken by waiting units, but not longer
-// than patience after the last of them was taken.
-func (g *Gate) Wait(patience time.Duration) {
+// than patience after the last of them was taken, nor after ctx has ended.
+func (g *Gate) Wait(ctx context.Context, patience time.Duration) {
 	if g.roomy() {
 		return
 	}
@@ -304,6 +304,8 @@ func (g *Gate) Wait(patience time.Duration) {
 		case <-g.taken:
 			timer.Reset(patience)
 		case <-timer.C:
+			return
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -235,7 +235,7 @@ func TestGateWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate(Limits{Units: 4, Bytes: 100})
 		push := func() {
-			g.Wait(time.Second)
+			g.Wait(t.Context(), time.Second)
 			if dropped := g.Push(Unit{Key: true, Data: []byte("x")}); dropped != 0 {
 				t.Fatalf("%d units dropped", dropped)
 			}
@@ -259,9 +259,15 @@ func TestGateWait(t *testing.T) {
 		if took := time.Since(began); took != 2700*time.Millisecond {
 			t.Errorf("three units were taken in 2.7 s, and three found room after %v", took)
 		}
-		g.Wait(time.Second)
+		g.Wait(t.Context(), time.Second)
 		if took := time.Since(began); took != 3700*time.Millisecond {
 			t.Errorf("nothing was taken, and it gave up after %v", took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		g.Wait(ctx, time.Second)
+		if took := time.Since(began); took != 3800*time.Millisecond {
+			t.Errorf("it was told to wait no longer, and gave up after %v", took)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"math"
 	"slices"
@@ -167,9 +168,9 @@ func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool, received tim
 const storedPatience = 10 * time.Second
 
 // PushStored is Push for frames of a recording, of which every one is to be seen, however fast they come: it waits until
-// there is room, but not when the input is not shown, and not for a renderer that takes nothing for ten seconds.
-func (in *Input) PushStored(f *mkv.Frame, at time.Duration, discont bool) {
-	in.gate.Wait(storedPatience)
+// there is room or ctx ends, but not when the input is not shown, and not for a renderer that takes nothing for ten seconds.
+func (in *Input) PushStored(ctx context.Context, f *mkv.Frame, at time.Duration, discont bool) {
+	in.gate.Wait(ctx, storedPatience)
 	in.push(f, Unit{Time: at, Key: f.Key, Discont: discont, Stored: true})
 }
 

@@ -128,7 +128,7 @@ func TestRecordingWaitsForAStalledRenderer(t *testing.T) {
 			taken <- n
 		}()
 		for n := range frames {
-			in.PushStored(&mkv.Frame{Track: h264Track, Data: lengths, Key: n == 0}, time.Duration(n)*time.Second/25, false)
+			in.PushStored(t.Context(), &mkv.Frame{Track: h264Track, Data: lengths, Key: n == 0}, time.Duration(n)*time.Second/25, false)
 		}
 		expect(t, "frames taken", <-taken, frames)
 		expect(t, "shown", in.Counts().Shown, frames)

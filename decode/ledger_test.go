@@ -96,7 +96,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 				push := func(first byte) {
 					f := &mkv.Frame{Track: tracks[i], Data: []byte{0, 0, 0, 3, kind, first, mark}, Key: kind == 0x65}
 					if step == "stored" {
-						in.PushStored(f, at, false)
+						in.PushStored(context.Background(), f, at, false)
 					} else {
 						in.Push(f, at, false, time.Time{})
 					}

@@ -45,9 +45,9 @@ type holder struct {
 	reports  chan<- ingest.Report
 }
 
-func (h *holder) Tracks([]*mkv.Track)   {}
-func (h *holder) Fragment(mkv.Fragment) {}
-func (h *holder) Frame(f *ingest.Frame) { h.held <- len(f.Data); <-h.released }
+func (h *holder) Tracks([]*mkv.Track)                      {}
+func (h *holder) Fragment(mkv.Fragment)                    {}
+func (h *holder) Frame(_ context.Context, f *ingest.Frame) { h.held <- len(f.Data); <-h.released }
 func (h *holder) Report(r ingest.Report) {
 	if r.Code == ingest.CodeMalformed {
 		h.reports <- r

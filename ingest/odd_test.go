@@ -212,9 +212,9 @@ type shown struct {
 	last  ingest.Frame
 }
 
-func (s *shown) Frame(f *ingest.Frame) {
+func (s *shown) Frame(ctx context.Context, f *ingest.Frame) {
 	s.data, s.times, s.last = append(s.data, string(f.Data)), append(s.times, time.Now()), *f
-	s.recorder.Frame(f)
+	s.recorder.Frame(ctx, f)
 }
 
 func (s *shown) Tracks([]*mkv.Track) {}

@@ -19,9 +19,9 @@ type journeys []*recorder
 
 func (j *journeys) last() *recorder { return (*j)[len(*j)-1] }
 
-func (j *journeys) Frame(f *ingest.Frame)   { j.last().Frame(f) }
-func (j *journeys) Tracks(t []*mkv.Track)   { j.last().Tracks(t) }
-func (j *journeys) Fragment(f mkv.Fragment) { j.last().Fragment(f) }
+func (j *journeys) Frame(ctx context.Context, f *ingest.Frame) { j.last().Frame(ctx, f) }
+func (j *journeys) Tracks(t []*mkv.Track)                      { j.last().Tracks(t) }
+func (j *journeys) Fragment(f mkv.Fragment)                    { j.last().Fragment(f) }
 func (j *journeys) Report(r ingest.Report) {
 	if r.State == ingest.Starting {
 		*j = append(*j, &recorder{})

@@ -170,7 +170,7 @@ func (s *Session) once(ctx context.Context) error {
 	}
 	defer body.Close()
 	w := watch(body, cancel)
-	err = s.read(w)
+	err = s.read(ctx, w)
 	switch cause := context.Cause(ctx); cause {
 	case nil:
 	case errExpired:
@@ -184,7 +184,7 @@ func (s *Session) once(ctx context.Context) error {
 }
 
 // read hands on what the body holds, until it ends.
-func (s *Session) read(body *watched) error {
+func (s *Session) read(ctx context.Context, body *watched) error {
 	defer s.place.leave()
 	r := mkv.NewReader(body, mkv.WithBudget(s.service.frames))
 	defer r.Close()
@@ -195,6 +195,9 @@ func (s *Session) read(body *watched) error {
 		ev, err := r.Next()
 		if err != nil {
 			return s.ended(err, fragments, frames, time.Since(began))
+		}
+		if ctx.Err() != nil { // whatever of the body has been read already
+			return context.Cause(ctx)
 		}
 		if now := r.Tracks(); !slices.Equal(now, tracks) {
 			tracks = now
@@ -223,7 +226,7 @@ func (s *Session) read(body *watched) error {
 				s.reportGap("the stream has lower fragment numbers now")
 			}
 			if s.place.fresh() {
-				s.frame(ev, body.last)
+				s.frame(ctx, ev, body.last)
 			} else if s.repeating(began) {
 				return repeated("nothing but fragments that are not new came for " + repeatTime.String())
 			}
@@ -279,7 +282,7 @@ func repeated(message string) *Error { return &Error{Code: CodeRepeated, Message
 var wallClock = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // frame hands a frame on with its place in time.
-func (s *Session) frame(f *mkv.Frame, received time.Time) {
+func (s *Session) frame(ctx context.Context, f *mkv.Frame, received time.Time) {
 	d := &s.place.open
 	out := Frame{
 		Frame: f, Fragment: d.number, Produced: d.produced, Received: received,
@@ -297,7 +300,7 @@ func (s *Session) frame(f *mkv.Frame, received time.Time) {
 		s.skipped = nil
 	}
 	s.reportSkipped()
-	s.sink.Frame(&out)
+	s.sink.Frame(ctx, &out)
 }
 
 // reportSkipped tells of fragments that were skipped because they lie before the position that the service had

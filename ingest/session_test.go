@@ -91,7 +91,7 @@ type frame struct {
 	age      time.Duration // since it was received
 }
 
-func (r *recorder) Frame(f *ingest.Frame) {
+func (r *recorder) Frame(_ context.Context, f *ingest.Frame) {
 	r.frames = append(r.frames, frame{f.Fragment, f.Made, f.Key, f.Discontinuity, time.Since(f.Received)})
 	if r.onFrame != nil {
 		r.onFrame()
@@ -155,6 +155,31 @@ func TestPlaysAndStops(t *testing.T) {
 				t.Fatalf("frame %d was made %v after the one before", i+1, step)
 			}
 			now = f.made
+		}
+	})
+}
+
+// patient is a sink that never has room: it waits for each frame until the session is to end.
+type patient struct {
+	recorder
+	taken int
+}
+
+func (p *patient) Frame(ctx context.Context, _ *ingest.Frame) {
+	p.taken++
+	<-ctx.Done()
+}
+
+// A session that is told to stop hands on nothing of what it has read already.
+func TestStopsWhileTheSinkWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{History: time.Minute})
+		defer b.close()
+		var p patient
+		began := time.Now()
+		b.run(10*time.Second, ingest.Stream{Start: ingest.Selector{Kind: ingest.Earliest}}, nil, &p)
+		if took := time.Since(began); took != 10*time.Second || p.taken != 1 {
+			t.Errorf("it stopped after %v and handed on %d frames", took, p.taken)
 		}
 	})
 }

@@ -91,7 +91,7 @@ type tally struct {
 	fragment int
 }
 
-func (w *tally) Frame(f *ingest.Frame) {
+func (w *tally) Frame(_ context.Context, f *ingest.Frame) {
 	if n := len(w.codecs); f.Track.Type == mkv.Video && (n == 0 || w.codecs[n-1] != f.Track.CodecID) {
 		w.codecs = append(w.codecs, f.Track.CodecID)
 	}

@@ -130,11 +130,11 @@ type window struct {
 }
 
 // Frame takes a frame from the session.
-func (s *stream) Frame(f *ingest.Frame) {
+func (s *stream) Frame(ctx context.Context, f *ingest.Frame) {
 	now := time.Now()
 	input := s.input
 	if f.Recorded {
-		input.PushStored(f.Frame, at(f), f.Discontinuity)
+		input.PushStored(ctx, f.Frame, at(f), f.Discontinuity)
 	} else {
 		input.Push(f.Frame, at(f), f.Discontinuity, f.Received)
 	}

@@ -111,10 +111,10 @@ func TestTelemetryOfSound(t *testing.T) {
 	video = &c.Tracks[0]
 	s.Tracks([]*mkv.Track{video, sound})
 	for i := range 47 {
-		s.Frame(&ingest.Frame{Frame: &mkv.Frame{Track: sound, Data: make([]byte, 10), Key: true}})
+		s.Frame(t.Context(), &ingest.Frame{Frame: &mkv.Frame{Track: sound, Data: make([]byte, 10), Key: true}})
 		if i < 25 {
 			b := c.Blocks[i]
-			s.Frame(&ingest.Frame{Frame: &mkv.Frame{Track: video, Data: b.Data, Time: b.Time, Key: b.Key}, Received: time.Now()})
+			s.Frame(t.Context(), &ingest.Frame{Frame: &mkv.Frame{Track: video, Data: b.Data, Time: b.Time, Key: b.Key}, Received: time.Now()})
 		}
 	}
 	got := s.takeForTest()
@@ -152,7 +152,7 @@ func TestProducerLagOfRelativeTimes(t *testing.T) {
 				s.Fragment(mkv.Fragment{ProducerTime: c.made, ServerTime: c.server})
 			}
 			track := &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264}
-			s.Frame(&ingest.Frame{Frame: &mkv.Frame{Track: track}, Made: c.made, Produced: true, WallClock: c.made.Year() > 1990, Received: now})
+			s.Frame(t.Context(), &ingest.Frame{Frame: &mkv.Frame{Track: track}, Made: c.made, Produced: true, WallClock: c.made.Year() > 1990, Received: now})
 			if got := s.takeForTest().Lag.Producer; (got != nil) != c.known {
 				t.Errorf("the lag is %+v", got)
 			}

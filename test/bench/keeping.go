@@ -164,8 +164,8 @@ type meter struct {
 	objects, bytes []float64 // of a frame, one of each fragment
 }
 
-func (m *meter) Frame(frame *ingest.Frame) {
-	m.feeder.Frame(frame)
+func (m *meter) Frame(ctx context.Context, frame *ingest.Frame) {
+	m.feeder.Frame(ctx, frame)
 	switch m.frames++; m.frames {
 	case steadyFrom:
 		runtime.ReadMemStats(&m.before)

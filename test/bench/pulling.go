@@ -214,7 +214,7 @@ func newSession(service *ingest.Service, stream string, sink ingest.Sink) *inges
 // discard is a sink that wants nothing.
 type discard struct{ came func() }
 
-func (d *discard) Frame(*ingest.Frame)   {}
-func (d *discard) Tracks([]*mkv.Track)   {}
-func (d *discard) Fragment(mkv.Fragment) { d.came() }
-func (d *discard) Report(ingest.Report)  {}
+func (d *discard) Frame(context.Context, *ingest.Frame) {}
+func (d *discard) Tracks([]*mkv.Track)                  {}
+func (d *discard) Fragment(mkv.Fragment)                { d.came() }
+func (d *discard) Report(ingest.Report)                 {}

@@ -54,7 +54,7 @@ type waits struct {
 	longest time.Duration
 }
 
-func (w *waits) Frame(*ingest.Frame) {
+func (w *waits) Frame(context.Context, *ingest.Frame) {
 	now := time.Now()
 	if !w.last.IsZero() {
 		w.longest = max(w.longest, now.Sub(w.last))

@@ -131,7 +131,7 @@ func (s *showing) seen(ctx context.Context, screen *screen, age func(int, time.T
 // feeder is a sink that hands frames to a renderer, as the agent does.
 type feeder struct{ in *decode.Input }
 
-func (f feeder) Frame(frame *ingest.Frame) {
+func (f feeder) Frame(_ context.Context, frame *ingest.Frame) {
 	f.in.Push(frame.Frame, time.Duration(frame.Made.UnixNano()), frame.Discontinuity, frame.Received)
 }
 func (f feeder) Tracks(tracks []*mkv.Track) { f.in.SetTracks(tracks) }
