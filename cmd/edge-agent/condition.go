@@ -54,7 +54,7 @@ func (c conditions) worst() condition {
 // renderer come while the picture goes on, or are conditions of the input or the display.
 var pictureless = map[string]bool{
 	decode.CodeStart: true, decode.CodeError: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeSilent: true,
-	decode.CodeStale: true, decode.CodeMemory: true, decode.CodeNoDecoder: true,
+	decode.CodeStale: true, decode.CodeMemory: true, decode.CodeNoDecoder: true, decode.CodeStream: true,
 }
 
 // pictureFault is the newest failure of a decoder, or of the renderer process.

@@ -57,6 +57,10 @@ func TestPictureFault(t *testing.T) {
 	if got := f.of("yard", time.Time{}); got != (condition{}) {
 		t.Errorf("of another stream: %+v", got)
 	}
+	f.note(decode.Report{Code: decode.CodeStream}, "gate", t0.Add(time.Second))
+	if got := f.of("gate", t0); got.code != decode.CodeStream {
+		t.Errorf("no decoder makes a picture: %+v", got)
+	}
 	f.note(decode.Report{Code: decode.CodeStart, Message: "no memory"}, "gate", t0)
 	if got := f.of("yard", time.Time{}); got.code != decode.CodeStart {
 		t.Errorf("a renderer that cannot be started: %+v", got)
