@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -151,6 +152,7 @@ func (o *odd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.mu.Unlock()
 		o.media(w, r, in)
 	case r.URL.Path == "/getDataEndpoint" && o.control != nil:
+		_, _ = io.Copy(io.Discard, r.Body) // an answer before the request is written may cost the connection
 		o.control(w, r)
 	case r.URL.Path == "/getDataEndpoint":
 		endpointAnswer(w, oddURL)

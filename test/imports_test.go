@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 	"test/virtual-hardware/scanout": {},
 	"test/bench": {
 		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest",
-		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "github.com/eclipse/paho.mqtt.golang",
+		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "github.com/eclipse/paho.mqtt.golang", "golang.org/x/sys",
 	},
 }
 
