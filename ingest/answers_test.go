@@ -126,7 +126,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 
 // An endpoint that is nonsense is reported and asked for again at the next attempt.
 func TestInvalidDataEndpoint(t *testing.T) {
-	for _, bad := range []string{"", "nonsense", "http://a b/%zz", "ftp://kvs.test", "http://", "http://user:pw@kvs.test", "http://kvs.test?x=1", "//kvs.test"} {
+	for _, bad := range []string{"", "nonsense", "http://a b/%zz", "ftp://kvs.test", "http://", "http://user:pw@kvs.test", "http://kvs.test?x=1", "//kvs.test", "http://kvs.test:99999", "http://kvs.test:0"} {
 		t.Run(bad, func(t *testing.T) {
 			inBubble(t, func(w http.ResponseWriter, r *http.Request, _ request) {
 				send(w, numbered(1).bytes())
@@ -196,7 +196,7 @@ func TestEveryRefusalHasAKnownCode(t *testing.T) {
 					w.Header()["X-Amzn-Errortype"] = []string{row.kind}
 					w.Header().Set("X-Amzn-RequestId", strings.Repeat("r", 100))
 					w.WriteHeader(row.status)
-					send(w, []byte(row.body))
+					_, _ = w.Write([]byte(row.body))
 				}
 				inBubble(t, func(w http.ResponseWriter, _ *http.Request, _ request) { refuse(w) }, func(t *testing.T, o *odd) {
 					if of == "GetDataEndpoint" {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -304,6 +305,12 @@ func (s *Service) endpoint(ctx context.Context, stream Stream) (string, error) {
 	return url, nil
 }
 
+// validPort says that a port of a URL can be dialled; "" stands for the scheme's own.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
 // secureAnswer says that GetDataEndpoint was answered over TLS.
 func secureAnswer(out *kinesisvideo.GetDataEndpointOutput) bool {
 	resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
@@ -328,6 +335,8 @@ func checkEndpoint(raw string, secure bool) error {
 		wrong = "it is not encrypted, and GetDataEndpoint was; it must begin with https://"
 	case !hostPattern.MatchString(u.Hostname()) && net.ParseIP(u.Hostname()) == nil:
 		wrong = "it has no valid host name"
+	case !validPort(u.Port()):
+		wrong = "its port is not between 1 and 65535"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		wrong = "it must not have a user, a query or a fragment"
 	}
