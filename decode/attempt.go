@@ -140,7 +140,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 	a.sentTo.feed(in)
 	var open *Format
 	for {
-		if err := a.room(ctx); err != nil {
+		if err := a.room(ctx, in.gate); err != nil {
 			return err
 		}
 		u, err := in.gate.Take(ctx)
@@ -174,15 +174,21 @@ func (a *attempt) cut() error {
 }
 
 // room waits until the child holds few enough frames.
-func (a *attempt) room(ctx context.Context) error {
-	for a.progress.inFlight() >= maxInFlight {
+func (a *attempt) room(ctx context.Context, g *Gate) error {
+	for {
+		most := uint64(maxInFlight)
+		if g.recording() {
+			most = recordingInFlight
+		}
+		if a.progress.inFlight() < most {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-a.moved:
 		}
 	}
-	return nil
 }
 
 // open asks for a pipeline. Its answer is not awaited: frames may follow at once.

@@ -248,7 +248,7 @@ func (g *Gate) Park() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.parked = true
-	for i := g.next; i < len(g.units)-1; i++ {
+	for i := range max(0, len(g.units)-1) { // also of those that a child was given which died
 		g.settle(&g.units[i], Hidden)
 	}
 	last := len(g.units) - 1
@@ -261,6 +261,29 @@ func (g *Gate) Park() {
 		g.leave(len(g.units), Hidden)
 		g.shut, g.why, g.discont = true, DropNoKeyFrame, true
 	}
+	select {
+	case g.taken <- struct{}{}:
+	default:
+	}
+}
+
+// Discard lets go of all that the gate has: what comes next is of another place in the stream. What a pipeline was given is
+// settled by that.
+func (g *Gate) Discard() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	why := DropCatchUp
+	if g.parked {
+		why = Hidden
+	}
+	for i := range g.units {
+		if u := &g.units[i]; !g.inPipeline(u) {
+			g.settle(u, why)
+		}
+	}
+	g.cut(len(g.units))
+	g.next = 0
+	g.shut, g.why, g.discont = true, DropNoKeyFrame, true
 	select {
 	case g.taken <- struct{}{}:
 	default:
@@ -291,7 +314,11 @@ func (g *Gate) Unpark() {
 	g.markReplay(len(g.units), Hidden)
 }
 
-// Wait waits until no more than half of the room is taken by waiting units, but not longer
+// readAhead is how much of a recording waits: enough for the network's jitter. More would only make the recording answer
+// late to a seek, and look more recent to the session than it is on the screen.
+const readAhead = time.Second
+
+// Wait waits until less than a second of video waits and no more than half of the room is taken by it, but not longer
 // than patience after the last of them was taken, nor after ctx has ended.
 func (g *Gate) Wait(ctx context.Context, patience time.Duration) {
 	if g.roomy() {
@@ -321,11 +348,21 @@ func (g *Gate) roomy() bool {
 	if len(waiting) > g.limits.Units/2 {
 		return false
 	}
+	if last := len(waiting) - 1; last > 0 && (waiting[last].Time-waiting[0].Time).Abs() > readAhead {
+		return false
+	}
 	bytes := 0
 	for i := range waiting {
 		bytes += len(waiting[i].Data)
 	}
 	return bytes <= g.limits.Bytes/2
+}
+
+// recording says that the next unit is of a recording.
+func (g *Gate) recording() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.next < len(g.units) && g.units[g.next].Stored
 }
 
 // hidden says that the gate is parked.

@@ -271,3 +271,82 @@ func TestGateWait(t *testing.T) {
 		}
 	})
 }
+
+// Nothing of a hidden stream stays on its way for ever, whatever a child that died had of it.
+func TestHiddenFramesAreSettled(t *testing.T) {
+	l := &ledger{}
+	g := newGate(DefaultLimits, DefaultLimits.pool(), l)
+	push := func(n uint64, key bool) {
+		l.open(n)
+		g.Push(Unit{Number: n, Key: key, Time: time.Duration(n) * time.Millisecond, Data: []byte{1}})
+	}
+	push(1, true)
+	for n := uint64(2); n <= 12; n++ {
+		push(n, false)
+	}
+	for range 12 {
+		if _, err := g.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Release()
+	g.Returned() // the child died
+	push(13, true)
+	g.Park() // another stream is shown
+	for n := uint64(14); n < 200; n++ {
+		push(n, n%30 == 13)
+	}
+	if c := l.snapshot(); c.Queued > 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// What waited at a seek is dropped and counted, what a pipeline has is settled by that, and the next frame to be given out is
+// a key frame of the new place.
+func TestGateDiscard(t *testing.T) {
+	l := &ledger{}
+	g := newGate(DefaultLimits, DefaultLimits.pool(), l)
+	push := func(n uint64, key bool) {
+		l.open(n)
+		g.Push(Unit{Number: n, Key: key, Data: []byte{1}})
+	}
+	for n := uint64(1); n <= 10; n++ {
+		push(n, n == 1)
+	}
+	for range 4 {
+		if _, err := g.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Discard()
+	if c := l.snapshot(); c.Dropped[DropCatchUp] != 6 || c.Queued != 4 {
+		t.Errorf("after six waited and four were given out: %+v", c)
+	}
+	push(11, false)
+	push(12, true)
+	if u, err := g.Take(t.Context()); err != nil || u.Number != 12 || !u.Discont {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if c := l.snapshot(); c.Dropped[DropNoKeyFrame] != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A recording is read a second ahead, however large the queue is.
+func TestRecordingIsReadASecondAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(DefaultLimits)
+		began := time.Now()
+		for n := range 32 {
+			g.Wait(t.Context(), time.Minute)
+			g.Push(Unit{Key: true, Time: time.Duration(n) * time.Second / 30, Data: []byte{1}})
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it waited %v for the first second", took)
+		}
+		g.Wait(t.Context(), time.Minute)
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("it waited %v when more than a second waited", took)
+		}
+	})
+}

@@ -80,10 +80,29 @@ func (r *Renderer) turn(in *Input) {
 	r.shown = in
 	in.gate.Unpark()
 	in.lag.reset()
+	r.after = nil
+	r.repipe()
+}
+
+// repipe has the pipeline given up, for another one with the frames of the input that is shown. r.mu is held.
+func (r *Renderer) repipe() {
 	close(r.turned)
 	r.turned = make(chan struct{})
 	r.stats.FrameTime, r.stats.Wall = 0, time.Time{}
-	r.after = nil
+}
+
+// Restart lets go of all frames that wait or are being decoded: those that follow are of another place in the stream.
+func (in *Input) Restart() {
+	in.mu.Lock()
+	in.flush()
+	in.unlock()
+	r := in.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	in.gate.Discard()
+	if r.shown == in {
+		r.repipe()
+	}
 }
 
 // Prefer changes what is preferred for the stream. A decoder that is to be another one by that is tried beside the one in

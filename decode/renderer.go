@@ -43,13 +43,15 @@ type Config struct {
 
 // Bounds of the renderer's life.
 const (
-	stopGrace    = time.Second            // for a child to end by itself
-	lastWords    = 250 * time.Millisecond // for the reason why a connection broke
-	maxInFlight  = 256                    // frames in the child that have not reached the decoder
-	maxBackoff   = 10 * time.Second       // between two attempts
-	firstBackoff = 100 * time.Millisecond // doubled from the second failure in a row
-	checkEvery   = 100 * time.Millisecond // supervision
-	dialTimeout  = time.Second            // for a display server
+	stopGrace   = time.Second            // for a child to end by itself
+	lastWords   = 250 * time.Millisecond // for the reason why a connection broke
+	maxInFlight = 256                    // frames in the child that have not reached the decoder
+	// recordingInFlight is the same for a recording, see readAhead. At 60 frames a second 12 go between two statuses.
+	recordingInFlight = 16
+	maxBackoff        = 10 * time.Second       // between two attempts
+	firstBackoff      = 100 * time.Millisecond // doubled from the second failure in a row
+	checkEvery        = 100 * time.Millisecond // supervision
+	dialTimeout       = time.Second            // for a display server
 )
 
 // ownRenderer starts a child of the very same build, even after an upgrade on disk.
@@ -193,9 +195,11 @@ func (r *Renderer) Run(ctx context.Context) error {
 		inARow++
 		wait := backoff(inARow)
 		r.note(err, wait)
+		_, turned := r.showing()
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+		case <-turned: // what made the child fail may have been the stream
 		case <-timer.C:
 		}
 		timer.Stop()

@@ -15,13 +15,18 @@ type lagWatch struct {
 	late   bool          // lag.high was told and lag.normal was not
 	jumped time.Time
 	made   time.Time // PRODUCER_TIMESTAMP of the newest fragment
+
+	// recorded says that frames come from behind on purpose, so that each of them is to be seen: from a start in the past,
+	// or from when a stream that stays has become late, until the session has really caught up.
+	recorded bool
 }
 
 // recent is how far behind a stream that began in the past counts as live.
 const recent = 10 * time.Second
 
-// recorded says that frames come from far behind, on purpose.
-func (l *lagWatch) recorded() bool { return l.past || l.late && l.stay }
+// caughtUp is how far behind a session may be whose frames are live. What it has not read yet then comes at once, and what
+// of that is not on the screen yet is made up for by faster play.
+const caughtUp = 2 * time.Second
 
 // jumpInterval is the least time between two jumps to the newest fragment: when a jump does
 // not help, another one would not either.
@@ -35,6 +40,9 @@ func (l *lagWatch) note(f *mkv.Fragment, now time.Time) (r Report, jump bool) {
 	if l.past && f.HasBehind && f.Behind <= max(l.most, recent) {
 		l.past = false
 	}
+	if f.HasBehind && f.Behind <= caughtUp {
+		l.recorded = false
+	}
 	if l.most == 0 || !f.HasBehind || l.past {
 		return Report{}, false
 	}
@@ -45,8 +53,9 @@ func (l *lagWatch) note(f *mkv.Fragment, now time.Time) (r Report, jump bool) {
 			r = Report{Code: CodeLagHigh, Message: "further behind the newest fragment than max_lag", Detail: detail}
 		}
 		l.late = true
+		l.recorded = l.recorded || l.stay
 		if !l.stay && now.Sub(l.jumped) >= jumpInterval {
-			l.jumped, jump = now, true
+			l.jumped, jump, l.recorded = now, true, false
 		}
 	case f.Behind < l.most/2 && l.late:
 		l.late = false

@@ -86,7 +86,8 @@ func (s *Session) Run(ctx context.Context) {
 // begin forgets all that is known of the stream and makes the next call ask for start.
 func (s *Session) begin(start Selector) {
 	s.place = place{start: start, missing: true}
-	s.lag = lagWatch{stay: s.stream.Stay, past: start.Kind != Now && start.Kind != Resume}
+	past := start.Kind != Now && start.Kind != Resume
+	s.lag = lagWatch{stay: s.stream.Stay, past: past, recorded: past}
 	s.skipped, s.faulted, s.progress = nil, false, false
 	s.attempt, s.interval, s.idle = 0, 0, 0
 	s.restore()
@@ -286,7 +287,7 @@ func (s *Session) frame(ctx context.Context, f *mkv.Frame, received time.Time) {
 	d := &s.place.open
 	out := Frame{
 		Frame: f, Fragment: d.number, Produced: d.produced, Received: received,
-		Discontinuity: s.place.missing, Recorded: s.lag.recorded(),
+		Discontinuity: s.place.missing, Recorded: s.lag.recorded,
 	}
 	if !d.base.IsZero() {
 		out.Made = d.base.Add(f.Time - f.ClusterTime)

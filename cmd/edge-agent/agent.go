@@ -244,12 +244,15 @@ func (a *agent) tick(ctx context.Context) {
 		case <-a.look:
 			a.updateSlate()
 			a.publishStates()
-		case <-second.C:
+		case now := <-second.C:
 			if err := a.positions.Flush(); err != nil {
 				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})
 			}
 			a.publishInfo()
 			a.reportShadow()
+			for _, s := range a.all() {
+				s.watchOverload(now)
+			}
 			a.updateSlate()
 			a.publishStates()
 		}

@@ -24,6 +24,7 @@ type conditions struct {
 	// Of the stream that is on the display; empty for others.
 	display condition // there is no display that works
 	picture condition // the decoder failed, and no picture has come since
+	slow    condition // many frames are not shown in time
 }
 
 // worst is the condition that explains what is seen on the display: the cause rather than what follows from it.
@@ -33,12 +34,13 @@ type conditions struct {
 //  2. Frames that cannot be shown: no decoder and no display can help.
 //  3. The display: a decoder that fails while there is none often fails because of it.
 //  4. The decoder.
-//  5. The session of a stream that plays: a lag.
+//  5. A box that is too slow.
+//  6. The session of a stream that plays: a lag.
 func (c conditions) worst() condition {
 	order := []condition{c.session, c.blocked, c.display, c.picture}
 	switch {
 	case c.state == mqtt.Playing:
-		order = []condition{c.blocked, c.display, c.picture, c.session}
+		order = []condition{c.blocked, c.display, c.picture, c.slow, c.session}
 	case c.session.code == ingest.CodeIdle:
 		order = []condition{c.blocked, c.session}
 	}
@@ -71,10 +73,15 @@ func (f *pictureFault) note(r decode.Report, stream string, now time.Time) {
 	}
 }
 
+// ofTheProcess are faults of the renderer process, which has no picture of any stream then.
+var ofTheProcess = map[string]bool{
+	decode.CodeStart: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeMemory: true,
+}
+
 // of is what the fault means for the stream on the display: nothing once a picture was shown after it. picture is when
-// the newest picture was on the screen. A renderer that cannot be started has no picture of any stream.
+// the newest picture was on the screen.
 func (f *pictureFault) of(stream string, picture time.Time) condition {
-	if f.code == "" || picture.After(f.at) || stream != f.stream && f.code != decode.CodeStart {
+	if f.code == "" || picture.After(f.at) || stream != f.stream && !ofTheProcess[f.code] {
 		return condition{}
 	}
 	return f.condition

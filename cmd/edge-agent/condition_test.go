@@ -12,6 +12,7 @@ import (
 func TestWorstCondition(t *testing.T) {
 	session, lag := condition{"ingest.unreachable", "no route"}, condition{"lag.high", "12 s behind"}
 	blocked, display, picture := condition{"decode.no_video", "sound only"}, condition{"display.lost", "unplugged"}, condition{"decode.crash", "SIGSEGV"}
+	slow := condition{"decode.dropped", "29 of 30"}
 	for name, c := range map[string]struct {
 		of   conditions
 		want condition
@@ -26,6 +27,8 @@ func TestWorstCondition(t *testing.T) {
 		"cannot be shown":               {conditions{state: mqtt.Playing, session: lag, blocked: blocked, display: display, picture: picture}, blocked},
 		"no display before the decoder": {conditions{state: mqtt.Playing, session: lag, display: display, picture: picture}, display},
 		"decoder before the lag":        {conditions{state: mqtt.Playing, session: lag, picture: picture}, picture},
+		"too slow before the lag":       {conditions{state: mqtt.Playing, session: lag, slow: slow}, slow},
+		"a failure before too slow":     {conditions{state: mqtt.Playing, picture: picture, slow: slow}, picture},
 		"a lag":                         {conditions{state: mqtt.Playing, session: lag}, lag},
 	} {
 		if got := c.of.worst(); got != c.want {
@@ -54,12 +57,15 @@ func TestPictureFault(t *testing.T) {
 	if got := f.of("gate", t0.Add(time.Millisecond)); got != (condition{}) {
 		t.Errorf("with a picture: %+v", got)
 	}
-	if got := f.of("yard", time.Time{}); got != (condition{}) {
-		t.Errorf("of another stream: %+v", got)
+	if got := f.of("yard", time.Time{}); got != want {
+		t.Errorf("a renderer that crashed has no picture of another stream either: %+v", got)
 	}
 	f.note(decode.Report{Code: decode.CodeStream}, "gate", t0.Add(time.Second))
 	if got := f.of("gate", t0); got.code != decode.CodeStream {
 		t.Errorf("no decoder makes a picture: %+v", got)
+	}
+	if got := f.of("yard", time.Time{}); got != (condition{}) {
+		t.Errorf("of another stream: %+v", got)
 	}
 	f.note(decode.Report{Code: decode.CodeStart, Message: "no memory"}, "gate", t0)
 	if got := f.of("yard", time.Time{}); got.code != decode.CodeStart {

@@ -124,6 +124,7 @@ func (a *agent) seek(args *mqtt.SeekArgs) (any, error) {
 	s.mu.Lock()
 	from := s.whole
 	s.mu.Unlock()
+	s.seeking.Store(true)
 	s.session.Seek(to)
 	return mqtt.SeekData{Stream: args.Stream, From: from, To: to.String()}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
@@ -19,6 +20,7 @@ import (
 type stream struct {
 	name    string
 	agent   *agent
+	seeking atomic.Bool // a seek was asked for, and the session has not begun there yet
 	session *ingest.Session
 	input   *decode.Input
 
@@ -27,21 +29,22 @@ type stream struct {
 	end   context.CancelFunc // of the session; nil when it is stopped
 	ended chan struct{}
 
-	mu      sync.Mutex
-	gone    bool          // no longer configured: nothing more is published
-	whole   string        // number of the newest fragment
-	report  ingest.Report // the newest
-	pulling condition     // of the session with the service
-	since   time.Time     // of the present state
-	wrong   condition     // as last looked at; see conditions.worst
-	wrongAt time.Time     // since when
-	sent    mqtt.State    // as last published
-	window  window
-	counted decode.FrameCounts // at window.from
-	last    mqtt.Telemetry
-	earlier int64 // fragments before the window
-	audio   *mkv.Track
-	noClock bool // the producer's timestamps are not of a clock; see isClock
+	mu       sync.Mutex
+	gone     bool          // no longer configured: nothing more is published
+	whole    string        // number of the newest fragment
+	report   ingest.Report // the newest
+	pulling  condition     // of the session with the service
+	overload overload
+	since    time.Time  // of the present state
+	wrong    condition  // as last looked at; see conditions.worst
+	wrongAt  time.Time  // since when
+	sent     mqtt.State // as last published
+	window   window
+	counted  decode.FrameCounts // at window.from
+	last     mqtt.Telemetry
+	earlier  int64 // fragments before the window
+	audio    *mkv.Track
+	noClock  bool // the producer's timestamps are not of a clock; see isClock
 
 	onScreen time.Time // when the picture of the newest local lag was shown
 	compared time.Time // when that lag was taken
@@ -213,6 +216,9 @@ func (s *stream) Fragment(f mkv.Fragment) {
 
 // Report takes from the session what happens.
 func (s *stream) Report(r ingest.Report) {
+	if r.State == ingest.Starting && s.seeking.Swap(false) {
+		s.input.Restart()
+	}
 	s.mu.Lock()
 	if r.State != s.report.State {
 		s.since = time.Now()
@@ -228,6 +234,22 @@ func (s *stream) Report(r ingest.Report) {
 	s.publishState()
 	if r.Code != "" {
 		s.agent.event(r.Code, s.name, r.Message, r.Detail)
+	}
+}
+
+// watchOverload looks, about once a second, whether much less is shown than received, and reports when that begins.
+func (s *stream) watchOverload(now time.Time) {
+	s.mu.Lock()
+	before := s.overload.code
+	if s.shown() {
+		s.overload.note(s.input.Counts(), now)
+	} else {
+		s.overload.restart()
+	}
+	begun := s.overload.condition
+	s.mu.Unlock()
+	if begun.code != "" && before == "" {
+		s.agent.event(begun.code, s.name, begun.message, nil)
 	}
 }
 
@@ -250,6 +272,7 @@ func (s *stream) state() mqtt.State {
 	c := conditions{state: mqtt.StreamState(s.report.State), session: s.pulling, blocked: conditionOf(s.input.Blocked())}
 	if s.shown() {
 		c.display, c.picture = s.agent.conditions(s.name)
+		c.slow = s.overload.condition
 	}
 	wrong := c.worst()
 	if wrong.code != s.wrong.code || s.wrongAt.IsZero() {
