@@ -19,8 +19,13 @@ const (
 	// manyBursts in burstsWithin are not single events: fragments come as a whole, and irregularly.
 	manyBursts   = 3
 	burstsWithin = 15 * time.Second
-	// longPast is the least age of a replayed picture.
+	// longPast is the least age of a replayed picture, and the room that is left for frames that are displayed before the
+	// first of a line.
 	longPast = time.Second
+	// squeeze divides the distances of replayed frames of a new line: their names must lie between those of frames to be
+	// shown, and only their order matters. squeezeRoom is longPast for them.
+	squeeze     = 64
+	squeezeRoom = 10 * time.Millisecond
 	// settleHold is the part of a frame's duration by which Hold moves into the names of frames at a time. Pictures on
 	// their way are earlier by it.
 	settleHold = 32
@@ -98,8 +103,15 @@ type Timeline struct {
 	extra    time.Duration // beyond the budget, for the decoder
 	mapped   ring
 
-	replaying   bool
-	replayFirst time.Duration
+	replay replay
+}
+
+// replay is how frames are named that only have to be decoded.
+type replay struct {
+	on     bool          // first and name are set, and no frame was given to Map since
+	first  time.Duration // presentation time of the first frame on this line
+	name   time.Duration // its name
+	divide time.Duration // distances of names are those of times by this
 }
 
 // latest holds the greatest times of frames, the greatest first.
@@ -157,9 +169,10 @@ type ring struct {
 // Frames come in decoding order, so small steps back are normal (B-frames); but every
 // key frame is presented after all frames before it.
 func (t *Timeline) Map(at time.Duration, key bool, now time.Duration) (name time.Duration, anchored bool) {
-	restart := t.follow(at, key)
+	restart := t.follow(at, key) || t.replay.on
+	t.replay.on = false
 	if restart || !t.anchored || t.tooLate(at, now) {
-		t.anchor(at, now)
+		t.anchor(at, now, restart)
 		anchored = true
 	} else {
 		t.refine(now)
@@ -212,7 +225,6 @@ func (t *Timeline) Joining(at, now time.Duration) bool {
 	switch begins := !t.anchored && j.frames == 0 || t.anchored && !j.on && t.due(at) < now-joinLate; {
 	case begins:
 		*j = join{on: true, since: now, last: now, first: at, newest: at, frames: 1}
-		t.replaying = false
 	case j.on:
 		j.first, j.newest = min(j.first, at), max(j.newest, at)
 		each := (j.newest - j.first) / j.frames
@@ -227,16 +239,24 @@ func (t *Timeline) Joining(at, now time.Duration) bool {
 }
 
 // Replay gives the name of a frame that only has to be decoded: before those of frames to be shown, after those of
-// earlier frames.
-func (t *Timeline) Replay(at, now time.Duration) time.Duration {
-	t.follow(at, false)
-	name := max(0, at+t.shift)
-	if !t.anchored {
-		if !t.replaying {
-			t.replaying, t.replayFirst = true, at
-		}
-		name = max(0, min(at-t.replayFirst+longPast, now-longPast))
+// earlier frames, also when the producer's line begins again. key says whether it is a key frame.
+func (t *Timeline) Replay(at time.Duration, key bool, now time.Duration) time.Duration {
+	restart := t.follow(at, key)
+	r := &t.replay
+	switch {
+	case !t.anchored && (restart || !r.on):
+		*r = replay{on: true, first: at, name: t.lastName + longPast, divide: 1}
+	case t.anchored && restart:
+		*r = replay{on: true, first: at, name: t.lastName + squeezeRoom, divide: squeeze}
 	}
+	name := at + t.shift
+	if r.on {
+		name = r.name + (at-r.first)/r.divide
+	}
+	if !t.anchored {
+		name = min(name, now-longPast)
+	}
+	name = max(0, name)
 	t.newest = max(t.newest, at)
 	t.lastName = max(t.lastName, name)
 	t.mapped.add(at, name)
@@ -245,7 +265,7 @@ func (t *Timeline) Replay(at, now time.Duration) time.Duration {
 
 // Replayed says that a frame is displayed before one that was given to Replay, so that it must be named by it as well.
 func (t *Timeline) Replayed(at time.Duration) bool {
-	return t.replaying && !t.anchored && at < t.newest
+	return t.replay.on && at < t.newest && at >= t.newest-maxGap
 }
 
 // FrameTime is Map the other way round: which frame has a name.
@@ -308,12 +328,17 @@ func (t *Timeline) tooLate(at, now time.Duration) bool {
 	return late > l.first-(now-l.since)/shrink+shrinkSlack
 }
 
-// anchor makes the base due after the budget, but at not before what is already due.
-func (t *Timeline) anchor(at, now time.Duration) {
+// anchor makes the base due after the budget, but at not before what is already due. On another line than the frames
+// before, more frames may follow that are displayed before at: their names must be free as well.
+func (t *Timeline) anchor(at, now time.Duration, restart bool) {
 	base, ok := t.base()
 	shift := now + t.budget() - base - t.hold
 	if t.lastName > 0 {
-		shift = max(shift, t.lastName+time.Millisecond-at)
+		free := time.Millisecond
+		if restart {
+			free += time.Duration(t.depth) * t.step
+		}
+		shift = max(shift, t.lastName+free-at)
 	}
 	t.anchored, t.shift, t.rough = true, shift, !ok
 	t.late = lateness{}

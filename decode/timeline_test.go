@@ -169,7 +169,7 @@ func TestTimelineJoins(t *testing.T) {
 				t.Fatalf("%s: frame %d: joining %v", name, i, joining)
 			}
 			if joining {
-				line.Replay(at, now)
+				line.Replay(at, false, now)
 				continue
 			}
 			if due, anchored := line.Map(at, false, now); anchored != (i == burst+1) || order[0] == 0 && due != now+200*ms {
@@ -196,7 +196,7 @@ func TestTimelineJoinsAfterALongBreak(t *testing.T) {
 			}
 			if line.Joining(at, now) && i > 1 {
 				joined++
-				line.Replay(at, now)
+				line.Replay(at, false, now)
 				continue
 			}
 			line.Map(at, i%30 == 0, now)
@@ -241,7 +241,7 @@ func TestReplayIsLongPast(t *testing.T) {
 	line := Timeline{Budget: 200 * ms}
 	now := time.Hour
 	for _, at := range []time.Duration{50 * time.Minute, 50*time.Minute + 66*ms, 50*time.Minute + 33*ms, 49 * time.Minute, 200 * time.Minute} {
-		if due := line.Replay(at, now); due < 0 || due > now-time.Second {
+		if due := line.Replay(at, false, now); due < 0 || due > now-time.Second {
 			t.Errorf("replay of %v is due at %v", at, due)
 		}
 	}
@@ -363,6 +363,52 @@ func TestNamesRiseInDisplayOrder(t *testing.T) {
 		for d := 1; d < 590; d++ {
 			if names[d] <= names[d-1] {
 				t.Fatalf("%s: picture %d is named %v, the one before it %v", name, d, names[d], names[d-1])
+			}
+		}
+	}
+}
+
+// Names also rise from frames that are only decoded, of a restarted renderer or of a burst, to those that are shown; and when
+// the producer's times step back in the middle of them. Otherwise GStreamer gives a picture the name of another one.
+func TestNamesRiseOverReplays(t *testing.T) {
+	const frames = 1 + 96 // of whole groups
+	for name, c := range reorderings {
+		for _, budget := range []time.Duration{20 * ms, 200 * ms} {
+			line := Timeline{Budget: budget}
+			line.Depth(c.depth)
+			var now, last time.Duration = time.Hour, 0
+			// part names the frames of whole groups that begin at a time and come so far apart.
+			part := func(what string, begin, apart time.Duration, replayed func(i int) bool) {
+				t.Helper()
+				names := map[int]time.Duration{}
+				for i, d := range decodingOrder(frames, c.group) {
+					now += apart
+					at, key := begin+time.Duration(d)*modelFrame, i == 0
+					if old := replayed(i) || line.Joining(at, now); old || !key && line.Replayed(at) {
+						names[d] = line.Replay(at, key, now)
+					} else {
+						names[d], _ = line.Map(at, key, now)
+					}
+				}
+				for d := range frames {
+					if names[d] <= last {
+						t.Fatalf("%s, %v, %s: picture %d is named %v, the one before it %v", name, budget, what, d, names[d], last)
+					}
+					last = names[d]
+				}
+			}
+			none := func(int) bool { return false }
+			const after = frames * modelFrame
+			part("after a restart", time.Hour, 0, func(i int) bool { return i < 70 })
+			part("as they are made", time.Hour+after, modelFrame, none)
+			now += 5 * time.Second
+			part("a burst", time.Hour+2*after, ms, none)
+			part("a burst whose times step back a little", time.Hour+3*after-time.Second, ms, none)
+			part("a burst whose times step back by hours", time.Minute, ms, none)
+			part("as they are made again", time.Minute+after, modelFrame, none)
+			part("times that step back", time.Second, modelFrame, none)
+			if lag := last + line.Hold() - now; lag > budget+time.Second {
+				t.Errorf("%s, %v: the newest picture is due in %v", name, budget, lag)
 			}
 		}
 	}

@@ -89,15 +89,34 @@ func (l *ledger) find(pts time.Duration) *sentFrame {
 	return nil
 }
 
+// unmade gives the frame of a picture that comes out under a name, nil when there is none. GstVideoDecoder lets no name
+// be less than the one before: where times are not in display order, a picture has that one instead of its own.
+func (l *ledger) unmade(pts time.Duration) *sentFrame {
+	var lower *sentFrame
+	for i := range l.frames {
+		switch f := &l.frames[i]; {
+		case f.settled || f.made:
+		case f.pts == pts:
+			return f
+		case f.pts < pts && lower == nil:
+			lower = f
+		}
+	}
+	if l.lastMade.made && l.lastMade.pts == pts {
+		return lower
+	}
+	return nil
+}
+
 // made takes in that a frame's picture left the decoder. Decoders deliver pictures in display order, so a frame that is
 // to be displayed before it and did not come out makes no picture; but times may be wrong, so it has as long as the
 // deepest reordering takes.
 func (l *ledger) made(pts time.Duration, interlaced bool) {
-	f := l.find(pts)
-	if f == nil || f.made {
+	f := l.unmade(pts)
+	if f == nil {
 		return
 	}
-	f.made, f.fields = true, interlaced
+	f.pts, f.made, f.fields = pts, true, interlaced
 	l.measure(*f)
 	for i := range l.frames {
 		g := &l.frames[i]

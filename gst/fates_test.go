@@ -320,3 +320,15 @@ func TestRecordingLosesNothing(t *testing.T) {
 	a.drained()
 	a.settles(reasons{decode.Shown: 40})
 }
+
+// Where times are in decoding order, pictures come out with the name of one before them; each is still some frame's.
+func TestLedgerOfNamesThatGStreamerChanged(t *testing.T) {
+	var l ledger
+	play(&l, upTo(10), []int{0, 2, 3, 3, 5, 6, 6, 8, 9, 9}, false)
+	got := fatesOf(&l)
+	for n := range uint64(10) {
+		if reason, ok := got[n+1]; !ok || reason != decode.Shown {
+			t.Errorf("frame %d: %q, settled %v", n+1, reason, ok)
+		}
+	}
+}

@@ -130,11 +130,11 @@ func (s *show) name(m decode.Message, now time.Duration) time.Duration {
 	if s.old(m, at, now) {
 		s.hiding = true
 		s.player.showFrom(math.MaxInt64)
-		return s.frames.sent(m.Number, at, s.line.Replay(at, now), key)
+		return s.frames.sent(m.Number, at, s.line.Replay(at, key, now), key)
 	}
 	var name time.Duration
-	if s.line.Replayed(at) {
-		name = s.line.Replay(at, now)
+	if !key && s.line.Replayed(at) {
+		name = s.line.Replay(at, key, now)
 	} else {
 		var anchored bool
 		s.line.Depth(s.player.depth())
