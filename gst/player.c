@@ -12,6 +12,12 @@
  * that are not are shown one by one. */
 #define LATE (100 * GST_MSECOND)
 
+/* A decoder is slow when at least BACKLOG frames wait for it and the next one comes to it less than SPARE before its time,
+ * so that its picture would be late. Frames that no other refers to are dropped then, before pictures are late: those that
+ * come out late are not all shown, and what it cost to decode the others is lost. */
+#define SPARE (50 * GST_MSECOND)
+#define BACKLOG 3
+
 /* A decoder that is behind for OVERLOADED does not catch up by itself, as it does after a break. */
 #define OVERLOADED (500 * GST_MSECOND)
 
@@ -81,6 +87,12 @@ static gboolean timed(guint64 pts)
 	return pts > LEAD / 2;
 }
 
+/* queued is how many frames wait for the decoder. */
+static guint64 queued(Player *p)
+{
+	return gst_app_src_get_current_level_buffers(GST_APP_SRC(p->source));
+}
+
 static void note_fed(Player *p, guint64 pts)
 {
 	g_mutex_lock(&p->recent_lock);
@@ -103,10 +115,12 @@ static gboolean drops(Player *p, guint64 pts, gboolean key, gboolean newer, gboo
 		p->skipping = newer && overloaded;
 	else if (late > HOPELESS || (newer && overloaded))
 		p->skipping = TRUE;
-	return p->skipping || (disposable && late > LATE);
+	gboolean slow = now + SPARE > due && queued(p) >= BACKLOG;
+	return p->skipping || (disposable && (slow || late > LATE));
 }
 
-/* on_fed keeps frames from a decoder that is behind, but for those that only have to be decoded and those of recordings. */
+/* on_fed keeps frames from a decoder that is behind, but for those of recordings. Of those that only have to be decoded it
+ * drops the ones that no other refers to: a newer picture follows. */
 static GstPadProbeReturn on_fed(GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
 	Player *p = data;
@@ -116,7 +130,16 @@ static GstPadProbeReturn on_fed(GstPad *pad, GstPadProbeInfo *info, gpointer dat
 	gboolean disposable = GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DROPPABLE);
 	gboolean newer = key ? !g_atomic_int_dec_and_test(&p->keys) : g_atomic_int_get(&p->keys) > 0;
 
-	if (!p->unpaced && timed(pts) && pts >= LOAD(p->show_from) && !LOAD(p->stored) && drops(p, pts, key, newer, disposable)) {
+	if (p->unpaced || LOAD(p->stored)) {
+		note_fed(p, pts);
+		return GST_PAD_PROBE_OK;
+	}
+	if (pts < LOAD(p->show_from)) {
+		if (disposable && queued(p) >= BACKLOG) {
+			fates_note(p->fates, pts, FATE_PASSED);
+			return GST_PAD_PROBE_DROP;
+		}
+	} else if (timed(pts) && drops(p, pts, key, newer, disposable)) {
 		STORE(p->skipped, LOAD(p->skipped) + 1);
 		fates_note(p->fates, pts, FATE_SKIPPED);
 		return GST_PAD_PROBE_DROP;
@@ -146,11 +169,6 @@ static GstPadProbeReturn on_allocation(GstPad *pad, GstPadProbeInfo *info, gpoin
 		return GST_PAD_PROBE_OK;
 	gst_query_add_allocation_meta(query, GST_VIDEO_META_API_TYPE, NULL);
 	return GST_PAD_PROBE_HANDLED;
-}
-
-static guint64 queued(Player *p)
-{
-	return gst_app_src_get_current_level_buffers(GST_APP_SRC(p->source));
 }
 
 static void note_margin(Player *p, gint64 margin)
