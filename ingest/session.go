@@ -46,6 +46,7 @@ type Session struct {
 	place   place
 	lag     lagWatch
 	skipped *skip // the jump that no frame has come after yet
+	handed  Frame // that the sink has; memory for one at a time
 
 	calls    atomic.Int64
 	progress bool          // frames came since the last failure
@@ -285,7 +286,8 @@ var wallClock = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 // frame hands a frame on with its place in time.
 func (s *Session) frame(ctx context.Context, f *mkv.Frame, received time.Time) {
 	d := &s.place.open
-	out := Frame{
+	out := &s.handed
+	*out = Frame{
 		Frame: f, Fragment: d.number, Produced: d.produced, Received: received,
 		Discontinuity: s.place.missing, Recorded: s.lag.recorded,
 	}
@@ -297,11 +299,12 @@ func (s *Session) frame(ctx context.Context, f *mkv.Frame, received time.Time) {
 	s.place.missing = false
 	s.playing()
 	if s.skipped != nil {
-		s.report(s.skipped.report(&out))
+		s.report(s.skipped.report(out))
 		s.skipped = nil
 	}
 	s.reportSkipped()
-	s.sink.Frame(ctx, &out)
+	s.sink.Frame(ctx, out)
+	*out = Frame{}
 }
 
 // reportSkipped tells of fragments that were skipped because they lie before the position that the service had
