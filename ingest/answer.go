@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 )
@@ -142,12 +143,12 @@ func bareName(name string) string {
 // maxRequestID bounds a request id, which has 36 characters, in a report.
 const maxRequestID = 64
 
-var exceptionPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.]{0,63}$`)
+var exceptionPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.]{0,63}$`) })
 
 // exceptionName is the name of an error as part of a code: what the service calls it, if that is short and made of letters, digits,
 // '_' and '.', otherwise the status.
 func exceptionName(name string, status int) string {
-	if name = strings.TrimSpace(name); exceptionPattern.MatchString(name) {
+	if name = strings.TrimSpace(name); exceptionPattern().MatchString(name) {
 		return name
 	}
 	return strconv.Itoa(status)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -32,9 +33,11 @@ const (
 	Resume
 )
 
+// Patterns with large counts take a millisecond to make, which every start of a process would pay: here and elsewhere
+// they are made when they are needed.
 var (
-	fragmentNumber = regexp.MustCompile(`^[0-9]{1,128}$`)
-	namePattern    = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
+	fragmentNumber = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,128}$`) })
+	namePattern    = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
 	arnPattern     = regexp.MustCompile(`^arn:[a-z\d-]+:kinesisvideo:[a-z0-9-]+:[0-9]+:[a-z]+/[a-zA-Z0-9_.-]+/[0-9]+$`)
 )
 
@@ -49,7 +52,7 @@ func ParseSelector(s string) (Selector, error) {
 		}
 		return Selector{Kind: map[string]SelectorKind{"now": Now, "earliest": Earliest, "resume": Resume}[kind]}, nil
 	case "fragment":
-		if !fragmentNumber.MatchString(value) {
+		if !fragmentNumber().MatchString(value) {
 			return Selector{}, fmt.Errorf("%q: a fragment number is 1 to 128 digits", s)
 		}
 		return Selector{Kind: AfterFragment, Value: value}, nil
@@ -94,7 +97,7 @@ func CheckStream(name, arn string) error {
 		return errors.New("neither stream_name nor stream_arn is given")
 	case name != "" && arn != "":
 		return errors.New("both stream_name and stream_arn are given; give one")
-	case name != "" && !namePattern.MatchString(name):
+	case name != "" && (len(name) > 256 || !namePattern.MatchString(name)):
 		return fmt.Errorf("stream_name %q: 1 to 256 of a-z A-Z 0-9 _ . - are allowed", name)
 	case arn != "" && (len(arn) > 1024 || !arnPattern.MatchString(arn)):
 		return fmt.Errorf("stream_arn %q is not of the form arn:aws:kinesisvideo:<region>:<account>:stream/<name>/<number>", arn)

@@ -91,7 +91,7 @@ func readID(text []byte) string {
 	var o struct {
 		ID string `json:"id"`
 	}
-	if json.Unmarshal(text, &o) != nil || !idForm.MatchString(o.ID) {
+	if json.Unmarshal(text, &o) != nil || !idForm().MatchString(o.ID) {
 		return ""
 	}
 	return o.ID

@@ -5,6 +5,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -97,11 +98,11 @@ func (b bounds) pace() *rate.Limiter {
 }
 
 // thingPattern is of the thingName of the AWS IoT API reference.
-var thingPattern = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
+var thingPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`) })
 
 // ValidThingName tells whether AWS IoT Core has things of that name.
 func ValidThingName(name string) error {
-	if !thingPattern.MatchString(name) {
+	if !thingPattern().MatchString(name) {
 		return fmt.Errorf("%q is no name of a thing: those have 1 to %d of a-z, A-Z, 0-9, '-', '_' and ':'", name, iotMaxClientID)
 	}
 	return nil

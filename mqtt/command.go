@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -110,10 +111,12 @@ type SeekArgs struct {
 	To     string `json:"to"` // a start selector: now, earliest, fragment:<number>, server:<time> or producer:<time>
 }
 
-var selectorForm = regexp.MustCompile(`^(now|earliest|fragment:[0-9]{1,128}|(server|producer):[0-9TtZz:.+-]{1,40})$`)
+var selectorForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(now|earliest|fragment:[0-9]{1,128}|(server|producer):[0-9TtZz:.+-]{1,40})$`)
+})
 
 func (a *SeekArgs) check() error {
-	if !selectorForm.MatchString(a.To) {
+	if !selectorForm().MatchString(a.To) {
 		return fmt.Errorf("to %.60q is not now, earliest, fragment:<number>, server:<time> or producer:<time>", a.To)
 	}
 	return checkStream(a.Stream)
@@ -125,10 +128,10 @@ type ShowArgs struct {
 	Display string `json:"display,omitempty"` // a connector such as HDMI-A-1; "" means the one in use
 }
 
-var connectorForm = regexp.MustCompile(`^[A-Za-z0-9-]{0,32}$`)
+var connectorForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9-]{0,32}$`) })
 
 func (a *ShowArgs) check() error {
-	if !connectorForm.MatchString(a.Display) {
+	if !connectorForm().MatchString(a.Display) {
 		return fmt.Errorf("display %.40q is no connector such as HDMI-A-1", a.Display)
 	}
 	return checkStream(a.Stream)
@@ -145,7 +148,7 @@ type SetArgs struct {
 
 var (
 	logLevels  = []string{"debug", "info", "warn", "error"}
-	familyForm = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	familyForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9-]{1,32}$`) })
 )
 
 const (
@@ -178,7 +181,7 @@ func (a *SetArgs) checkOrder() error {
 		return fmt.Errorf("decode_order names %d families, at most %d are allowed", len(a.DecodeOrder), maxFamilies)
 	}
 	for i, family := range a.DecodeOrder {
-		if !familyForm.MatchString(family) {
+		if !familyForm().MatchString(family) {
 			return fmt.Errorf("decode_order: %.40q is no decoder family", family)
 		}
 		if slices.Contains(a.DecodeOrder[:i], family) {
@@ -234,13 +237,13 @@ type order struct {
 	Args      json.RawMessage `json:"args,omitempty"`
 }
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) })
 
 func (o order) check() error {
 	switch {
 	case o.Schema != nil && *o.Schema != 1:
 		return fmt.Errorf("schema %d is not known, only 1 is", *o.Schema)
-	case !idForm.MatchString(o.ID):
+	case !idForm().MatchString(o.ID):
 		return fmt.Errorf("id is not 1 to 64 of A-Z, a-z, 0-9, _ and -")
 	case o.IssuedAt.IsZero():
 		return fmt.Errorf("issued_at is missing")

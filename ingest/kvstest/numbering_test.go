@@ -56,7 +56,7 @@ func TestNumberProperty(t *testing.T) {
 		l := created(zero, config)
 		i := rapid.Int64Range(0, 1e7).Draw(t, "fragment")
 		number, token := l.number(i), l.token(l.number(i))
-		if len(number) != 47 || !numberPattern.MatchString(number) || !tokenPattern.MatchString(token) || l.number(i+1) <= number {
+		if len(number) != 47 || !numberPattern().MatchString(number) || !tokenPattern().MatchString(token) || l.number(i+1) <= number {
 			t.Fatalf("fragment %d has number %s, the next %s", i, number, l.number(i+1))
 		}
 		if back, ok := l.fragment(number, i); !ok || back != i {

@@ -128,7 +128,7 @@ func (s *Server) find(in request) (*Stream, *Exception) {
 	switch {
 	case (in.StreamName == "") == (in.StreamARN == ""):
 		return nil, invalidArgument("Exactly one of StreamName and StreamARN must be given")
-	case in.StreamName != "" && !namePattern.MatchString(in.StreamName):
+	case in.StreamName != "" && !namePattern().MatchString(in.StreamName):
 		return nil, invalidArgument("StreamName must be 1 to 256 letters, digits, '_', '.' and '-'")
 	case in.StreamARN != "" && (len(in.StreamARN) > 1024 || !arnPattern.MatchString(in.StreamARN)):
 		return nil, invalidArgument("StreamARN is no ARN of a stream")

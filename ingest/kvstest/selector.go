@@ -4,6 +4,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -26,8 +27,8 @@ const (
 )
 
 var (
-	numberPattern = regexp.MustCompile(`^[0-9]{1,128}$`)
-	tokenPattern  = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
+	numberPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,128}$`) })
+	tokenPattern  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`) })
 )
 
 // check refuses a selector that lacks what its type needs or has what it does not.
@@ -43,9 +44,9 @@ func (s Selector) check() *Exception {
 		return invalidArgument("StartTimestamp goes with SERVER_TIMESTAMP and PRODUCER_TIMESTAMP, and only with them")
 	case (s.Type == Continuation) != (s.ContinuationToken != ""):
 		return invalidArgument("ContinuationToken goes with CONTINUATION_TOKEN, and only with it")
-	case s.AfterFragmentNumber != "" && !numberPattern.MatchString(s.AfterFragmentNumber):
+	case s.AfterFragmentNumber != "" && !numberPattern().MatchString(s.AfterFragmentNumber):
 		return invalidArgument("AfterFragmentNumber must be 1 to 128 digits")
-	case s.ContinuationToken != "" && !tokenPattern.MatchString(s.ContinuationToken):
+	case s.ContinuationToken != "" && !tokenPattern().MatchString(s.ContinuationToken):
 		return invalidArgument("ContinuationToken must be 1 to 128 of letters, digits, '_', '.' and '-'")
 	}
 	return nil

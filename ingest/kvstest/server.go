@@ -140,12 +140,12 @@ func or[T comparable](v *T, fallback T) {
 	}
 }
 
-var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`) })
 
 // Add adds a stream and, unless it is to be absent at first, creates it. A name can be used once; Delete and Create of
 // the Stream are what happens to it later.
 func (s *Server) Add(name string, source *Source, config StreamConfig) (*Stream, error) {
-	if !namePattern.MatchString(name) {
+	if !namePattern().MatchString(name) {
 		return nil, fmt.Errorf("kvstest: %q is no stream name: 1 to 256 letters, digits, '_', '.' and '-'", name)
 	}
 	if err := config.check(); err != nil {
