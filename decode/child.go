@@ -21,7 +21,7 @@ import (
 const ChildFD = 3
 
 // PreloadEnv, if set, tells a renderer that software is going to decode, so that it loads the decoders' libraries before
-// it is asked to: they are what takes longest at its start.
+// it is asked to (gst/preload.c): they are what takes longest at its start.
 const PreloadEnv = "EDGE_AGENT_PRELOAD"
 
 // killGrace is how long a process may take to go after it was killed. One that a driver holds in the kernel does not go at all.

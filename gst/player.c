@@ -1,7 +1,5 @@
-#define _GNU_SOURCE /* dladdr */
 #include "player.h"
 
-#include <dlfcn.h>
 #include <gst/app/gstappsink.h>
 #include <gst/app/gstappsrc.h>
 #include <gst/video/video.h>
@@ -488,18 +486,6 @@ void news_clear(News *n)
 	g_free(n->message);
 	g_free(n->debug);
 	memset(n, 0, sizeof *n);
-}
-
-void preload_libav(void)
-{
-	Dl_info core;
-	if (!dladdr((void *)gst_init, &core) || !core.dli_fname)
-		return;
-	char *folder = g_path_get_dirname(core.dli_fname);
-	char *plugin = g_build_filename(folder, "gstreamer-1.0", "libgstlibav.so", NULL);
-	(void)dlopen(plugin, RTLD_LAZY | RTLD_LOCAL); /* elsewhere it is found when it is needed */
-	g_free(plugin);
-	g_free(folder);
 }
 
 void load_element(const char *name)

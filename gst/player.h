@@ -68,9 +68,6 @@ News bus_wait(GstElement *pipeline, guint64 timeout_ns);
 void bus_wake(GstElement *pipeline);
 void news_clear(News *n);
 
-/* preload_libav maps the libraries of the software decoders. It needs no GStreamer that is initialised. */
-void preload_libav(void);
-
 /* load_element loads the plugin that an element is in, if there is one. */
 void load_element(const char *name);
 

@@ -24,12 +24,9 @@ import (
 // this process: the agent decides when it ends.
 func Main(ctx context.Context) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
-	debug.SetGCPercent(25) // hardly anything is allocated here in Go, so there need not be much to spare
-	debug.FreeOSMemory()   // of which the start has left a lot
+	tidying := time.AfterFunc(startUp, tidy)
+	defer tidying.Stop()
 	C.die_of_faults()
-	if os.Getenv(decode.PreloadEnv) != "" {
-		go C.preload_libav() // beside GStreamer's own start
-	}
 	file := os.NewFile(decode.ChildFD, "agent")
 	conn, err := net.FileConn(file)
 	if err != nil {
@@ -37,6 +34,16 @@ func Main(ctx context.Context) error {
 	}
 	_ = file.Close() // conn has a descriptor of its own
 	return Serve(ctx, conn)
+}
+
+// startUp is how long a start takes, which tidying up would delay.
+const startUp = 2 * time.Second
+
+// tidy makes Go give back the memory that the start has left: hardly anything is allocated here in Go, so there need
+// not be much to spare.
+func tidy() {
+	debug.SetGCPercent(25)
+	debug.FreeOSMemory()
 }
 
 // Serve does what the agent at the other end of conn says, until it closes its
