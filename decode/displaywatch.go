@@ -137,13 +137,12 @@ func (r *Renderer) connector() string {
 	return r.display.connector
 }
 
-// setTheStage sends a new child the display, and what it is to load.
+// setTheStage tells a new child what to load, and the display, which it opens meanwhile.
 func (a *attempt) setTheStage() error {
-	choice := a.r.chooseDisplay(a.own, Connectors(a.r.config.DRM))
-	if err := a.showOn(choice); err != nil {
+	if err := a.out.JSON(KindLoad, Load{a.r.likely(a.own)}); err != nil {
 		return err
 	}
-	return a.out.JSON(KindLoad, Load{a.r.likely(a.own)})
+	return a.showOn(a.r.chooseDisplay(a.own, Connectors(a.r.config.DRM)))
 }
 
 // likely are the elements for the format that waits, or for the most common one.
