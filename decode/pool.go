@@ -16,8 +16,10 @@ const (
 	blockStep = 64 << 10
 )
 
-// leastSpare is how much memory that nobody uses a pool keeps at the least; beyond it a quarter of what is in use.
-const leastSpare = 4 << 20
+// leastSpare is how much memory that nobody uses a pool keeps at the least; beyond it a sixteenth of what is in use. Streams
+// whose key frames come at different times need no more, and those whose key frames come at once would otherwise keep
+// the memory of whole groups beside the groups.
+const leastSpare = 2 << 20
 
 // pool is the memory for the frames of all gates of a renderer. Its methods may be called from any goroutine.
 type pool struct {
@@ -73,7 +75,7 @@ func (p *pool) put(b *block) {
 	defer p.mu.Unlock()
 	p.used -= len(b.memory)
 	b.filled, b.frames = 0, 0
-	if spare := len(p.spare) * blockSize; len(b.memory) == blockSize && spare < max(leastSpare, p.used/4) {
+	if spare := len(p.spare) * blockSize; len(b.memory) == blockSize && spare < max(leastSpare, p.used/16) {
 		p.spare = append(p.spare, b)
 		return
 	}

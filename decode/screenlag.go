@@ -41,6 +41,9 @@ type screenLag struct {
 func (l *screenLag) received(number uint64, at time.Duration, received time.Time, hidden bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.frames == nil {
+		l.frames = make([]reception, 0, hiddenReceptions) // all that a hidden input needs
+	}
 	most := mostReceptions
 	if hidden {
 		most = hiddenReceptions
