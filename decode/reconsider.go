@@ -70,13 +70,13 @@ func (a *attempt) better() (Plan, []Unit) {
 	if busy {
 		return Plan{}, nil
 	}
-	in, _ := a.r.showing()
-	units := in.gate.kept()
-	if len(units) == 0 || !units[0].Format.continues(format) {
-		return Plan{}, nil
-	}
 	best, denied := a.r.best(*format, found)
 	if denied || best.name() == current.name() {
+		return Plan{}, nil
+	}
+	in, _ := a.r.showing()
+	units := in.gate.kept() // a copy of all of them
+	if len(units) == 0 || !units[0].Format.continues(format) {
 		return Plan{}, nil
 	}
 	return best, units
