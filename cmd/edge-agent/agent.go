@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -62,10 +63,11 @@ type agent struct {
 // readClock asks whether this box's clock can be trusted. Tests run where nobody keeps it.
 var readClock = ingest.ReadClock
 
-// newAgent checks what can be checked before anything runs. Its caller runs it, once.
-func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, error) {
-	a := &agent{
-		cfg: cfg, settled: cfg, started: cfg, service: service, log: log, began: time.Now(),
+// newAgent checks what can be checked before anything runs. load makes the service, while the renderer process starts.
+// Its caller runs it, once, and closes its service.
+func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger) (a *agent, err error) {
+	a = &agent{
+		cfg: cfg, settled: cfg, started: cfg, log: log, began: time.Now(),
 		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
 	a.renderer = decode.New(decode.Config{
@@ -74,8 +76,16 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 		Report: a.pictureReport,
 	})
 	a.renderer.Start() // it takes longer than all that follows
+	defer func() {
+		if err != nil {
+			a.renderer.Stop()
+		}
+	}()
+	if a.service, err = load(); err != nil {
+		return nil, err
+	}
+	a.service.SetLog(log)
 	if err := a.newClient(cfg); err != nil {
-		a.renderer.Stop()
 		return nil, err
 	}
 	a.prober = prober{cfg: cfg, log: log, found: a.renderer.SetProbe}
@@ -84,7 +94,6 @@ func newAgent(cfg Config, service *ingest.Service, log *slog.Logger) (*agent, er
 	for _, sc := range cfg.Streams {
 		s, err := a.newStream(cfg, sc, nil)
 		if err != nil {
-			a.renderer.Stop()
 			return nil, err // checked with the configuration
 		}
 		if cfg.Display.Show == sc.Name || len(a.streams) == 0 {
@@ -223,6 +232,13 @@ func (a *agent) Run(ctx context.Context) {
 	}
 }
 
+// Streams allocate their buffers once, and then hardly anything: what the collector would let the heap grow by, in per cent
+// of what is in use, is mostly wasted. Before, while the heap grows, it is left to Go's default, which collects less often.
+const (
+	startUp   = 2 * time.Second
+	gcPercent = 15
+)
+
 // tick publishes telemetry at its interval. Every second it stores the places to resume
 // at, and looks whether there is news that has no event of its own.
 func (a *agent) tick(ctx context.Context) {
@@ -230,6 +246,8 @@ func (a *agent) tick(ctx context.Context) {
 	defer telemetry.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	tidy := time.NewTimer(startUp)
+	defer tidy.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -244,6 +262,8 @@ func (a *agent) tick(ctx context.Context) {
 		case <-a.look:
 			a.updateSlate()
 			a.publishStates()
+		case <-tidy.C:
+			debug.SetGCPercent(gcPercent)
 		case now := <-second.C:
 			if err := a.positions.Flush(); err != nil {
 				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})

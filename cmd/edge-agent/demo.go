@@ -118,7 +118,7 @@ func (d *demo) setUp(ctx context.Context, std stdio) error {
 		Region:      cfg.AWS.Region,
 		Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
 	}, cfg.AWS.Endpoint)
-	d.agent, err = newAgent(cfg, service, slog.New(d.view))
+	d.agent, err = newAgent(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(d.view))
 	fmt.Fprintf(std.Out, "The service is simulated at %s, the broker is at %s.\n\n", cfg.AWS.Endpoint, orNone(cfg.MQTT.Broker))
 	return err
 }

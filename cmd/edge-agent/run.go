@@ -16,16 +16,13 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	}
 	cfg, shadow := underShadow(c.Config, cfg)
 	log, level := newLogger(cfg.Log, std.Err)
-	service, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
+	a, err := newAgent(cfg, func() (*ingest.Service, error) {
+		return ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
+	}, log)
 	if err != nil {
 		return err
 	}
-	defer service.Close()
-	service.SetLog(log)
-	a, err := newAgent(cfg, service, log)
-	if err != nil {
-		return err
-	}
+	defer a.service.Close()
 	a.file, a.level = c.Config, level
 	a.shadow = shadow
 	if len(cfg.Streams) == 0 {

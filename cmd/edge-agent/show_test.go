@@ -49,7 +49,7 @@ func twoStreams(t *testing.T, change func(*Config)) *agent {
 	service := ingest.NewService(aws.Config{
 		Region: "us-east-1", Credentials: credentials.StaticCredentialsProvider{Value: kvstest.Credentials()},
 	}, server.URL())
-	a, err := newAgent(cfg, service, slog.New(slog.DiscardHandler))
+	a, err := newAgent(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
