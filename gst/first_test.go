@@ -28,7 +28,7 @@ func TestTheFirstPictureIsShownAtOnceOnABlankScreen(t *testing.T) {
 }
 
 // Where there is no hardware that could decode, the software decoder's library is loaded before there is a stream.
-func TestPreload(t *testing.T) {
+func TestPreloadWithoutHardware(t *testing.T) {
 	r, reports := run(t, decode.Config{Sink: decode.None, Dev: t.TempDir()})
 	await(t, r, reports, "a child", func() bool { return r.Stats().GStreamer != "" })
 	maps := fmt.Sprintf("/proc/%d/maps", childOf(t, os.Getpid()))
