@@ -49,7 +49,7 @@ func admit(r rules, m received, now time.Time, clock Clock) (Command, *refusal) 
 	case m.retained:
 		return c, refuse("control.retained", "it was retained: publish commands without the retain flag")
 	case m.size > maxCommand:
-		return c, refuse("control.oversize", "it has %d bytes, at most %d are allowed", m.size, maxCommand)
+		return c, refuse("control.oversize", "it has more than %d bytes", maxCommand)
 	}
 	text, no := unwrap(r.keys, m)
 	c.ID = readID(text)

@@ -46,7 +46,7 @@ func TestAdmit(t *testing.T) {
 		{name: "harmless with a wrong clock", verb: "status", payload: orderText(`{}`), clock: ClockUnsynced},
 
 		{name: "retained", verb: "stop", payload: orderText(door), change: func(_ *rules, m *received) { m.retained = true }, code: "control.retained", says: "retain flag"},
-		{name: "oversize", verb: "stop", payload: orderText(door), change: func(_ *rules, m *received) { m.size, m.payload = maxCommand+1, nil }, code: "control.oversize", says: "16385 bytes"},
+		{name: "oversize", verb: "stop", payload: orderText(door), change: func(_ *rules, m *received) { m.size, m.payload = maxCommand+1, nil }, code: "control.oversize", says: "more than 16384 bytes"},
 		{name: "expired", verb: "stop", payload: orderText(door), now: time.Minute, code: "control.expired", says: "expired 0s ago"},
 		{name: "expired, harmless", verb: "status", payload: orderText(`{}`), now: time.Hour, code: "control.expired", says: "59m"},
 		{name: "from the future", verb: "stop", payload: orderText(door), now: -maxAhead - time.Millisecond, code: "control.future", says: "1m0.001s ahead"},

@@ -34,6 +34,9 @@ const (
 	callMargin = 15 * time.Second
 	// maxAnswers bounds the messages that wait for Call; of more the newest go.
 	maxAnswers = 16
+	// maxAnswer bounds the payload of a message of an agent, in bytes: the largest are snapshots (maxSnapshot) and
+	// responses (maxData).
+	maxAnswer = 256 << 10
 )
 
 // Call sends one command and returns the last response to it, whatever its status. The
@@ -112,7 +115,7 @@ func (c Caller) newCall(ctx context.Context, v Verb, args any) (*call, error) {
 	payload, err := c.encode(o, topics.Command(v), args)
 	return &call{
 		Caller: c, verb: v, id: id, topics: topics, payload: payload,
-		filters: []string{topics.Response(v), topics.Availability()}, answers: make(chan Message, maxAnswers),
+		filters: []string{topics.Response(v), topics.Availability(), topics.Info()}, answers: make(chan Message, maxAnswers),
 	}, err
 }
 
@@ -179,7 +182,7 @@ func (k *call) once(ctx context.Context) (Response, error) {
 	defer l.close(true)
 	k.connected = true
 	for _, filter := range k.filters {
-		if err := l.subscribe(ctx, filter, k.receive); err != nil {
+		if err := l.subscribe(ctx, filter, maxAnswer, k.receive); err != nil {
 			return Response{}, err
 		}
 	}
@@ -225,6 +228,10 @@ func (k *call) take(ctx context.Context, l *link, m Message) (r Response, done b
 		case !online && !k.accepted && k.lost == nil: // later it may have lost the broker as we have
 			return r, false, &Error{Code: "control.offline", Message: "the agent " + k.Agent + " is offline"}
 		}
+	case k.topics.Info():
+		if k.disabled(m.Payload) {
+			return r, false, &Error{Code: "control.disabled", Message: "the agent " + k.Agent + " takes no commands: its [control] enabled is false"}
+		}
 	case k.topics.Response(k.verb):
 		r, ours := k.read(m)
 		if !ours || r.Status != StatusInProgress {
@@ -238,6 +245,12 @@ func (k *call) take(ctx context.Context, l *link, m Message) (r Response, done b
 		k.pictures = append(k.pictures[max(0, len(k.pictures)-maxSnapshots+1):], m.Payload)
 	}
 	return r, false, nil
+}
+
+// disabled tells that the agent's info lists no commands: then it does not subscribe to them and cannot respond.
+func (k *call) disabled(info []byte) bool {
+	var i Info
+	return !k.accepted && json.Unmarshal(info, &i) == nil && i.Commands != nil && len(i.Commands) == 0
 }
 
 // read returns the response if it is one to this command.

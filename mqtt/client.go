@@ -183,13 +183,13 @@ func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 	return max(time.Since(began), 1), err
 }
 
-// subscribe asks for what the client listens to.
+// subscribe asks for what the client listens to: not for commands while they are disabled.
 func (c *Client) subscribe(ctx context.Context, l *link) (err error) {
-	if c.control != nil {
-		err = c.subscribeTo(ctx, l, c.topics.commands(), c.control.receive, "no commands will arrive")
+	if c.control != nil && c.control.rules.enabled {
+		err = c.subscribeTo(ctx, l, c.topics.commands(), maxCommand, c.control.receive, "no commands will arrive")
 	}
 	if c.home != nil && err == nil {
-		err = c.subscribeTo(ctx, l, c.home.birth, c.receiveBirth, "starts of Home Assistant will not be noticed")
+		err = c.subscribeTo(ctx, l, c.home.birth, maxBirth, c.receiveBirth, "starts of Home Assistant will not be noticed")
 	}
 	if c.shadow != nil && err == nil {
 		err = c.subscribeShadow(ctx, l)
@@ -199,8 +199,8 @@ func (c *Client) subscribe(ctx context.Context, l *link) (err error) {
 
 // subscribeTo asks for one filter. A broker that does not grant it is of use all the same,
 // so that is reported, with what follows from it, and the connection kept.
-func (c *Client) subscribeTo(ctx context.Context, l *link, filter string, handler paho.MessageHandler, without string) error {
-	err := l.subscribe(ctx, filter, handler)
+func (c *Client) subscribeTo(ctx context.Context, l *link, filter string, limit int, handler paho.MessageHandler, without string) error {
+	err := l.subscribe(ctx, filter, limit, handler)
 	var coded *Error
 	if errors.As(err, &coded) && coded.Code == "mqtt.refused" {
 		c.log.Error(without, "code", coded.Code, "err", err)

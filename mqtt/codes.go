@@ -247,4 +247,5 @@ var codeTable = []Code{
 	{"kvs.http.504", SeverityWarning, "The answer was status 504: a proxy or load balancer got no answer in time.", "The agent tries again. If it lasts, look at the AWS Health Dashboard and at proxies."},
 	{"decode.stream", SeverityWarning, "No decoder makes a picture of the stream's frames: they are damaged or incomplete.", "The decoders are not to blame. Check the producer's encoder; edge-agent inspect shows what it sends. The picture returns with the first frame that can be decoded."},
 	{"display.access", SeverityError, "The desktop session refuses access to its display.", "Set XAUTHORITY to the cookie file of the user who started the X server, or run the agent as the user of the session. The agent tries again."},
+	{"mqtt.protocol", SeverityError, "The MQTT broker sent an invalid packet, so the connection was closed.", "The message says what was wrong with it. Check that [mqtt] broker is the address of an MQTT 3.1.1 broker, and update the broker. The agent connects again."},
 }

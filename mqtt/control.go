@@ -15,7 +15,7 @@ import (
 
 // Control says which commands are obeyed, and who carries them out.
 type Control struct {
-	Enabled    bool   // false: all are rejected
+	Enabled    bool   // false: commands are not subscribed to
 	Allow      []Verb // others are rejected
 	PublicKeys []ed25519.PublicKey
 	Executor   Executor

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -149,7 +150,6 @@ func TestRefusalsAreToldAndNothingIsDone(t *testing.T) {
 		},
 		"control.unknown":     {send: func(b *box) { b.sendAt(0, "shell", `{}`) }},
 		"control.malformed":   {send: func(b *box) { b.sendAt(0, "stop", `{"stream":7}`) }, answer: "a rejected control.malformed"},
-		"control.disabled":    {change: func(c *Control) { c.Enabled = false }, send: func(b *box) { b.sendAt(0, "stop", door) }, answer: "a rejected control.disabled"},
 		"control.not_allowed": {change: func(c *Control) { c.Allow = []Verb{VerbStatus} }, send: func(b *box) { b.sendAt(0, "stop", door) }, answer: "a rejected control.not_allowed"},
 		"control.clock":       {change: func(c *Control) { c.Clock = nil }, send: func(b *box) { b.sendAt(0, "stop", door) }, answer: "a rejected control.clock"},
 		"control.signature": {
@@ -407,9 +407,24 @@ func TestSnapshots(t *testing.T) {
 	})
 }
 
+// What an agent with disabled commands is sent on cmd/ costs it nothing: it does not subscribe.
+func TestDisabledCommandsAreNotSubscribedTo(t *testing.T) {
+	for _, enabled := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBox(t, "", &hands{}, func(c *Control) { c.Enabled = enabled })
+			defer b.close()
+			b.broker.mu.Lock()
+			defer b.broker.mu.Unlock()
+			if got := slices.Contains(b.broker.filters, commandBase+"+"); got != enabled {
+				t.Errorf("enabled %v: subscribed to %q", enabled, b.broker.filters)
+			}
+		})
+	}
+}
+
 func TestWithoutCommandsTheConnectionIsKept(t *testing.T) {
 	inBubble(t, func(int) behaviour { return behaviour{noTopic: true} }, func(t *testing.T, f *fakeBroker, c *Client) {
-		c.control = newControl(Control{}, newRecords(nil, nil))
+		c.control = newControl(Control{Enabled: true}, newRecords(nil, nil))
 		stop := start(c)
 		synctest.Wait()
 		s, got := c.Status(), events(t, f, c)

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,6 +27,7 @@ type fakeBroker struct {
 	conn      net.Conn // the newest
 	dials     []time.Time
 	published []packets.PublishPacket
+	filters   []string // of all subscriptions
 }
 
 // behaviour is what the broker does on one connection. The zero value is a good broker.
@@ -37,6 +39,8 @@ type behaviour struct {
 	noAck    func(n int) bool // does not answer the nth packet after CONNECT, if that is a PUBLISH
 	noTopic  bool             // refuses subscriptions
 	cutAfter int              // closes instead of answering the nth packet after CONNECT
+	// answer gives the bytes that are sent in place of the usual answer; nil: the usual one.
+	answer func(packets.ControlPacket) []byte
 }
 
 func goodBroker(int) behaviour { return behaviour{} }
@@ -90,8 +94,16 @@ func (f *fakeBroker) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 func (f *fakeBroker) serve(conn net.Conn, b behaviour) {
 	defer conn.Close()
-	if _, err := packets.ReadPacket(conn); err != nil {
+	login, err := packets.ReadPacket(conn)
+	if err != nil {
 		return
+	}
+	if b.answer != nil {
+		if raw := b.answer(login); raw != nil {
+			conn.Write(raw)
+			packets.ReadPacket(conn) // until the client closes
+			return
+		}
 	}
 	if b.hangUp {
 		return
@@ -121,6 +133,12 @@ func (f *fakeBroker) serve(conn net.Conn, b behaviour) {
 }
 
 func (f *fakeBroker) answer(conn net.Conn, packet packets.ControlPacket, n int, b behaviour) error {
+	if b.answer != nil {
+		if raw := b.answer(packet); raw != nil {
+			_, err := conn.Write(raw)
+			return err
+		}
+	}
 	switch packet := packet.(type) {
 	case *packets.PingreqPacket:
 		return packets.NewControlPacket(packets.Pingresp).Write(conn)
@@ -135,10 +153,13 @@ func (f *fakeBroker) answer(conn net.Conn, packet packets.ControlPacket, n int, 
 		ack.MessageID = packet.MessageID
 		return ack.Write(conn)
 	case *packets.SubscribePacket:
+		f.mu.Lock()
+		f.filters = append(f.filters, packet.Topics...)
+		f.mu.Unlock()
 		ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
 		ack.MessageID, ack.ReturnCodes = packet.MessageID, packet.Qoss
 		if b.noTopic {
-			ack.ReturnCodes = []byte{0x80}
+			ack.ReturnCodes = bytes.Repeat([]byte{0x80}, len(packet.Topics))
 		}
 		return ack.Write(conn)
 	default:

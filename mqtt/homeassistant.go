@@ -24,6 +24,9 @@ const (
 	DefaultBirthTopic      = "homeassistant/status"
 )
 
+// maxBirth bounds the payload of the birth message, in bytes. It is "online" or "offline".
+const maxBirth = 64
+
 // check finds what cannot work; nil is fine.
 func (h *HomeAssistant) check() error {
 	if h == nil {

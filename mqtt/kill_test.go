@@ -211,7 +211,7 @@ func newTap(t *testing.T, b Broker) *tap {
 	}
 	t.Cleanup(func() { l.close(true) })
 	tap := &tap{t: t, link: l, more: make(chan struct{}, 1)}
-	if err := l.subscribe(t.Context(), DefaultPrefix+"/v1/gate-7/events", tap.receive); err != nil {
+	if err := l.subscribe(t.Context(), DefaultPrefix+"/v1/gate-7/events", maxAnswer, tap.receive); err != nil {
 		t.Fatal(err)
 	}
 	return tap

@@ -35,7 +35,7 @@ type link struct {
 
 	clientID, username string
 
-	conn  net.Conn
+	conn  *validatingConn
 	paho  paho.Client
 	lost  chan error // gets the reason when the connection breaks; has room for it
 	cause error      // the reason, once taken from lost
@@ -71,7 +71,7 @@ func openLink(ctx context.Context, b Broker, dial dialFunc, clientID string, w *
 	if err != nil {
 		return nil, err
 	}
-	l := &link{addr: addr.String(), tls: addr.tls, clientID: clientID, username: b.Username, conn: deadlineConn{conn}, lost: make(chan error, 1)}
+	l := &link{addr: addr.String(), tls: addr.tls, clientID: clientID, username: b.Username, conn: newValidatingConn(deadlineConn{conn}, addr.String()), lost: make(chan error, 1)}
 	options := l.options(clientID).SetUsername(b.Username).SetPassword(password)
 	if w != nil {
 		options.SetWill(w.topic, w.payload, 1, w.retained)
@@ -149,6 +149,9 @@ func (l *link) login(ctx context.Context) error {
 // nothing but the end of the connection.
 func (l *link) loginError(returnCode byte, err error) error {
 	var remote *net.OpError
+	if invalid := l.conn.protocolError(); invalid != nil {
+		return invalid
+	}
 	switch {
 	case returnCode != packets.ErrNetworkError && returnCode != packets.Accepted:
 		return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " " + l.refused(returnCode), Err: err}
@@ -258,15 +261,17 @@ func (l *link) settle() {
 	l.inflight = rest
 }
 
-// subscribe returns once the broker has granted the subscription.
-func (l *link) subscribe(ctx context.Context, filter string, handler paho.MessageHandler) error {
-	return l.subscribeAll(ctx, []string{filter}, handler)
+// subscribe returns once the broker has granted the subscription. A payload that has more than limit bytes is cut to
+// limit+1 bytes.
+func (l *link) subscribe(ctx context.Context, filter string, limit int, handler paho.MessageHandler) error {
+	return l.subscribeAll(ctx, []string{filter}, limit, handler)
 }
 
 // subscribeAll asks for several filters at once, of which AWS IoT Core takes iotMaxFilters.
-func (l *link) subscribeAll(ctx context.Context, filters []string, handler paho.MessageHandler) error {
+func (l *link) subscribeAll(ctx context.Context, filters []string, limit int, handler paho.MessageHandler) error {
 	all := make(map[string]byte)
 	for _, filter := range filters {
+		l.conn.limit(filter, limit)
 		all[filter] = 1
 	}
 	token := l.paho.SubscribeMultiple(all, handler).(*paho.SubscribeToken)
@@ -336,6 +341,9 @@ func (l *link) reason(err error) error {
 }
 
 func (l *link) lostError(err error) error {
+	if invalid := l.conn.protocolError(); invalid != nil {
+		return invalid
+	}
 	return &Error{Code: "mqtt.unreachable", Message: "lost the connection to the broker at " + l.addr, Err: err}
 }
 

@@ -24,7 +24,7 @@ func TestARefusedSubscriptionIsAnError(t *testing.T) {
 		l := testLink(t, f)
 		defer l.close(true)
 		var coded *Error
-		if err := l.subscribe(t.Context(), "a/#", nil); !errors.As(err, &coded) || coded.Code != "mqtt.refused" {
+		if err := l.subscribe(t.Context(), "a/#", maxCommand, nil); !errors.As(err, &coded) || coded.Code != "mqtt.refused" {
 			t.Errorf("err = %v", err)
 		}
 	})

@@ -20,6 +20,9 @@ type Message struct {
 // maxReceived bounds the messages that wait in Listener.Messages.
 const maxReceived = 1024
 
+// maxListened bounds the payload of a message in Listener.Messages, in bytes; larger ones are dropped and counted.
+const maxListened = 1 << 20
+
 // Listener receives messages; see Listen.
 type Listener struct {
 	// Messages has room for 1024 messages; more than that are dropped and counted.
@@ -44,7 +47,7 @@ func Listen(ctx context.Context, b Broker, filter string) (*Listener, error) {
 	}
 	messages := make(chan Message, maxReceived)
 	l := &Listener{Messages: messages, messages: messages}
-	if err := link.subscribe(ctx, filter, l.receive); err != nil {
+	if err := link.subscribe(ctx, filter, maxListened, l.receive); err != nil {
 		link.close(false)
 		return nil, err
 	}
@@ -52,7 +55,7 @@ func Listen(ctx context.Context, b Broker, filter string) (*Listener, error) {
 	return l, nil
 }
 
-// Dropped is the number of messages for which there was no room.
+// Dropped is the number of messages for which there was no room, or which were larger than 1 MiB.
 func (l *Listener) Dropped() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,6 +90,10 @@ func (l *Listener) receive(_ paho.Client, m paho.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
+		return
+	}
+	if len(m.Payload()) > maxListened {
+		l.dropped++
 		return
 	}
 	select {

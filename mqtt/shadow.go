@@ -40,6 +40,8 @@ const (
 	// maxShadow is the size of a shadow, desired and reported together without their metadata:
 	// "Maximum size of a JSON state document" is 8 KB. The rest is for how the service counts.
 	maxShadow = 8000
+	// maxShadowAnswer bounds what the service sends: the document with a time for each of its values, within "MQTT payload size".
+	maxShadowAnswer = iotMaxPayload
 )
 
 // shadow keeps the agent's part of the device shadow and the service's in step. The service
@@ -247,7 +249,7 @@ func (s *shadow) take(topic string, payload []byte, now time.Time) {
 	defer nudge(s.wake)
 	kind, ok := strings.CutPrefix(topic, s.topics.base)
 	var a shadowAnswerMessage
-	if !ok || json.Unmarshal(payload, &a) != nil {
+	if !ok || len(payload) > maxShadowAnswer || json.Unmarshal(payload, &a) != nil {
 		return // not of the service
 	}
 	ours := s.request != nil && a.ClientToken == s.request.token
@@ -368,7 +370,7 @@ func (c *Client) SetShadow(r ShadowReported) {
 
 // subscribeShadow asks for what the shadow service answers. Without it the shadow is left alone.
 func (c *Client) subscribeShadow(ctx context.Context, l *link) error {
-	err := l.subscribeAll(ctx, c.shadow.topics.filters(), c.shadow.receive)
+	err := l.subscribeAll(ctx, c.shadow.topics.filters(), maxShadowAnswer, c.shadow.receive)
 	if coded := (*Error)(nil); errors.As(err, &coded) && coded.Code == "mqtt.refused" {
 		c.log.Error("the device shadow is not kept", "code", coded.Code, "err", err)
 		c.Event(Event{Code: coded.Code, Message: err.Error()})

@@ -86,7 +86,7 @@ func (f *Fleet) open(ctx context.Context) (*link, error) {
 	f.forget()
 	all := Topics{base: f.prefix + "/v1/+/"}
 	for _, filter := range []string{all.Availability(), all.Info(), all.Events(), all.State("+"), all.Telemetry("+")} {
-		if err := l.subscribe(ctx, filter, f.receive); err != nil {
+		if err := l.subscribe(ctx, filter, maxAnswer, f.receive); err != nil {
 			l.close(true)
 			return nil, err
 		}
