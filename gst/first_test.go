@@ -1,10 +1,7 @@
 package gst
 
 import (
-	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -25,15 +22,4 @@ func TestTheFirstPictureIsShownAtOnceOnABlankScreen(t *testing.T) {
 	if first, ok := a.settled[1]; !ok || first != decode.Shown {
 		t.Errorf("the first frame is settled as %q (%v): %v", first, ok, a.fates())
 	}
-}
-
-// Where there is no hardware that could decode, the software decoder's library is loaded before there is a stream.
-func TestPreloadWithoutHardware(t *testing.T) {
-	r, reports := run(t, decode.Config{Sink: decode.None, Dev: t.TempDir()})
-	await(t, r, reports, "a child", func() bool { return r.Stats().GStreamer != "" })
-	maps := fmt.Sprintf("/proc/%d/maps", childOf(t, os.Getpid()))
-	await(t, r, reports, "the library of avdec_h264", func() bool {
-		mapped, err := os.ReadFile(maps)
-		return err == nil && strings.Contains(string(mapped), "libgstlibav")
-	})
 }
