@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -212,17 +213,44 @@ func TestProbeThatIsCutShort(t *testing.T) {
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for len(LastProbe(file).Candidates) == 0 {
+	for len(lastProbe(file).Candidates) == 0 {
 		select {
 		case <-deadline:
 			t.Fatal("nothing is kept while a decoder is tried")
 		case <-tick.C:
 		}
 	}
-	during := LastProbe(file).Candidates[0]
+	during := lastProbe(file).Candidates[0]
 	expect(t, "code", during.Code, CodeDown)
 	expect(t, "down", during.Down, 1)
 	stop()
 	expect(t, "error", <-ended, context.Canceled)
-	expect(t, "kept", len(LastProbe(file).Candidates), 0)
+	expect(t, "kept", len(lastProbe(file).Candidates), 0)
+}
+
+// lastProbe is LastProbe of a file that is not damaged, or of none.
+func lastProbe(file string) ProbeReport {
+	r, _ := LastProbe(file)
+	return r
+}
+
+// A damaged file costs the trials of decoders, no more.
+func TestProbeStartsOverWithoutADamagedCache(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "decoders.json")
+	for name, put := range map[string]func() error{
+		"endless": func() error { return os.Symlink("/dev/zero", file) },
+		"FIFO":    func() error { return syscall.Mkfifo(file, 0o600) },
+		"no JSON": func() error { return os.WriteFile(file, []byte(`{"candidates": [`), 0o600) },
+	} {
+		if err := put(); err != nil {
+			t.Fatal(err)
+		}
+		r, damage := LastProbe(file)
+		if damage == nil || len(r.Candidates) != 0 {
+			t.Errorf("%s: %v, %v", name, r, damage)
+		}
+		if _, err := os.Lstat(file); err == nil {
+			t.Errorf("%s: still there", name)
+		}
+	}
 }

@@ -1,26 +1,32 @@
 package decode
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
+
+	"github.com/edge-agent/edge-agent/statefile"
 )
 
+// maxCache bounds the file, in bytes; a report of a box with many decoders has some 20 KB.
+const maxCache = 1 << 20
+
 // LastProbe is the report that was kept in a file, of whichever hardware; an empty one when there is none that can be read.
-func LastProbe(cache string) ProbeReport {
-	r, err := readCache(cache)
+// damage says that the file was damaged and moved aside.
+func LastProbe(cache string) (r ProbeReport, damage *statefile.Damage) {
+	r, damage, err := readCache(cache)
 	if err != nil {
-		return ProbeReport{}
+		return ProbeReport{}, damage
 	}
-	return r
+	return r, damage
 }
 
 // readCache gives the report that was kept; an empty one when there is none that can be used.
 func (c *ProbeConfig) readCache() ProbeReport {
-	r, err := readCache(c.Cache)
+	r, damage, err := readCache(c.Cache)
+	if damage != nil {
+		c.Log.Warn(damage.Error(), "code", statefile.Code)
+	}
 	if err != nil {
 		c.Log.Warn("what was known of the decoders cannot be read; they are tried again", "file", c.Cache, "cause", err)
 		return ProbeReport{}
@@ -28,15 +34,15 @@ func (c *ProbeConfig) readCache() ProbeReport {
 	return r
 }
 
-func readCache(file string) (r ProbeReport, err error) {
-	b, err := os.ReadFile(file)
+func readCache(file string) (r ProbeReport, damage *statefile.Damage, err error) {
+	damage, err = statefile.Read(file, maxCache, func(b []byte) error { return json.Unmarshal(b, &r) })
+	if damage != nil {
+		return ProbeReport{}, damage, nil
+	}
 	if errors.Is(err, fs.ErrNotExist) { // also without a name
-		return r, nil
+		err = nil
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &r)
-	}
-	return r, err
+	return r, nil, err
 }
 
 // writeCache keeps the report. That it cannot be kept costs time at the next start, no more.
@@ -46,31 +52,9 @@ func (c *ProbeConfig) writeCache(r ProbeReport) {
 	}
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err == nil {
-		err = replaceFile(c.Cache, append(b, '\n'))
+		err = statefile.Replace(c.Cache, append(b, '\n'))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without a folder nothing is to be kept
 		c.Log.Warn("what is known of the decoders cannot be kept", "file", c.Cache, "cause", err)
 	}
-}
-
-// replaceFile writes a file whole or not at all. What it wrote is on the disk when it returns: the box may go down next.
-func replaceFile(name string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".probe-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	folder, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	_ = folder.Sync() // not every file system can
-	return folder.Close()
 }

@@ -248,4 +248,6 @@ var codeTable = []Code{
 	{"decode.stream", SeverityWarning, "No decoder makes a picture of the stream's frames: they are damaged or incomplete.", "The decoders are not to blame. Check the producer's encoder; edge-agent inspect shows what it sends. The picture returns with the first frame that can be decoded."},
 	{"display.access", SeverityError, "The desktop session refuses access to its display.", "Set XAUTHORITY to the cookie file of the user who started the X server, or run the agent as the user of the session. The agent tries again."},
 	{"mqtt.protocol", SeverityError, "The MQTT broker sent an invalid packet, so the connection was closed.", "The message says what was wrong with it. Check that [mqtt] broker is the address of an MQTT 3.1.1 broker, and update the broker. The agent connects again."},
+	{"storage.damaged", SeverityWarning, "A file in the state directory was damaged. It was moved aside and a new one was started.", "What it held is lost: positions, waiting events, trials of decoders or records of commands. If it happens again, check the disk (dmesg, smartctl)."},
+	{"storage.missing", SeverityWarning, "The state directory, or a file in it, was removed while the agent was running.", "The agent makes it again where it may, and writes what it still knows. Find out what removes it, such as a cleanup of temporary files."},
 }

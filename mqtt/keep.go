@@ -2,7 +2,10 @@ package mqtt
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/edge-agent/edge-agent/statefile"
 )
 
 const (
@@ -18,16 +21,18 @@ func (c *Client) openStore(dir string) (held stored) {
 	if dir == "" {
 		return held
 	}
-	s, l, held, aside, err := openStore(dir)
+	s, l, held, damaged, err := openStore(dir)
+	defer func() { // once the outbox is restored
+		for _, d := range damaged {
+			c.noteDamage(d)
+		}
+	}()
 	if err != nil {
 		c.noteStorage("events and responses are kept in memory only, and lost when the agent ends", err)
 		return stored{}
 	}
 	c.store = s
 	c.outbox.restore(held.events, held.totals, l, time.Now())
-	if aside != nil {
-		c.noteStorage("a broken "+storeName+" was put aside as "+storeName+".broken and a new one begun", aside)
-	}
 	return held
 }
 
@@ -69,10 +74,41 @@ func (c *Client) keep(ctx context.Context) {
 
 // copyOutbox writes what the file lacks in one transaction.
 func (c *Client) copyOutbox() error {
+	if err := c.renewStore(); err != nil {
+		return err
+	}
 	changes, done := c.outbox.changes()
 	err := c.store.save(changes)
 	done(err)
 	return err
+}
+
+// renewStore starts a new file when the old one was damaged or removed while in use. Events and the names of the streams are
+// written again. Records of commands that it held are lost: until they have expired, only the memory of this process
+// prevents that they are carried out twice.
+func (c *Client) renewStore() error {
+	cause := c.store.db.Check()
+	if cause == nil {
+		return nil
+	}
+	damage, err := c.store.db.Renew()
+	if damage != nil {
+		c.noteDamage(damage)
+	} else if errors.Is(cause, statefile.ErrMissing) {
+		c.log.Warn("the file of events was removed", "code", "storage.missing", "err", cause)
+		c.Event(Event{Code: "storage.missing", Message: cause.Error()})
+	}
+	if err = errors.Join(err, c.outbox.ledger.renew()); err != nil {
+		return err
+	}
+	c.outbox.copyAgain()
+	return c.streams.saveAgain()
+}
+
+// noteDamage tells that a file was moved aside.
+func (c *Client) noteDamage(d *statefile.Damage) {
+	c.log.Warn(d.Error(), "code", statefile.Code)
+	c.Event(Event{Code: statefile.Code, Message: d.Error(), Detail: map[string]any{"moved_to": d.Aside}})
 }
 
 func (c *Client) closeStore() {

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"io"
+	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/edge-agent/edge-agent/statefile"
 )
 
 // ledger counts, in a file of 20 bytes, what was reported and which seq was given
@@ -16,6 +18,7 @@ import (
 //
 // A nil ledger does nothing.
 type ledger struct {
+	path          string
 	mu            sync.Mutex
 	file          *os.File
 	reported, seq uint64
@@ -23,27 +26,48 @@ type ledger struct {
 
 const ledgerSize = 20 // reported, seq, CRC-32 of both
 
-func openLedger(path string) (*ledger, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
-	if err != nil {
-		return nil, err
-	}
-	l := &ledger{file: file}
-	text := make([]byte, ledgerSize)
-	_, err = io.ReadFull(file, text)
-	switch {
-	case err == nil && binary.BigEndian.Uint32(text[16:]) == crc32.ChecksumIEEE(text[:16]):
+func openLedger(path string) (*ledger, *statefile.Damage, error) {
+	l := &ledger{path: path}
+	damage, err := statefile.Read(path, ledgerSize, func(text []byte) error {
+		if len(text) == 0 { // a power cut came before its first block
+			return nil
+		}
+		if len(text) != ledgerSize || binary.BigEndian.Uint32(text[16:]) != crc32.ChecksumIEEE(text[:16]) {
+			return errors.New("its checksum is wrong")
+		}
 		l.reported, l.seq = binary.BigEndian.Uint64(text), binary.BigEndian.Uint64(text[8:])
-	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-		file.Close()
-		return nil, err
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
 	}
+	return l, damage, l.open()
+}
+
+// open opens the file for writing, creates it if need be, and writes it.
+func (l *ledger) open() error {
+	file, _, err := statefile.Open(l.path, ledgerSize)
+	if err != nil {
+		return err
+	}
+	l.file = file
 	// From now on the file has its block: a disk that fills up later does not matter to it.
 	if err := errors.Join(l.write(), file.Sync()); err != nil {
 		file.Close()
-		return nil, err
+		return err
 	}
-	return l, nil
+	return nil
+}
+
+// renew starts a new file where the old one was removed.
+func (l *ledger) renew() error {
+	if l == nil || statefile.Present(l.file, l.path) == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.file.Close()
+	return l.open()
 }
 
 func (l *ledger) close() error {

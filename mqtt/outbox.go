@@ -214,6 +214,14 @@ func (o *outbox) changes() (c changes, done func(error)) {
 	}
 }
 
+// copyAgain makes the next changes those of a file that has nothing.
+func (o *outbox) copyAgain() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.copied, o.removed = 0, nil
+	nudge(o.changed)
+}
+
 // changes of the outbox since the file was last written.
 type changes struct {
 	added   []entry

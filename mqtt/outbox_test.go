@@ -1,15 +1,19 @@
 package mqtt
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -121,7 +125,7 @@ func (w *world) start() {
 	if err != nil || aside != nil {
 		w.t.Fatal(err, aside)
 	}
-	s.db.NoSync = true // a killed process needs none, and it takes its time
+	s.db.NoSync() // a killed process needs none, and it takes its time
 	w.store, w.outbox = s, newOutbox(limits{events: 8, bytes: 1 << 20, age: time.Hour})
 	w.outbox.restore(held.events, held.totals, l, time.Now())
 }
@@ -280,7 +284,7 @@ func TestSevenDaysOfflineStayWithinBounds(t *testing.T) {
 	}
 	defer l.close()
 	defer s.db.Close()
-	s.db.NoSync = true
+	s.db.NoSync()
 	o := newOutbox(defaultLimits)
 	o.restore(held.events, held.totals, nil, time.Now()) // without a ledger, which takes most of the test's time
 	before := heap()
@@ -366,7 +370,7 @@ func TestABrokenFileIsPutAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, l, held, aside, err := openStore(dir)
-			if err != nil || aside == nil {
+			if err != nil || len(aside) != 1 || aside[0].Path != path {
 				t.Fatalf("err %v, aside %v", err, aside)
 			}
 			defer s.db.Close()
@@ -376,8 +380,8 @@ func TestABrokenFileIsPutAside(t *testing.T) {
 			if o.seq != 1000 || o.dropped.count != 0 {
 				t.Errorf("seq goes on at %d, %d are said to be dropped", o.seq, o.dropped.count)
 			}
-			if _, err := os.Stat(path + ".broken"); err != nil {
-				t.Error(err)
+			if _, err := os.Stat(aside[0].Aside); err != nil || filepath.Dir(aside[0].Aside) != dir {
+				t.Error(aside[0], err)
 			}
 		})
 	}
@@ -393,5 +397,87 @@ func TestAFileInUseIsNotTouched(t *testing.T) {
 	defer db.Close()
 	if _, _, _, _, err := openStore(dir); err == nil || !strings.Contains(err.Error(), "another agent") {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// A file that is damaged or removed while the client runs is replaced by a new one with all events that
+// wait, and the client reports it.
+func TestTheStoreStartsOverWhileInUse(t *testing.T) {
+	for name, test := range map[string]struct {
+		harm func(dir string) error
+		code string
+	}{
+		"cut short": {func(dir string) error { return os.Truncate(filepath.Join(dir, storeName), 5000) }, "storage.damaged"},
+		"removed":   {os.RemoveAll, "storage.missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			config := Config{Broker: Broker{URL: "mqtt://localhost:1"}, AgentID: "box", StateDir: dir, Logger: slog.New(slog.DiscardHandler)}
+			c, err := New(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.SetStreams([]string{"gate"})
+			c.Event(Event{Code: "lag.high", Stream: "gate"})
+			if err := c.copyOutbox(); err != nil {
+				t.Fatal(err)
+			}
+			if err := test.harm(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.copyOutbox(); err != nil {
+				t.Fatal(err)
+			}
+			c.closeStore()
+
+			s, l, held, damaged, err := openStore(dir)
+			if err != nil || len(damaged) > 0 {
+				t.Fatal(err, damaged)
+			}
+			defer s.db.Close()
+			defer l.close()
+			var events string
+			for _, e := range held.events {
+				events += string(e.payload)
+			}
+			if len(held.events) != 2 || !strings.Contains(events, "lag.high") || !strings.Contains(events, test.code) {
+				t.Errorf("the new file has the events %s", events)
+			}
+			if !slices.Equal(held.streams, []string{"gate"}) {
+				t.Errorf("the new file has the streams %v", held.streams)
+			}
+			if reported, _ := l.read(); reported != 2 {
+				t.Errorf("the ledger has %d", reported)
+			}
+		})
+	}
+}
+
+// Whatever is found in the place of a file, or damaged in it, the client starts and reports it.
+func TestTheClientStartsOnAnyStateDirectory(t *testing.T) {
+	for name, put := range map[string]func(dir string) error{
+		"events.db is a FIFO":         func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, storeName), 0o600) },
+		"events.db is endless":        func(dir string) error { return os.Symlink("/dev/zero", filepath.Join(dir, storeName)) },
+		"events.count is a directory": func(dir string) error { return os.Mkdir(filepath.Join(dir, ledgerName), 0o700) },
+		"events.count is endless":     func(dir string) error { return os.Symlink("/dev/zero", filepath.Join(dir, ledgerName)) },
+		"events.count is damaged": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, ledgerName), bytes.Repeat([]byte{7}, ledgerSize), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := put(dir); err != nil {
+				t.Fatal(err)
+			}
+			config := Config{Broker: Broker{URL: "mqtt://localhost:1"}, AgentID: "box", StateDir: dir, Logger: slog.New(slog.DiscardHandler)}
+			c, err := New(config)
+			if err != nil || c.store == nil {
+				t.Fatal(err, c.store)
+			}
+			defer c.closeStore()
+			if e, ok := c.outbox.after(0); !ok || !bytes.Contains(e.payload, []byte("storage.damaged")) {
+				t.Errorf("the first event is %s", e.payload)
+			}
+		})
 	}
 }

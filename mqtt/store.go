@@ -4,21 +4,17 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/edge-agent/edge-agent/statefile"
 )
 
 const (
 	storeName  = "events.db"
 	ledgerName = "events.count"
-	// lockTimeout is how long another agent may hold the file, as one that is just stopping does.
-	lockTimeout = 3 * time.Second
 	// maxStoreSize bounds the file: 4 MiB of events in pages that are partly free,
 	// and 1,000 responses of at most 16 KiB.
 	maxStoreSize = 32 << 20
@@ -35,7 +31,7 @@ var (
 
 // store is what a Client keeps over a restart: events, commands and counts. Every
 // change is one transaction, so that the file survives a power cut.
-type store struct{ db *bolt.DB }
+type store struct{ db *statefile.DB }
 
 // stored is what a store held when it was opened.
 type stored struct {
@@ -47,77 +43,44 @@ type stored struct {
 	told    string
 }
 
-// openStore opens the files in dir, which is made if need be. A broken file is put
-// aside and another one begun; aside then says why.
-func openStore(dir string) (s *store, l *ledger, held stored, aside, err error) {
-	if err = os.MkdirAll(dir, 0o750); err != nil {
-		return nil, nil, held, nil, err
-	}
-	path := filepath.Join(dir, storeName)
-	s, held, err = readStore(path)
-	if errors.Is(err, errBroken) {
-		aside = err
-		if err = os.Rename(path, path+".broken"); err == nil {
-			s, held, err = readStore(path)
+// openStore opens the files in dir, which is made if need be. A damaged file is moved
+// aside and a new one started; damaged says which.
+func openStore(dir string) (s *store, l *ledger, held stored, damaged []*statefile.Damage, err error) {
+	note := func(d *statefile.Damage) {
+		if d != nil {
+			damaged = append(damaged, d)
 		}
 	}
+	db, damage, err := statefile.OpenDB(statefile.Options{
+		Path: filepath.Join(dir, storeName), MaxSize: maxStoreSize, Buckets: [][]byte{eventBucket, commandBucket, aboutBucket},
+		Load: func(tx *bolt.Tx) error {
+			held = stored{}
+			return held.read(tx, time.Now())
+		},
+	})
+	note(damage)
 	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, nil, held, aside, errors.New("another agent uses " + dir + "; give each its own [agent] state_dir")
+	case errors.Is(err, statefile.ErrInUse):
+		return nil, nil, stored{}, damaged, errors.New("another agent uses " + dir + "; give each its own [agent] state_dir")
 	case err != nil:
-		return nil, nil, held, aside, err
+		return nil, nil, stored{}, damaged, err
 	}
-	if l, err = openLedger(filepath.Join(dir, ledgerName)); err != nil {
-		s.db.Close()
-		return nil, nil, stored{}, aside, err
+	held.fresh = db.Fresh()
+	l, damage, err = openLedger(filepath.Join(dir, ledgerName))
+	note(damage)
+	if err != nil {
+		db.Close()
+		return nil, nil, stored{}, damaged, err
 	}
 	if held.fresh { // what the ledger counted went with the old file
 		_, seq := l.read()
 		l.set(0, seq)
 	}
-	return s, l, held, aside, nil
-}
-
-// errBroken means that a file holds what no agent has written.
-var errBroken = errors.New("the file is broken")
-
-// readStore reads all of the file, so that a fault in it shows here and not later.
-func readStore(path string) (s *store, held stored, err error) {
-	var db *bolt.DB
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of a mapped file that was cut short
-	defer func() {
-		if fault := recover(); fault != nil { // also bbolt's way to say that a page makes no sense
-			err = fmt.Errorf("%w: %v", errBroken, fault)
-		}
-		if err != nil && db != nil {
-			db.Close()
-		}
-	}()
-	db, err = bolt.Open(path, 0o640, &bolt.Options{Timeout: lockTimeout, MaxSize: maxStoreSize, NoStatistics: true})
-	switch {
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, held, fmt.Errorf("%w: %w", errBroken, err)
-	case err != nil:
-		return nil, held, err
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		held.fresh = tx.Bucket(aboutBucket) == nil
-		for _, name := range [][]byte{eventBucket, commandBucket, aboutBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, held, err
-	}
-	err = db.View(func(tx *bolt.Tx) error { return held.read(tx, time.Now()) })
-	return &store{db}, held, err
+	return &store{db}, l, held, damaged, nil
 }
 
 func (h *stored) read(tx *bolt.Tx, now time.Time) error {
-	err := errors.Join(
+	return errors.Join(
 		unmarshalKey(tx, totalsKey, &h.totals),
 		unmarshalKey(tx, streamsKey, &h.streams),
 		unmarshalKey(tx, toldKey, &h.told),
@@ -139,10 +102,6 @@ func (h *stored) read(tx *bolt.Tx, now time.Time) error {
 			return nil
 		}),
 	)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBroken, err)
-	}
-	return nil
 }
 
 func unmarshalKey(tx *bolt.Tx, key []byte, into any) error {

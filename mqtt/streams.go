@@ -47,6 +47,13 @@ func (s *streams) save(names []string) error {
 	return s.store.saveStreams(names)
 }
 
+// saveAgain writes the names into a file that has none.
+func (s *streams) saveAgain() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.store.saveStreams(s.retained)
+}
+
 // SetStreams names all the streams that there are. The state of others that were
 // named or published before, also by an earlier run with the same StateDir, is
 // cleared from the broker. The names must satisfy ValidName.

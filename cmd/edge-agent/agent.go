@@ -201,6 +201,7 @@ func (a *agent) Run(ctx context.Context) {
 	a.updateSlate()
 	a.tellShadow()
 	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs, streams: %d", version, len(a.all())), nil)
+	a.tellDamage()
 	if err := a.positions.Err(); err != nil {
 		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
 	}
@@ -265,6 +266,7 @@ func (a *agent) tick(ctx context.Context) {
 		case <-tidy.C:
 			debug.SetGCPercent(gcPercent)
 		case now := <-second.C:
+			a.checkStateDir()
 			if err := a.positions.Flush(); err != nil {
 				a.event(ingest.CodePosition, "", "the places to resume at cannot be stored", map[string]any{"cause": err.Error()})
 			}

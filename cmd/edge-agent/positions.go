@@ -3,15 +3,13 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/statefile"
 )
 
 // positionStore keeps, in a file that survives a power cut, behind which fragment each
@@ -19,35 +17,47 @@ import (
 // that many streams wear the flash no more than one. Without the file the agent works
 // all the same: then every start is a first start.
 type positionStore struct {
-	db  *bolt.DB
-	err error // why there is no file
+	db     *statefile.DB
+	damage *statefile.Damage // found at the start
+	err    error             // why there is no file
 
 	mu      sync.Mutex
-	waiting map[string]ingest.Position
+	known   map[string]ingest.Position // what the file holds or will hold
+	waiting map[string]bool            // of these, what it does not hold yet
 }
 
 var positionBucket = []byte("positions")
 
-// lockTimeout is how long another agent may hold the file, as one that is just stopping does.
-const lockTimeout = 3 * time.Second
+// maxPositions bounds the file of positions, in bytes; each has a few hundred.
+const maxPositions = 16 << 20
 
 // openPositions opens the file in dir, which is made if need be.
 func openPositions(dir string) *positionStore {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return &positionStore{err: err}
+	p := &positionStore{known: make(map[string]ingest.Position), waiting: make(map[string]bool)}
+	var held map[string]ingest.Position
+	p.db, p.damage, p.err = statefile.OpenDB(statefile.Options{
+		Path: filepath.Join(dir, "state.db"), MaxSize: maxPositions, Buckets: [][]byte{positionBucket},
+		Load: func(tx *bolt.Tx) error {
+			held = make(map[string]ingest.Position)
+			return readPositions(tx, held)
+		},
+	})
+	if p.err == nil {
+		p.known = held
 	}
-	db, err := bolt.Open(filepath.Join(dir, "state.db"), 0o640, &bolt.Options{Timeout: lockTimeout})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		err = errors.New("another agent uses " + dir + "; give each its own [agent] state_dir")
+	if errors.Is(p.err, statefile.ErrInUse) {
+		p.err = errors.New("another agent uses " + dir + "; give each its own [agent] state_dir")
 	}
-	if err != nil {
-		return &positionStore{err: err}
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(positionBucket)
+	return p
+}
+
+func readPositions(tx *bolt.Tx, into map[string]ingest.Position) error {
+	return tx.Bucket(positionBucket).ForEach(func(stream, text []byte) error {
+		var position ingest.Position
+		err := json.Unmarshal(text, &position)
+		into[string(stream)] = position
 		return err
 	})
-	return &positionStore{db: db, err: err}
 }
 
 // Err is why positions are not kept, or nil.
@@ -63,34 +73,19 @@ func (p *positionStore) Close() error {
 
 // Load gives the position of a stream; the zero Position when none is stored.
 func (p *positionStore) Load(stream string) (ingest.Position, error) {
-	var out ingest.Position
 	if p.err != nil {
-		return out, p.err
+		return ingest.Position{}, p.err
 	}
 	p.mu.Lock()
-	waiting, ok := p.waiting[stream]
-	p.mu.Unlock()
-	if ok {
-		return waiting, nil
-	}
-	err := p.db.View(func(tx *bolt.Tx) error {
-		v := tx.Bucket(positionBucket).Get([]byte(stream))
-		if v == nil {
-			return nil
-		}
-		return json.Unmarshal(v, &out)
-	})
-	return out, err
+	defer p.mu.Unlock()
+	return p.known[stream], nil
 }
 
 // Save takes the position of a stream, to be written with the next Flush.
 func (p *positionStore) Save(stream string, position ingest.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting == nil {
-		p.waiting = make(map[string]ingest.Position)
-	}
-	p.waiting[stream] = position
+	p.known[stream], p.waiting[stream] = position, true
 }
 
 // Flush writes the positions that wait, in one transaction. Those that cannot be written
@@ -102,8 +97,8 @@ func (p *positionStore) Flush() error {
 		return nil
 	}
 	err := p.db.Update(func(tx *bolt.Tx) error {
-		for stream, position := range p.waiting {
-			v, err := json.Marshal(position)
+		for stream := range p.waiting {
+			v, err := json.Marshal(p.known[stream])
 			if err != nil {
 				return err
 			}
@@ -117,4 +112,26 @@ func (p *positionStore) Flush() error {
 		clear(p.waiting)
 	}
 	return err
+}
+
+// Renew starts a new file, with all positions in it, when the old one was damaged or removed while in use. What happened
+// is in found, nil when the file is in order; err is why there is no new file yet.
+func (p *positionStore) Renew() (found, err error) {
+	if p.err != nil {
+		return nil, nil
+	}
+	found = p.db.Check()
+	if found == nil {
+		return nil, nil
+	}
+	damage, err := p.db.Renew()
+	if damage != nil {
+		found = damage
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for stream := range p.known {
+		p.waiting[stream] = true
+	}
+	return found, err
 }

@@ -64,3 +64,68 @@ func TestPositionsWithoutAFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The positions are written again into a new file when the old one was damaged or removed while in use.
+func TestPositionsStartOver(t *testing.T) {
+	for name, harm := range map[string]func(dir string) error{
+		"cut short": func(dir string) error { return os.Truncate(filepath.Join(dir, "state.db"), 0) },
+		"removed":   os.RemoveAll,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			p := openPositions(dir)
+			want := ingest.Position{Token: "t", Fragment: "1"}
+			p.Save("gate", want)
+			if err := p.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := p.Renew(); found != nil || err != nil {
+				t.Fatalf("in order: %v, %v", found, err)
+			}
+			if err := harm(dir); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := p.Renew(); found == nil || err != nil {
+				t.Fatalf("found %v, %v", found, err)
+			}
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			p = openPositions(dir)
+			defer p.Close()
+			if got, err := p.Load("gate"); err != nil || got != want {
+				t.Errorf("got %+v, %v, want %+v", got, err, want)
+			}
+		})
+	}
+}
+
+// A damaged file costs the positions that it held, not those of the future.
+func TestPositionsSurviveADamagedFile(t *testing.T) {
+	dir := t.TempDir()
+	p := openPositions(dir)
+	p.Save("gate", ingest.Position{Token: "t"})
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "state.db")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * os.Getpagesize() { // both meta pages
+		content[i] ^= 0xFF
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p = openPositions(dir)
+	defer p.Close()
+	if p.Err() != nil || p.damage == nil {
+		t.Fatalf("err %v, damage %v", p.Err(), p.damage)
+	}
+	p.Save("gate", ingest.Position{Token: "u"})
+	if err := p.Flush(); err != nil {
+		t.Error(err)
+	}
+}

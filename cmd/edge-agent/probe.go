@@ -18,6 +18,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/statefile"
 )
 
 // probeFrames is how many frames of a clip a decoder is tried with: three seconds, three key frames.
@@ -77,6 +78,8 @@ type prober struct {
 	log   *slog.Logger
 	found func(decode.ProbeReport) // is told of every report
 
+	damage *statefile.Damage // of the file, found at the start
+
 	probing sync.Mutex // one at a time
 	mu      sync.Mutex
 	report  decode.ProbeReport
@@ -112,7 +115,8 @@ const pictureFirst = 10 * time.Second
 
 // remembered makes what was found out before known to the agent, right or wrong by now.
 func (p *prober) remembered() {
-	report := decode.LastProbe(cacheFile(p.cfg))
+	report, damage := decode.LastProbe(cacheFile(p.cfg))
+	p.damage = damage
 	p.mu.Lock()
 	p.report = report
 	p.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"reflect"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/statefile"
 )
 
 // desiredConfig is the configuration of a device shadow that is in effect over the file, as it is kept
@@ -23,16 +24,18 @@ type desiredConfig struct {
 
 const desiredName = "desired.json"
 
+// maxDesired bounds the file, in bytes; a device shadow has at most 8 KB.
+const maxDesired = 64 << 10
+
 // readDesired reads what an earlier run has kept; nothing if it is of another thing.
 func readDesired(dir, thing string) (d desiredConfig, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, desiredName))
-	if errors.Is(err, fs.ErrNotExist) {
+	damage, err := statefile.Read(filepath.Join(dir, desiredName), maxDesired, func(text []byte) error { return json.Unmarshal(text, &d) })
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return desiredConfig{}, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &d)
-	}
-	if err != nil || d.Thing != thing {
+	case damage != nil:
+		return desiredConfig{}, damage
+	case err != nil || d.Thing != thing:
 		return desiredConfig{}, err
 	}
 	return d, nil
@@ -51,16 +54,7 @@ func (d desiredConfig) keep(dir string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, desiredName+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once it is renamed
-	_, err = f.Write(append(text, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return statefile.Replace(path, append(text, '\n'))
 }
 
 // applied is the outcome of a configuration that is in effect.
@@ -101,6 +95,9 @@ func underShadow(file string, cfg Config) (Config, shadowed) {
 	kept, err := readDesired(cfg.Agent.StateDir, cfg.thing())
 	if err != nil {
 		alone.outcome.Code, alone.outcome.Reason = "shadow.storage", shorten(err.Error())
+		if errors.Is(err, statefile.ErrDamaged) {
+			alone.outcome.Code = statefile.Code
+		}
 		return cfg, alone
 	}
 	if len(kept.Config) == 0 {

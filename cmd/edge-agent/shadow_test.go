@@ -287,7 +287,7 @@ func TestAStartUnderAShadow(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, desiredName), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if cfg, s := load(permitted); cfg.Log.Level != "info" || s.outcome.Code != "shadow.storage" {
+	if cfg, s := load(permitted); cfg.Log.Level != "info" || s.outcome.Code != "storage.damaged" {
 		t.Errorf("broken: %+v %+v", cfg.Log, s)
 	}
 }
