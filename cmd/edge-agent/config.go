@@ -178,11 +178,11 @@ func LoadConfig(path string) (Config, error) { return loadConfigUnder(path, nil)
 // loadConfigUnder is LoadConfig with what a device shadow desires put over the file; see
 // configDecoder.overlay.
 func loadConfigUnder(path string, desired json.RawMessage) (Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := readTOML(path)
 	if err != nil {
 		return Config{}, ConfigErrors{unreadable(path, err)}
 	}
-	c, err := parseConfigUnder(path, string(text), desired)
+	c, err := parseConfigUnder(path, text, desired)
 	if err != nil {
 		return Config{}, err
 	}
@@ -203,6 +203,9 @@ func loadConfigUnder(path string, desired json.RawMessage) (Config, error) {
 func parseConfig(name, text string) (Config, error) { return parseConfigUnder(name, text, nil) }
 
 func parseConfigUnder(name, text string, desired json.RawMessage) (Config, error) {
+	if line := checkNesting(text); line > 0 {
+		return Config{}, ConfigErrors{tooNested(name, line)}
+	}
 	var tables map[string]any
 	if _, err := toml.Decode(text, &tables); err != nil {
 		return Config{}, ConfigErrors{syntaxError(name, err)}

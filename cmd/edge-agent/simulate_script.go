@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -123,17 +122,20 @@ var (
 // loadScript reads and checks a script and the files that it names. On failure the error is a ConfigErrors with every
 // fault, or the failure of a file.
 func loadScript(path string) (kvstest.Script, error) {
-	text, err := os.ReadFile(path)
+	text, err := readTOML(path)
 	if err != nil {
 		e := unreadable(path, err)
 		e.Action = "Name an existing file with --script and make sure this user may read it."
 		return kvstest.Script{}, ConfigErrors{e}
 	}
-	return parseScript(path, string(text))
+	return parseScript(path, text)
 }
 
 // parseScript turns the text of a file into a Script. Files in it are looked for beside path.
 func parseScript(path, text string) (kvstest.Script, error) {
+	if line := checkNesting(text); line > 0 {
+		return kvstest.Script{}, ConfigErrors{tooNested(path, line)}
+	}
 	var tables map[string]any
 	if _, err := toml.Decode(text, &tables); err != nil {
 		return kvstest.Script{}, ConfigErrors{syntaxError(path, err)}
