@@ -29,7 +29,7 @@ type Config struct {
 
 	HomeAssistant HomeAssistantConfig `toml:"homeassistant"`
 
-	Streams []StreamConfig `toml:"streams"`
+	Streams []StreamConfig `toml:"streams"` // nil when the file does not say, empty when it says streams = []
 }
 
 // AgentConfig says who this agent is. LoadConfig fills an empty ID from the host name.

@@ -70,8 +70,12 @@ func (d *configDecoder) value(at string, value any, into reflect.Value) {
 
 func (d *configDecoder) streams(at string, value any, into reflect.Value) {
 	tables, ok := value.([]map[string]any)
+	if list, isList := value.([]any); isList && len(list) == 0 { // streams = []
+		into.Set(reflect.ValueOf([]StreamConfig{}))
+		return
+	}
 	if !ok {
-		d.invalid(at, "is not a list of tables", "Begin every stream with a line [[streams]].")
+		d.invalid(at, "is not a list of tables", "Begin every stream with a line [[streams]], or write streams = [] for none.")
 		return
 	}
 	for i, table := range tables {

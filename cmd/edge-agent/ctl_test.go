@@ -274,6 +274,20 @@ func TestCtlReload(t *testing.T) {
 	}
 }
 
+// A file that is just being written has no streams yet. Removing all of them has to be written.
+func TestCtlReloadWithoutStreams(t *testing.T) {
+	s := steer(t, control+cameraStream)
+	s.rewrite(func(text string) string { return strings.Replace(text, cameraStream, "", 1) })
+	s.fails("reload", codeConfigInvalid, "streams = []")
+	if data := s.do("status"); len(data["streams"].([]any)) != 1 {
+		t.Errorf("%v", data)
+	}
+	s.rewrite(func(text string) string { return "streams = []\n" + text })
+	if data := s.do("reload"); fmt.Sprint(data["removed"]) != "[gate]" {
+		t.Errorf("%v", data)
+	}
+}
+
 // A stream that is another one now begins anew, in its place on the display; one beside it goes on.
 func TestCtlReloadOfAnotherStream(t *testing.T) {
 	s := steer(t, control+cameraStream+yardStream)

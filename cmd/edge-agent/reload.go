@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -14,7 +15,7 @@ func (a *agent) reload() (any, error) {
 	a.mu.Lock()
 	over := a.shadow.over
 	a.mu.Unlock()
-	out, err := a.reconfigure(over)
+	out, err := a.reconfigure(over, a.checkNoStreams)
 	if err != nil {
 		return nil, err
 	}
@@ -22,13 +23,16 @@ func (a *agent) reload() (any, error) {
 	return out, nil
 }
 
-// reconfigure puts the file into effect with what a device shadow desires over it.
-func (a *agent) reconfigure(over desiredConfig) (out mqtt.ReloadData, err error) {
+// reconfigure puts the file into effect with what a device shadow desires over it, if check has nothing against the outcome.
+func (a *agent) reconfigure(over desiredConfig, check func(Config) error) (out mqtt.ReloadData, err error) {
 	if a.file == "" {
 		return out, &failure{Code: codeFailed, Message: "this agent has no configuration file"}
 	}
 	next, err := loadConfigUnder(a.file, over.Config)
 	if err != nil {
+		return out, err
+	}
+	if err := check(next); err != nil {
 		return out, err
 	}
 	restart := keepStarted(&next, a.started)
@@ -40,6 +44,20 @@ func (a *agent) reconfigure(over desiredConfig) (out mqtt.ReloadData, err error)
 	a.mu.Unlock()
 	out.ConfigHash, out.Restart = next.hash(), restart
 	return out, nil
+}
+
+// checkNoStreams rejects a file without streams for an agent that has some: a file that is just being written looks like
+// that. With streams = [] it is meant.
+func (a *agent) checkNoStreams(next Config) error {
+	n := len(a.all())
+	if next.Streams != nil || n == 0 {
+		return nil
+	}
+	return ConfigErrors{{
+		Code: codeConfigInvalid, File: a.file, Key: "streams",
+		Message: fmt.Sprintf("is missing (active streams: %d); the file may still be being written", n),
+		Action:  "Write all of the file and reload again, or write streams = [] above the first table to remove all streams.",
+	}}
 }
 
 // live are the keys, besides those of streams, that apply puts into effect.

@@ -177,7 +177,7 @@ func (a *agent) applyDesired(d desiredConfig) error {
 	if len(d.Config) > 0 && !a.started.Control.Shadow {
 		return &failure{Code: "shadow.not_allowed", Message: "[control] shadow is false"}
 	}
-	_, err := a.reconfigure(d)
+	_, err := a.reconfigure(d, func(Config) error { return nil }) // the file has not changed: it may be the shadow that had the streams
 	return err
 }
 
