@@ -74,7 +74,7 @@ func checkThing(c *Config, fault reportFault) {
 func checkIoTBroker(broker string, fault reportFault) {
 	const key = "mqtt.broker"
 	u, err := url.Parse(broker)
-	if err != nil || u.Scheme != "mqtt" && u.Scheme != "mqtts" {
+	if err != nil || hasSecret(broker) || u.Scheme != "mqtt" && u.Scheme != "mqtts" {
 		return // checkBroker has said so
 	}
 	host := u.Hostname()

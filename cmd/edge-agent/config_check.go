@@ -88,7 +88,9 @@ func checkAWS(a *AWSConfig, shared bool, fault reportFault) {
 		return
 	}
 	u, err := url.Parse(a.Endpoint)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+	if hasSecret(a.Endpoint) {
+		fault("aws.endpoint", "holds a user name or password", "Write the address alone: credentials come from where AWS's own tools look for them.")
+	} else if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		fault("aws.endpoint", fmt.Sprintf("= %q is no address of a service", a.Endpoint),
 			`Write "https://host" or "http://host:port", or leave it empty for AWS.`)
 	}
@@ -102,6 +104,8 @@ func checkIoT(c *IoTConfig, shared bool, fault reportFault) {
 	case c.Endpoint == "" && shared && c.RoleAlias == "" && (c.CertFile == "") == (c.KeyFile == ""):
 	case c.Endpoint == "":
 		fault(key, "is empty, but other keys of [aws.iot] are set", "Set it to the host that `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints.")
+	case hasSecret(c.Endpoint):
+		fault(key, "holds a user name or password", "Write the host alone, without https://.")
 	case strings.ContainsAny(c.Endpoint, "/:@ "):
 		fault(key, fmt.Sprintf("= %q is no host name", c.Endpoint), "Write the host alone, without https://.")
 	case c.RoleAlias == "" || c.CertFile == "" || c.KeyFile == "":
@@ -144,10 +148,10 @@ func checkBroker(m *MQTTConfig, fault reportFault) {
 	const key = "mqtt.broker"
 	u, err := url.Parse(m.Broker)
 	switch {
+	case hasSecret(m.Broker):
+		fault(key, "holds a user name or password", "Set username and password_file instead.")
 	case err != nil || u.Host == "":
 		fault(key, "is no address of a broker", form)
-	case u.User != nil:
-		fault(key, "holds a user name or password", "Set username and password_file instead.")
 	case u.Scheme != "mqtt" && u.Scheme != "mqtts":
 		fault(key, fmt.Sprintf("= %q has the unknown scheme %q", m.Broker, u.Scheme), form)
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
@@ -159,6 +163,10 @@ func checkBroker(m *MQTTConfig, fault reportFault) {
 			"Write mqtts://, or set allow_plaintext = true.")
 	}
 }
+
+// hasSecret says that an address may hold a user name or password, also one that cannot be parsed. No valid address has an @ otherwise.
+// Such an address is refused and must not be printed: faults of a reload are published.
+func hasSecret(address string) bool { return strings.Contains(address, "@") }
 
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
