@@ -83,11 +83,27 @@ func (l *screenLag) status(s Status, now time.Time) {
 	l.reported = s.Wall
 	for i := len(l.frames) - 1; i >= 0; i-- {
 		if f := l.frames[i]; f.shown && f.at == s.FrameTime {
-			l.onScreen, l.wall = f, now.Add(-now.Round(0).Sub(s.Wall))
+			l.onScreen, l.wall = f, screenTime(f.received, s.Wall, now)
 			l.findBehind(i)
 			return
 		}
 	}
+}
+
+// maxSlew is how far the time of a picture may be outside the time from its reception to its status: what the wall clock is adjusted by.
+const maxSlew = time.Second
+
+// screenTime places the time of a picture on the monotonic clock. It is zero, unknown, when it is before the reception of the frame or after
+// now: the clock was set between the picture and its status, or the renderer is wrong.
+func screenTime(received, wall, now time.Time) time.Time {
+	at := now.Add(-now.Round(0).Sub(wall))
+	if at.Before(received.Add(-maxSlew)) || at.After(now.Add(maxSlew)) {
+		return time.Time{}
+	}
+	if at.Before(received) {
+		return received
+	}
+	return at
 }
 
 func (l *screenLag) setShown(number uint64) {
@@ -122,7 +138,7 @@ const maxReorder = 16
 func (l *screenLag) lag(now time.Time) (lag time.Duration, shown time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.onScreen.number == 0 {
+	if l.onScreen.number == 0 || l.wall.IsZero() {
 		return 0, time.Time{}, false
 	}
 	lag = l.wall.Sub(l.onScreen.received)

@@ -123,3 +123,24 @@ func TestScreenLagAfterShow(t *testing.T) {
 	s.show(999*40*ms, 999*40*ms+250*ms, 1001)
 	s.want(999*40*ms+250*ms, 250*ms)
 }
+
+// The clock was set between a picture and its status, or a status is wrong: the lag is not known, until the next picture.
+func TestScreenLagWithoutATime(t *testing.T) {
+	for name, wall := range map[string]time.Time{
+		"1970": time.Unix(1, 0), "before the reception": time.Now().Add(-time.Minute), "after now": time.Now().Add(time.Hour), "far": time.Unix(1<<40, 0),
+	} {
+		var l screenLag
+		now := time.Now()
+		l.received(1, 0, now, false)
+		l.status(Status{Wall: wall, Settled: []Settled{{Frame: 1, Reason: Shown}}}, now.Add(time.Millisecond))
+		if lag, _, ok := l.lag(now.Add(time.Millisecond)); ok {
+			t.Errorf("%s: the lag is %v", name, lag)
+		}
+		l.received(2, 40*time.Millisecond, now, false)
+		shown := now.Add(30 * time.Millisecond)
+		l.status(Status{Wall: shown.Round(0), FrameTime: 40 * time.Millisecond, Settled: []Settled{{Frame: 2, Reason: Shown}}}, shown)
+		if lag, _, ok := l.lag(shown); !ok || lag != 30*time.Millisecond {
+			t.Errorf("%s: the next lag is %v, %v", name, lag, ok)
+		}
+	}
+}
