@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/edge-agent/edge-agent/statefile"
+	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"os"
 	"sync"
 
-	"github.com/edge-agent/edge-agent/statefile"
+	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
 // ledger counts, in a file of 20 bytes, what was reported and which seq was given

@@ -9,7 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/edge-agent/edge-agent/statefile"
+	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
 const (

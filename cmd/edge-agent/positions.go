@@ -9,7 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/statefile"
+	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
 // positionStore keeps, in a file that survives a power cut, behind which fragment each

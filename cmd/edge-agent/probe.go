@@ -18,7 +18,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
-	"github.com/edge-agent/edge-agent/statefile"
+	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
 // probeFrames is how many frames of a clip a decoder is tried with: three seconds, three key frames.

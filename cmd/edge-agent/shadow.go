@@ -11,7 +11,7 @@ import (
 	"reflect"
 
 	"github.com/edge-agent/edge-agent/mqtt"
-	"github.com/edge-agent/edge-agent/statefile"
+	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
 // desiredConfig is the configuration of a device shadow that is in effect over the file, as it is kept

@@ -4,7 +4,7 @@ import (
 	"errors"
 
 	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/statefile"
+	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
 // codeStateMissing is of a state directory, or a file in it, that was removed while the agent runs.
