@@ -160,7 +160,7 @@ func TestThePolicyAllowsWhatTheAgentDoesAndNothingElse(t *testing.T) {
 	seen := listen(t, behind)
 	c, stop := s.client()
 	s.nextDesired()
-	c.SetInfo(Info{Version: "1"})
+	c.SetInfo(Info{Version: "1", Commands: []string{string(VerbStatus)}})
 	c.SetState("door", State{State: Playing})
 	c.Event(Event{Code: "agent.started"})
 	c.SetShadow(ShadowReported{Version: "1"})
