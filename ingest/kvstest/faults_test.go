@@ -29,7 +29,8 @@ func TestCut(t *testing.T) {
 	if _, err := io.Copy(io.Discard, reading.response.Body); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the body ended by %v, want a reset", err)
 	}
-	if _, err := io.Copy(io.Discard, holding.response.Body); !errors.Is(err, syscall.ECONNRESET) {
+	// The kernel tells of a reset once, and not always to the read that comes behind bytes which were waiting.
+	if _, err := io.Copy(io.Discard, holding.response.Body); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the body that was not read ended by %v, want a reset", err)
 	}
 	h.media("clock", Selector{Type: Now}).fragment()
