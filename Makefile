@@ -20,8 +20,9 @@ demo: setup-demo build ## See it work: a simulated camera, a broker, the agent, 
 build: setup-build ## Build bin/edge-agent
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/edge-agent ./cmd/edge-agent
 
+# Go's ten minutes for a package are not enough on a busy machine.
 test: setup-test lint ## Check the code and run every test
-	go test -race ./...
+	go test -race -timeout 20m ./...
 
 # In there one test at a time: they measure. And no -race, which the virtual machine cannot.
 test-hardware: setup-hardware build ## Test decoders and display on virtual hardware. ARGS="-run Unplug -v"
