@@ -19,6 +19,9 @@ enum { MOST_WAITING = 3, RING = 16 };
  * which. */
 #define TOO_LATE (100 * GST_MSECOND)
 
+/* RECENTLY something was on the screen: a box on which every picture is late shows one all the same, and the slate always. */
+#define RECENTLY (250 * GST_MSECOND)
+
 struct Screen {
 	gint refs;
 	GstElement *pipeline, *source, *sink;
@@ -32,6 +35,7 @@ struct Screen {
 	GCond moved;
 	Picture ring[RING]; /* on their way from the source to the sink; they hold a reference of their fates */
 	guint first, count;
+	guint64 rendered_at; /* running time; of the streaming thread */
 	gboolean rendering;
 	gboolean picture; /* is on the screen */
 	gboolean closed;
@@ -142,7 +146,9 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 		gst_buffer_unref(buffer);
 		return GST_FLOW_OK;
 	}
-	gboolean late = s->paced && known && !e.keep && running_time() > GST_BUFFER_PTS(buffer) + TOO_LATE;
+	guint64 now = running_time();
+	gboolean recent = s->rendered_at != 0 && now < s->rendered_at + RECENTLY;
+	gboolean late = s->paced && known && e.number != 0 && !e.keep && recent && now > GST_BUFFER_PTS(buffer) + TOO_LATE;
 	GstFlowReturn ret = GST_FLOW_OK;
 	if (late)
 		gst_buffer_unref(buffer);
@@ -152,6 +158,8 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 	g_mutex_lock(&s->lock);
 	gboolean first = known && count_render(s, &e, !late && ret == GST_FLOW_OK);
 	s->rendering = FALSE;
+	if (!late && ret == GST_FLOW_OK)
+		s->rendered_at = running_time();
 	if (known && !late && ret == GST_FLOW_OK)
 		s->picture = e.number != 0;
 	g_cond_broadcast(&s->moved);

@@ -12,6 +12,7 @@ const (
 	overloadWindow = 5 * time.Second
 	overloadBegins = 4
 	overloadEnds   = 20
+	overloadLeast  = 50 // frames of a window: of a stream with fewer, a moment's delay would be a quarter
 )
 
 // overload tells when the box shows much less than it receives, because decoding or showing is too slow. It is pure:
@@ -31,7 +32,7 @@ func (o *overload) note(c decode.FrameCounts, now time.Time) {
 	received := c.Received - o.then.Received
 	switch begun := o.code != ""; {
 	case o.since.IsZero():
-	case received == 0 || begun && missed*overloadEnds < received:
+	case received < overloadLeast || begun && missed*overloadEnds < received:
 		o.condition = condition{}
 	case begun || missed*overloadBegins > received:
 		o.condition = condition{decode.CodeDropped, fmt.Sprintf(
