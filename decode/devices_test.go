@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -74,12 +75,15 @@ func TestDeviceThatComesLater(t *testing.T) {
 	node := filepath.Join(dev, "dri", "renderD128")
 	t.Setenv("DISPLAY", "")
 	t.Setenv("WAYLAND_DISPLAY", "")
+	var changes atomic.Int64
 	r := start(t, "none", func(c *Config) {
+		c.Devices = func() { changes.Add(1) }
 		c.Sink, c.Dev, c.Env = Auto, dev, append(c.Env, fakeNodeEnv+"="+node) // a display is looked for meanwhile
 	})
 	r.push("Kddd")
 	r.shown(4)
 	expect(t, "decoder", r.Stats().Decoder, "avdec_h264")
+	expect(t, "changes before", changes.Load(), 0)
 	touch(t, node)
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -95,6 +99,7 @@ func TestDeviceThatComesLater(t *testing.T) {
 	report := r.report(CodeRecovered)
 	expect(t, "element", report.Detail["element"], any("vah264dec"))
 	expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
+	expect(t, "changes", changes.Load(), 1)
 	expect(t, "children that ended", r.Stats().Restarts, 1)
 	expect(t, "denied", len(r.Stats().Denied), 0)
 }

@@ -171,7 +171,7 @@ func (a *attempt) rescan(ctx context.Context, s *stage) {
 		return
 	}
 	a.nodes = nodes
-	a.r.tellClosed(nodes)
+	a.r.devicesNow(nodes)
 	hello, _, err := s.describe(ctx, false, func([]string) []string { return nil })
 	if err != nil {
 		a.r.log.Warn("devices have come or gone, and which decoders there are now cannot be found out", "cause", err)

@@ -35,7 +35,9 @@ type Config struct {
 	// Report is told what happens to the picture. It is called from the renderer's
 	// goroutines and from Push, and must not block. What is reported is not logged here as well.
 	Report func(Report)
-	Log    *slog.Logger
+	// Devices is told that device nodes have come or gone, so that what a probe found may no longer be so. It must not block.
+	Devices func()
+	Log     *slog.Logger
 
 	DRM fs.FS  // default: /sys/class/drm
 	Dev string // default: /dev
@@ -89,9 +91,11 @@ type Renderer struct {
 	deny    denyList
 	// unnegotiated are the elements that found no format for their pictures.
 	unnegotiated map[string]bool
-	probe        ProbeReport // empty before SetProbe
-	after        *failure    // since which no picture was shown
-	replaced     *Plan       // by a better one, which has not shown a picture yet
+	probe        ProbeReport  // empty before SetProbe
+	after        *failure     // since which no picture was shown
+	replaced     *Plan        // by a better one, which has not shown a picture yet
+	nodes        []deviceNode // that there were at the last look
+	looked       bool
 	closed       []deviceNode
 	stats        Stats
 }
@@ -118,6 +122,9 @@ func New(c Config) *Renderer {
 	}
 	if c.Report == nil {
 		c.Report = func(Report) {}
+	}
+	if c.Devices == nil {
+		c.Devices = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -219,7 +226,7 @@ func backoff(inARow int) time.Duration {
 // once is the life of one child; again says that the one before has shown nothing. The error is why it ended.
 func (r *Renderer) once(ctx context.Context, again bool) error {
 	c, nodes, err := r.child()
-	r.tellClosed(nodes)
+	r.devicesNow(nodes)
 	if err != nil {
 		return failed(CodeStart, "the renderer process cannot be started: %v", err)
 	}
@@ -255,6 +262,18 @@ func (r *Renderer) everyInput() []*Input {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.inputs)
+}
+
+// devicesNow takes in which device nodes there are, and reports what changed since the last time.
+func (r *Renderer) devicesNow(nodes []deviceNode) {
+	r.tellClosed(nodes)
+	r.mu.Lock()
+	changed := r.looked && !slices.Equal(nodes, r.nodes)
+	r.nodes, r.looked = nodes, true
+	r.mu.Unlock()
+	if changed {
+		r.config.Devices()
+	}
 }
 
 // tellClosed reports device nodes that the user may not open, once.

@@ -45,7 +45,7 @@ type agent struct {
 	positions *positionStore
 	renderer  *decode.Renderer
 	turning   sync.Mutex // one Show at a time
-	prober    prober
+	prober    *prober
 	mqtt      *mqtt.Client    // nil without a broker
 	info      mqtt.Info       // as last published
 	working   context.Context // of everything that works; set by Run
@@ -70,10 +70,11 @@ func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger
 		cfg: cfg, settled: cfg, started: cfg, log: log, began: time.Now(),
 		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
+	a.prober = newProber(cfg, log, func(r decode.ProbeReport) { a.renderer.SetProbe(r) })
 	a.renderer = decode.New(decode.Config{
 		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
 		Prefer: preference(cfg), Latency: time.Duration(cfg.Display.Latency), Log: log,
-		Report: a.pictureReport,
+		Report: a.pictureReport, Devices: a.prober.devices,
 	})
 	a.renderer.Start() // it takes longer than all that follows
 	defer func() {
@@ -88,7 +89,6 @@ func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger
 	if err := a.newClient(cfg); err != nil {
 		return nil, err
 	}
-	a.prober = prober{cfg: cfg, log: log, found: a.renderer.SetProbe}
 	a.prober.remembered()
 	a.positions = openPositions(cfg.Agent.StateDir)
 	for _, sc := range cfg.Streams {
@@ -211,7 +211,7 @@ func (a *agent) Run(ctx context.Context) {
 	}
 	work.Go(func() error { a.tick(working); return nil })
 	work.Go(func() error {
-		a.prober.atStart(working, func() bool { return a.renderer.Stats().Shown > 0 })
+		a.prober.keepUp(working, func() bool { return a.renderer.Stats().Shown > 0 })
 		return nil
 	})
 

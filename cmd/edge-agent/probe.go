@@ -78,11 +78,17 @@ type prober struct {
 	log   *slog.Logger
 	found func(decode.ProbeReport) // is told of every report
 
+	changed chan struct{} // holds a token after devices have come or gone
+
 	damage *statefile.Damage // of the file, found at the start
 
 	probing sync.Mutex // one at a time
 	mu      sync.Mutex
 	report  decode.ProbeReport
+}
+
+func newProber(cfg Config, log *slog.Logger, found func(decode.ProbeReport)) *prober {
+	return &prober{cfg: cfg, log: log, found: found, changed: make(chan struct{}, 1)}
 }
 
 // probe tries out all decoders anew.
@@ -123,12 +129,27 @@ func (p *prober) remembered() {
 	p.found(report)
 }
 
-// atStart finds out, once there is a picture, what has changed since then, and whether what failed still does.
-func (p *prober) atStart(ctx context.Context, picture func() bool) {
+// keepUp finds out, once there is a picture and whenever devices have come or gone since, what has changed and whether
+// what failed still does: a device that is unplugged in the middle of its trial has failed, too.
+func (p *prober) keepUp(ctx context.Context, picture func() bool) {
 	waitFor(ctx, picture, pictureFirst)
-	_, err := p.run(ctx, func(c *decode.ProbeConfig) { c.Failed = true })
-	if err != nil && ctx.Err() == nil {
-		p.log.Warn("the decoders could not be tried out; they are taken in the configured order", "cause", err)
+	for ctx.Err() == nil {
+		_, err := p.run(ctx, func(c *decode.ProbeConfig) { c.Failed = true })
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("the decoders could not be tried out; they are taken in the configured order", "cause", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.changed:
+		}
+	}
+}
+
+// devices notes that devices have come or gone.
+func (p *prober) devices() {
+	select {
+	case p.changed <- struct{}{}:
+	default: // a trial that is still to begin sees them
 	}
 }
 

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"io"
+	"context"
 	"log/slog"
 	"path/filepath"
 	"reflect"
@@ -78,7 +78,7 @@ func TestProber(t *testing.T) {
 	cfg := Defaults()
 	cfg.Agent.StateDir = t.TempDir()
 	var told []decode.ProbeReport
-	p := prober{cfg: cfg, log: slog.New(slog.NewTextHandler(io.Discard, nil)), found: func(r decode.ProbeReport) { told = append(told, r) }}
+	p := newProber(cfg, slog.New(slog.DiscardHandler), func(r decode.ProbeReport) { told = append(told, r) })
 	first, err := p.probe(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -92,13 +92,22 @@ func TestProber(t *testing.T) {
 			t.Errorf("%s makes other pictures than the software decoders", c.Element)
 		}
 	}
-	again := prober{cfg: cfg, log: p.log, found: p.found}
+	ctx, end := context.WithCancel(t.Context())
+	again := newProber(cfg, p.log, func(r decode.ProbeReport) {
+		told = append(told, r)
+		if len(told) == 4 { // the one after the devices
+			end()
+		}
+	})
 	again.remembered()
 	if last := again.last(); len(told) != 2 || !reflect.DeepEqual(last.Candidates, first.Candidates) {
 		t.Errorf("remembered is %+v, after trials %+v", last, first)
 	}
-	again.atStart(t.Context(), func() bool { return true })
-	if last := again.last(); len(told) != 3 || !last.Time.Equal(first.Time) || !reflect.DeepEqual(last.Candidates, first.Candidates) {
-		t.Errorf("at the start %+v, after trials %+v", last, first)
+	for range 3 {
+		again.devices()
+	}
+	again.keepUp(ctx, func() bool { return true })
+	if last := again.last(); len(told) != 4 || !last.Time.Equal(first.Time) || !reflect.DeepEqual(last.Candidates, first.Candidates) {
+		t.Errorf("at the start and when devices have come %+v, after trials %+v", last, first)
 	}
 }
