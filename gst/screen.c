@@ -15,8 +15,8 @@ enum { MOST_WAITING = 3, RING = 16 };
 /* KEEP_PATIENCE is the same for pictures that must not be lost. */
 #define KEEP_PATIENCE (30 * G_USEC_PER_SEC)
 
-/* TOO_LATE is how late a picture may come to the sink and still be shown. The sink itself drops none: it would not tell
- * which. */
+/* TOO_LATE is how late a picture may be when its turn comes and still be shown. It is left out before it is converted:
+ * what that costs is lacking for the next one. The sink itself drops none: it would not tell which. */
 #define TOO_LATE (100 * GST_MSECOND)
 
 /* RECENTLY something was on the screen: a box on which every picture is late shows one all the same, and the slate always. */
@@ -29,6 +29,9 @@ struct Screen {
 	GstPad *pad;
 	GstPadChainFunction render; /* the sink's own chain function */
 	gboolean paced;             /* pictures wait for their time */
+	GstPad *source_pad;
+	gulong turn_probe;
+	guint64 late_since; /* running time since when pictures come to the sink after their time; 0: they do not */
 
 	/* The lock is never held while anything of GStreamer runs. */
 	GMutex lock;
@@ -93,16 +96,31 @@ static void lose(Screen *s)
 	s->count--;
 }
 
+/* find gives the picture of a time that is on its way; NULL: there is none. */
+static Picture *find(Screen *s, guint64 due)
+{
+	for (guint i = 0; i < s->count; i++) {
+		Picture *e = &s->ring[(s->first + i) % RING];
+		if (e->due == due)
+			return e;
+	}
+	return NULL;
+}
+
+/* stale says that a picture is of a pipeline that is replaced. */
+static gboolean stale(Screen *s, const Picture *e)
+{
+	return e->number != 0 && e->number != s->number;
+}
+
 /* take removes a picture that has come to the sink from the ring, and those before it, which some
  * element has dropped. */
 static gboolean take(Screen *s, guint64 due, Picture *e)
 {
-	guint i = 0;
-	while (i < s->count && s->ring[(s->first + i) % RING].due != due)
-		i++;
-	if (i == s->count)
+	const Picture *found = find(s, due);
+	if (!found)
 		return FALSE;
-	for (; i > 0; i--)
+	while (&s->ring[s->first] != found)
 		lose(s);
 	*e = s->ring[s->first];
 	s->first = (s->first + 1) % RING;
@@ -128,6 +146,41 @@ static gboolean count_render(Screen *s, Picture *e, gboolean shown)
 	return first;
 }
 
+/* too_late says that a picture is to be left out. */
+static gboolean too_late(Screen *s, const Picture *e)
+{
+	guint64 now = running_time();
+	gboolean recent = s->rendered_at != 0 && now < s->rendered_at + RECENTLY;
+	return s->paced && e->number != 0 && !e->keep && recent && now > e->due + TOO_LATE;
+}
+
+/* on_turn leaves out pictures that are too late, or of a pipeline that is replaced, when it is their turn. */
+static GstPadProbeReturn on_turn(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+	Screen *s = data;
+	GstPadProbeReturn ret = GST_PAD_PROBE_OK;
+	g_mutex_lock(&s->lock);
+	Picture *e = find(s, GST_BUFFER_PTS(GST_PAD_PROBE_INFO_BUFFER(info)));
+	if (e && (stale(s, e) || too_late(s, e))) {
+		Picture left;
+		take(s, e->due, &left);
+		count_render(s, &left, FALSE);
+		ret = GST_PAD_PROBE_DROP;
+	}
+	g_mutex_unlock(&s->lock);
+	return ret;
+}
+
+/* note_lateness notes whether a picture has come to the sink in time. */
+static void note_lateness(Screen *s, guint64 due)
+{
+	guint64 now = running_time();
+	if (now <= due)
+		STORE(s->late_since, 0);
+	else if (LOAD(s->late_since) == 0)
+		STORE(s->late_since, now);
+}
+
 /* on_render stands in for the sink's chain function, because only its return
  * tells that a picture has waited for its time and is on the screen. */
 static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer)
@@ -137,31 +190,26 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 
 	g_mutex_lock(&s->lock);
 	gboolean known = take(s, GST_BUFFER_PTS(buffer), &e);
-	gboolean stale = known && e.number != 0 && e.number != s->number;
-	if (stale)
+	gboolean left = known && stale(s, &e); /* since its turn */
+	if (left)
 		settle(s, &e, FATE_LATE);
-	s->rendering = !stale;
+	s->rendering = !left;
 	g_mutex_unlock(&s->lock);
-	if (stale) {
+	if (left) {
 		gst_buffer_unref(buffer);
 		return GST_FLOW_OK;
 	}
-	guint64 now = running_time();
-	gboolean recent = s->rendered_at != 0 && now < s->rendered_at + RECENTLY;
-	gboolean late = s->paced && known && e.number != 0 && !e.keep && recent && now > GST_BUFFER_PTS(buffer) + TOO_LATE;
-	GstFlowReturn ret = GST_FLOW_OK;
-	if (late)
-		gst_buffer_unref(buffer);
-	else
-		ret = s->render(pad, parent, buffer);
+	if (known && e.number != 0)
+		note_lateness(s, e.due);
+	GstFlowReturn ret = s->render(pad, parent, buffer);
 
 	g_mutex_lock(&s->lock);
-	gboolean first = known && count_render(s, &e, !late && ret == GST_FLOW_OK);
+	gboolean first = known && count_render(s, &e, ret == GST_FLOW_OK);
 	s->rendering = FALSE;
-	if (!late && ret == GST_FLOW_OK)
+	if (ret == GST_FLOW_OK) {
 		s->rendered_at = running_time();
-	if (known && !late && ret == GST_FLOW_OK)
-		s->picture = e.number != 0;
+		s->picture = known ? e.number != 0 : s->picture;
+	}
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);
 	if (first)
@@ -186,6 +234,8 @@ Screen *screen_new(GstElement *pipeline, int fd)
 	if (fd >= 0 && g_object_class_find_property(G_OBJECT_GET_CLASS(s->sink), "fd"))
 		g_object_set(s->sink, "fd", fd, NULL);
 	g_object_get(s->sink, "sync", &s->paced, NULL);
+	s->source_pad = gst_element_get_static_pad(s->source, "src");
+	s->turn_probe = gst_pad_add_probe(s->source_pad, GST_PAD_PROBE_TYPE_BUFFER, on_turn, s, NULL);
 	s->pad = gst_element_get_static_pad(s->sink, "sink");
 	s->render = GST_PAD_CHAINFUNC(s->pad);
 	gst_pad_set_chain_function_full(s->pad, on_render, s, NULL);
@@ -206,6 +256,9 @@ void screen_unref(Screen *s)
 	screen_forget(s);
 	if (s->render)
 		gst_pad_set_chain_function_full(s->pad, s->render, NULL, NULL);
+	if (s->source_pad)
+		gst_pad_remove_probe(s->source_pad, s->turn_probe);
+	gst_clear_object(&s->source_pad);
 	gst_clear_object(&s->pad);
 	gst_clear_object(&s->sink);
 	gst_clear_object(&s->source);
@@ -222,6 +275,11 @@ void screen_close(Screen *s)
 	s->closed = TRUE;
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);
+}
+
+guint64 screen_late_since(Screen *s)
+{
+	return LOAD(s->late_since);
 }
 
 gboolean screen_blank(Screen *s)
@@ -243,8 +301,10 @@ void screen_forget(Screen *s)
 void screen_turn(Screen *s, guint32 number)
 {
 	g_mutex_lock(&s->lock);
-	if (s->number != number)
+	if (s->number != number) {
 		memset(&s->counts, 0, sizeof s->counts);
+		STORE(s->late_since, 0);
+	}
 	s->number = number;
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);

@@ -90,7 +90,8 @@ func (o *overloading) agentRun(ctx context.Context) (figures, error) {
 		}
 		missed, uncounted, err := on.losses(ctx, began, time.Now())
 		f["uncounted"] = float64(uncounted)
-		fmt.Fprintf(o.log, "overloading: the renderer takes %.1f %% of a core and then got %.1f %%; %d pictures lost in all, %d of them not counted; %v\n", 100*need, 100*got, missed, uncounted, f)
+		fmt.Fprintf(o.log, "overloading: the renderer takes %.1f %% of a core and then got %.1f %%; %d pictures lost in all, %d of them not counted, the others for %v; %v\n",
+			100*need, 100*got, missed, uncounted, on.told.reasons(began), f)
 		return f, err
 	})
 }

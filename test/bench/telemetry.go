@@ -132,3 +132,19 @@ func (rs *reports) dropped(from, to time.Time) (n int) {
 	}
 	return n
 }
+
+// reasons adds up why frames were dropped since a time.
+func (rs *reports) reasons(from time.Time) map[string]int {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	by := map[string]int{}
+	for _, r := range rs.list {
+		if r.To.Before(from) {
+			continue
+		}
+		for reason, n := range r.DroppedBy {
+			by[reason] += n
+		}
+	}
+	return by
+}
