@@ -1,9 +1,13 @@
 package gst
 
 import (
+	"errors"
+	"io"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/go-gst/go-gst/gst"
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -60,5 +64,75 @@ func TestASlowDecoderDoesWithoutDisposableFrames(t *testing.T) {
 		if missing > 6 {
 			t.Fatalf("at %v, %d pictures in a row are missing: %v", f.at, missing, fates)
 		}
+	}
+}
+
+// slowScreen gives a display whose pipeline takes so long for each picture.
+func slowScreen(t *testing.T, each time.Duration) *screen {
+	t.Helper()
+	s, err := newScreen(decode.Screen{Display: decode.Display{Sink: decode.None}}, func() {}, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := s.pipeline.GetElementByName("sink")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink.GetStaticPad("sink").AddProbe(gst.PadProbeTypeBuffer, func(*gst.Pad, *gst.PadProbeInfo) gst.PadProbeReturn {
+		time.Sleep(each)
+		return gst.PadProbeOK
+	})
+	return s
+}
+
+// playOn decodes frames in real time and shows them on a screen. It tells what became of each.
+func playOn(t *testing.T, s *screen, frames []frame, step time.Duration) map[decode.Reason]int {
+	t.Helper()
+	plans := decode.Choose(formatOf(t, frames), decode.Display{Sink: decode.None}, decode.Preference{}, decode.Known{Found: []string{"avdec_h264"}})
+	show, err := newShow(decode.Open{Number: 1, Plan: plans[0], Latency: decode.DefaultLatency}, s, decode.NewWriter(io.Discard), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := time.NewTicker(step)
+	defer clock.Stop()
+	for i, f := range frames {
+		m := decode.Message{Kind: decode.KindFrame, Number: uint64(i + 1), Time: int64(f.at) * int64(step) / int64(time.Second/30), Payload: f.data}
+		if f.key {
+			m.Flags |= decode.FlagKey
+		}
+		if disposable(f) {
+			m.Flags |= decode.FlagDisposable
+		}
+		show.frame(m)
+		<-clock.C
+	}
+	show.drain(patience)
+	last, err := show.close(decode.DropLate, decode.DropNoPicture)
+	if err := errors.Join(err, s.close()); err != nil {
+		t.Fatal(err)
+	}
+	fates := map[decode.Reason]int{}
+	for _, f := range last.Settled {
+		fates[f.Reason]++
+	}
+	return fates
+}
+
+// A display that takes longer for a picture than it lasts is spared the pictures that no other refers to, before they are decoded
+// for nothing.
+func TestASlowScreenDoesWithoutDisposableFrames(t *testing.T) {
+	frames := clip(t, "160x90", "150", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0")
+	fates := playOn(t, slowScreen(t, 40*time.Millisecond), frames, time.Second/30)
+	if fates[decode.DropOverload] == 0 || fates[decode.DropLate] > fates[decode.DropOverload]/2 || fates[decode.Shown] < len(frames)*6/10 {
+		t.Errorf("of %d frames became %v", len(frames), fates)
+	}
+}
+
+// On a display for which every picture is late, some are shown all the same.
+func TestAScreenForWhichEveryPictureIsLate(t *testing.T) {
+	frames := clip(t, "160x90", "60", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0")
+	fates := playOn(t, slowScreen(t, 350*time.Millisecond), frames, time.Second/15)
+	if fates[decode.Shown] < 4 || fates[decode.Shown]+fates[decode.DropLate]+fates[decode.DropOverload] != len(frames) {
+		t.Errorf("of %d frames became %v", len(frames), fates)
 	}
 }

@@ -16,10 +16,6 @@
 #define SPARE (50 * GST_MSECOND)
 #define BACKLOG 3
 
-/* Pictures that come to the sink after their time for longer than TARDY do so because of the screen's side as well: what it
- * does with each of them, or that it shares a CPU with the decoder. Then frames that no other refers to are dropped, too. */
-#define TARDY (100 * GST_MSECOND)
-
 /* A decoder that is behind for OVERLOADED does not catch up by itself, as it does after a break. */
 #define OVERLOADED (500 * GST_MSECOND)
 
@@ -75,6 +71,9 @@ struct Player {
 	guint margins;
 };
 
+#define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
+#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELEASE)
+
 static guint64 due_of(Player *p, guint64 pts)
 {
 	return pts + LOAD(p->hold);
@@ -99,26 +98,6 @@ static void note_fed(Player *p, guint64 pts)
 	g_mutex_unlock(&p->recent_lock);
 }
 
-/* current_screen gives the screen, which the caller lets go of; NULL: there is none. */
-static Screen *current_screen(Player *p)
-{
-	g_mutex_lock(&p->lock);
-	Screen *s = p->screen ? screen_ref(p->screen) : NULL;
-	g_mutex_unlock(&p->lock);
-	return s;
-}
-
-/* tardy says that what is on the screen has been late for a while. */
-static gboolean tardy(Player *p, guint64 now)
-{
-	Screen *s = current_screen(p);
-	if (!s)
-		return FALSE;
-	guint64 since = screen_late_since(s);
-	screen_unref(s);
-	return since != 0 && now > since + TARDY;
-}
-
 /* drops says whether the decoder has to do without a frame, because it is behind. Least is lost with frames that no other
  * refers to, then with those before a key frame that waits already; whole groups of pictures are the last resort. */
 static gboolean drops(Player *p, guint64 pts, gboolean key, gboolean newer, gboolean disposable)
@@ -134,9 +113,8 @@ static gboolean drops(Player *p, guint64 pts, gboolean key, gboolean newer, gboo
 		p->skipping = newer && overloaded;
 	else if (late > HOPELESS || (newer && overloaded))
 		p->skipping = TRUE;
-	if (p->skipping || !disposable)
-		return p->skipping;
-	return late > LATE || (now + SPARE > due && queued(p) >= BACKLOG) || tardy(p, now);
+	gboolean slow = now + SPARE > due && queued(p) >= BACKLOG;
+	return p->skipping || (disposable && (slow || late > LATE));
 }
 
 /* on_fed keeps frames from a decoder that is behind, but for those of recordings. Of those that only have to be decoded it
@@ -304,7 +282,9 @@ static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
 	guint64 pts = GST_BUFFER_PTS(picture);
 	fates_note_made(p->fates, pts, GST_BUFFER_FLAG_IS_SET(picture, GST_VIDEO_BUFFER_FLAG_INTERLACED));
 	sample_depth(p, pts);
-	Screen *s = current_screen(p);
+	g_mutex_lock(&p->lock);
+	Screen *s = p->screen ? screen_ref(p->screen) : NULL;
+	g_mutex_unlock(&p->lock);
 	put(p, s, sample, pts);
 	if (s)
 		screen_unref(s);

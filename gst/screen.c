@@ -15,12 +15,10 @@ enum { MOST_WAITING = 3, RING = 16 };
 /* KEEP_PATIENCE is the same for pictures that must not be lost. */
 #define KEEP_PATIENCE (30 * G_USEC_PER_SEC)
 
-/* TOO_LATE is how late a picture may be when its turn comes and still be shown. It is left out before it is converted:
- * what that costs is lacking for the next one. The sink itself drops none: it would not tell which. */
+/* TOO_LATE is how late a picture may be when its turn comes and still be shown. Those that are later are left out before they
+ * are converted: what that costs is lacking for the next one. On a box on which every picture takes longer than that, those
+ * that come when nothing waits are shown. The sink itself drops none: it would not tell which. */
 #define TOO_LATE (100 * GST_MSECOND)
-
-/* RECENTLY something was on the screen: a box on which every picture is late shows one all the same, and the slate always. */
-#define RECENTLY (250 * GST_MSECOND)
 
 struct Screen {
 	gint refs;
@@ -31,14 +29,12 @@ struct Screen {
 	gboolean paced;             /* pictures wait for their time */
 	GstPad *source_pad;
 	gulong turn_probe;
-	guint64 late_since; /* running time since when pictures come to the sink after their time; 0: they do not */
 
 	/* The lock is never held while anything of GStreamer runs. */
 	GMutex lock;
 	GCond moved;
 	Picture ring[RING]; /* on their way from the source to the sink; they hold a reference of their fates */
 	guint first, count;
-	guint64 rendered_at; /* running time; of the streaming thread */
 	gboolean rendering;
 	gboolean picture; /* is on the screen */
 	gboolean closed;
@@ -149,9 +145,7 @@ static gboolean count_render(Screen *s, Picture *e, gboolean shown)
 /* too_late says that a picture is to be left out. */
 static gboolean too_late(Screen *s, const Picture *e)
 {
-	guint64 now = running_time();
-	gboolean recent = s->rendered_at != 0 && now < s->rendered_at + RECENTLY;
-	return s->paced && e->number != 0 && !e->keep && recent && now > e->due + TOO_LATE;
+	return s->paced && e->number != 0 && !e->keep && running_time() > e->due + TOO_LATE;
 }
 
 /* on_turn leaves out pictures that are too late, or of a pipeline that is replaced, when it is their turn. */
@@ -169,16 +163,6 @@ static GstPadProbeReturn on_turn(GstPad *pad, GstPadProbeInfo *info, gpointer da
 	}
 	g_mutex_unlock(&s->lock);
 	return ret;
-}
-
-/* note_lateness notes whether a picture has come to the sink in time. */
-static void note_lateness(Screen *s, guint64 due)
-{
-	guint64 now = running_time();
-	if (now <= due)
-		STORE(s->late_since, 0);
-	else if (LOAD(s->late_since) == 0)
-		STORE(s->late_since, now);
 }
 
 /* on_render stands in for the sink's chain function, because only its return
@@ -199,17 +183,13 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 		gst_buffer_unref(buffer);
 		return GST_FLOW_OK;
 	}
-	if (known && e.number != 0)
-		note_lateness(s, e.due);
 	GstFlowReturn ret = s->render(pad, parent, buffer);
 
 	g_mutex_lock(&s->lock);
 	gboolean first = known && count_render(s, &e, ret == GST_FLOW_OK);
 	s->rendering = FALSE;
-	if (ret == GST_FLOW_OK) {
-		s->rendered_at = running_time();
-		s->picture = known ? e.number != 0 : s->picture;
-	}
+	if (known && ret == GST_FLOW_OK)
+		s->picture = e.number != 0;
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);
 	if (first)
@@ -277,11 +257,6 @@ void screen_close(Screen *s)
 	g_mutex_unlock(&s->lock);
 }
 
-guint64 screen_late_since(Screen *s)
-{
-	return LOAD(s->late_since);
-}
-
 gboolean screen_blank(Screen *s)
 {
 	g_mutex_lock(&s->lock);
@@ -301,10 +276,8 @@ void screen_forget(Screen *s)
 void screen_turn(Screen *s, guint32 number)
 {
 	g_mutex_lock(&s->lock);
-	if (s->number != number) {
+	if (s->number != number)
 		memset(&s->counts, 0, sizeof s->counts);
-		STORE(s->late_since, 0);
-	}
 	s->number = number;
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);

@@ -15,10 +15,6 @@ guint64 running_time(void);
 /* keep_running_time puts a pipeline on it; to be called before PLAYING. */
 void keep_running_time(GstElement *pipeline);
 
-/* What one thread writes and others read is written with STORE and read with LOAD. */
-#define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
-#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELEASE)
-
 /* Screen is the pipeline at whose end the pictures are seen. It outlives those that decode, so
  * that a picture stays until there is another one. A picture has the number of the
  * pipeline that it is from; the slate has number 0.
@@ -57,9 +53,6 @@ gboolean screen_slate(Screen *s, const void *pixels, int width, int height);
 
 /* screen_blank says that no picture is on the screen: nothing at all, or the slate. */
 gboolean screen_blank(Screen *s);
-
-/* screen_late_since is the running time since when pictures come to the sink after their time; 0: they do not. */
-guint64 screen_late_since(Screen *s);
 
 /* screen_forget gives up the pictures that wait, when the pipeline does not run any more. */
 void screen_forget(Screen *s);
