@@ -111,6 +111,7 @@ func (c *Client) Run(ctx context.Context) error {
 	others.Go(func() { c.keep(connected) })
 	others.Go(func() { c.obey(ctx) })
 	c.connect(ctx)
+	c.putHeld()
 	disconnected()
 	others.Wait()
 	c.closeStore()

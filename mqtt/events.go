@@ -76,6 +76,14 @@ func (c *Client) putAllRepeats() {
 	c.putAll(c.repeats.all(time.Now()))
 }
 
+// putHeld puts all that waits for something else than the broker, so that it is stored when the client ends.
+func (c *Client) putHeld() {
+	c.putAllRepeats()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putOutage()
+}
+
 func (c *Client) putAll(events []Event) {
 	for _, e := range events {
 		c.put(e)
@@ -87,13 +95,6 @@ func (c *Client) putAll(events []Event) {
 func (c *Client) put(e Event) {
 	e.ID = uuid.Must(uuid.NewV7()).String()
 	c.outbox.put(e)
-}
-
-// putTally reports a tally as one event and empties it. The caller holds c.mu.
-func (c *Client) putTally(t *tally) {
-	c.outbox.ledger.report(t.count)
-	c.put(t.event())
-	*t = tally{}
 }
 
 // droppedEvent tells of events that were dropped.

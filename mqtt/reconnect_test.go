@@ -73,6 +73,42 @@ func TestEventsSurviveACutAtAnyPacket(t *testing.T) {
 	}
 }
 
+// What is reported while the broker is away arrives after a clean restart: each repeat and each attempt that failed.
+func TestAStopWithoutABrokerLosesNothing(t *testing.T) {
+	const repeated = 7
+	dir := t.TempDir()
+	run := func(t *testing.T, connect func(int) behaviour, during func(*Client)) (got []Event) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFakeBroker(connect)
+			defer f.close()
+			c := newTestClientWith(t, f, Config{StateDir: dir})
+			stop := start(c)
+			during(c)
+			time.Sleep(time.Minute)
+			stop()
+			got = events(t, f, c)
+		})
+		return got
+	}
+	attempts := 0
+	run(t, func(int) behaviour { attempts++; return behaviour{refuse: errRefused} }, func(c *Client) {
+		for range repeated {
+			c.Event(Event{Code: "lag.high", Stream: "door"})
+		}
+		time.Sleep(50 * time.Second) // the next ones wait for the end of their window when it is stopped
+		for range repeated {
+			c.Event(Event{Code: "lag.high", Stream: "door"})
+		}
+	})
+	counts := map[string]int64{}
+	for _, e := range run(t, goodBroker, func(*Client) {}) {
+		counts[e.Code] += e.Count
+	}
+	if counts["lag.high"] != 2*repeated || counts["mqtt.unreachable"] != int64(attempts) || counts["mqtt.dropped"] != 0 {
+		t.Errorf("after %d repeats and %d attempts came %v", 2*repeated, attempts, counts)
+	}
+}
+
 // Whatever connections break when and whatever is not confirmed: every event arrives, and each for
 // the first time in order.
 func TestEventsSurviveAnyBroker(t *testing.T) {

@@ -22,10 +22,16 @@ func (c *Client) noteConnected(addr string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.status.Connected, c.status.Since, c.status.Attempts = true, time.Now(), 0
-	if c.outage.count > 0 {
-		c.putTally(&c.outage)
-	}
+	c.putOutage()
 	c.log.Info("connected to the MQTT broker", "broker", addr)
+}
+
+// putOutage reports the attempts that failed as one event. The caller holds c.mu.
+func (c *Client) putOutage() {
+	if c.outage.count > 0 {
+		c.put(c.outage.event())
+		c.outage = tally{}
+	}
 }
 
 // noteFailure records why there is no connection.
@@ -36,6 +42,8 @@ func (c *Client) noteFailure(err error, wait time.Duration) {
 		code = coded.Code
 	}
 	defer c.log.Warn("no connection to the MQTT broker, trying again", "code", code, "err", err, "wait", wait.Round(time.Millisecond))
+
+	c.outbox.ledger.report(1) // now, not when it is put: the agent may be killed before the broker is back
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
