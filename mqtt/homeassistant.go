@@ -87,14 +87,7 @@ func (c *Client) setHome(told string) {
 }
 
 // noteTold remembers where Home Assistant was told, for a run that is to take it back.
-func (c *Client) noteTold(topic string) {
-	if c.store == nil {
-		return
-	}
-	if err := c.store.saveTold(topic); err != nil {
-		c.noteStorage("what Home Assistant was told cannot be noted on the disk", err)
-	}
-}
+func (c *Client) noteTold(topic string) { c.store.note(toldKey, topic) }
 
 // tellInfo takes what of the agent's description Home Assistant is told.
 func (c *Client) tellInfo(info Info) {

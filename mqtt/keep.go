@@ -32,6 +32,7 @@ func (c *Client) openStore(dir string) (held stored) {
 		return stored{}
 	}
 	c.store = s
+	s.changed = c.outbox.changed
 	c.outbox.restore(held.events, held.totals, l, time.Now())
 	return held
 }
@@ -101,8 +102,9 @@ func (c *Client) renewStore() error {
 	if err = errors.Join(err, c.outbox.ledger.renew()); err != nil {
 		return err
 	}
+	c.store.notes.again()
 	c.outbox.copyAgain()
-	return c.streams.saveAgain()
+	return nil
 }
 
 // noteDamage tells that a file was moved aside.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -450,6 +451,63 @@ func TestTheStoreStartsOverWhileInUse(t *testing.T) {
 				t.Errorf("the ledger has %d", reported)
 			}
 		})
+	}
+}
+
+// Nobody who reports waits for a disk that hangs, neither in a write of the ledger nor in a transaction, and what was reported
+// is counted when the disk works again.
+func TestADiskThatHangsHoldsUpNobody(t *testing.T) {
+	const reported = 100
+	config := Config{Broker: Broker{URL: "mqtt://localhost:1"}, AgentID: "box", StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangs, works := make(chan struct{}), make(chan struct{})
+	var transaction sync.WaitGroup
+	transaction.Go(func() {
+		_ = c.store.db.Update(func(*bolt.Tx) error { close(hangs); <-works; return nil })
+	})
+	<-hangs
+	c.outbox.ledger.disk.Lock()
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range reported {
+			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
+		}
+		c.SetStreams([]string{"gate"})
+		c.SetState("gate", State{State: Playing})
+		c.Telemetry("gate", Telemetry{})
+		c.SetStreams(nil)
+		c.streams.cleared("gate")
+		c.noteTold("homeassistant/device/x/config")
+		_ = c.Status()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("reporters wait for the disk")
+	}
+
+	c.outbox.ledger.disk.Unlock()
+	close(works)
+	transaction.Wait()
+	c.Event(Event{Code: "lag.high", Stream: "the last"}) // returns once the ledger has it and all before
+	err = c.copyOutbox()
+	c.closeStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, l, held, damaged, err := openStore(config.StateDir)
+	if err != nil || len(damaged) > 0 {
+		t.Fatal(err, damaged)
+	}
+	defer s.db.Close()
+	defer l.close()
+	if n, _ := l.read(); n != reported+1 || len(held.events) != reported+1 || held.told == "" || len(held.streams) != 0 {
+		t.Errorf("the ledger has %d, the file %d events, told %q, streams %q", n, len(held.events), held.told, held.streams)
 	}
 }
 

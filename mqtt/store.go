@@ -31,7 +31,11 @@ var (
 
 // store is what a Client keeps over a restart: events, commands and counts. Every
 // change is one transaction, so that the file survives a power cut.
-type store struct{ db *statefile.DB }
+type store struct {
+	db      *statefile.DB
+	notes   notes
+	changed chan struct{} // has room for one: there is something to save
+}
 
 // stored is what a store held when it was opened.
 type stored struct {
@@ -76,7 +80,11 @@ func openStore(dir string) (s *store, l *ledger, held stored, damaged []*statefi
 		_, seq := l.read()
 		l.set(0, seq)
 	}
-	return &store{db}, l, held, damaged, nil
+	s = &store{db: db}
+	s.notes.set(streamsKey, held.streams)
+	s.notes.set(toldKey, held.told)
+	s.notes.saved(s.notes.unsaved())
+	return s, l, held, damaged, nil
 }
 
 func (h *stored) read(tx *bolt.Tx, now time.Time) error {
@@ -121,9 +129,32 @@ func born(ts, now time.Time) time.Time {
 	return now.Add(-now.Sub(ts))
 }
 
-// save writes the changes of the outbox.
+// note has the file keep a value under a key of aboutBucket. It is written with the next changes of the outbox, so nobody
+// waits for the disk. A nil store does nothing.
+func (s *store) note(key []byte, value any) {
+	if s != nil {
+		s.notes.set(key, value)
+		nudge(s.changed)
+	}
+}
+
+// save writes the changes of the outbox, and what was noted since the last time.
 func (s *store) save(c changes) error {
+	unsaved := s.notes.unsaved()
+	err := s.write(c, unsaved)
+	if err == nil {
+		s.notes.saved(unsaved)
+	}
+	return err
+}
+
+func (s *store) write(c changes, noted map[string][]byte) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
+		for key, text := range noted {
+			if err := tx.Bucket(aboutBucket).Put([]byte(key), text); err != nil {
+				return err
+			}
+		}
 		events := tx.Bucket(eventBucket)
 		events.FillPercent = 0.9 // keys only go up
 		for _, seq := range c.removed {
@@ -148,16 +179,6 @@ func marshalKey(tx *bolt.Tx, key []byte, value any) error {
 		return err
 	}
 	return tx.Bucket(aboutBucket).Put(key, text)
-}
-
-// saveStreams notes whose state the broker may retain.
-func (s *store) saveStreams(names []string) error {
-	return s.db.Update(func(tx *bolt.Tx) error { return marshalKey(tx, streamsKey, names) })
-}
-
-// saveTold notes where Home Assistant was told of us.
-func (s *store) saveTold(topic string) error {
-	return s.db.Update(func(tx *bolt.Tx) error { return marshalKey(tx, toldKey, topic) })
 }
 
 // saveRecord writes the record of a command and deletes those that are to be forgotten.

@@ -16,7 +16,7 @@ type streams struct {
 }
 
 // replace notes the present streams and returns those that are gone.
-func (s *streams) replace(names []string) (gone []string, err error) {
+func (s *streams) replace(names []string) (gone []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.present = slices.Clone(names)
@@ -25,50 +25,33 @@ func (s *streams) replace(names []string) (gone []string, err error) {
 			gone = append(gone, name)
 		}
 	}
-	return gone, s.save(append(slices.Clone(names), gone...))
+	s.note(append(slices.Clone(names), gone...))
+	return gone
 }
 
 // cleared notes that the broker has forgotten a stream.
-func (s *streams) cleared(name string) error {
+func (s *streams) cleared(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.present, name) { // it has come back meanwhile
-		return nil
+		return
 	}
-	return s.save(slices.DeleteFunc(slices.Clone(s.retained), func(n string) bool { return n == name }))
+	s.note(slices.DeleteFunc(slices.Clone(s.retained), func(n string) bool { return n == name }))
 }
 
-func (s *streams) save(names []string) error {
-	same := slices.Equal(s.retained, names)
+func (s *streams) note(names []string) {
 	s.retained = names
-	if s.store == nil || same {
-		return nil
-	}
-	return s.store.saveStreams(names)
-}
-
-// saveAgain writes the names into a file that has none.
-func (s *streams) saveAgain() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.store.saveStreams(s.retained)
+	s.store.note(streamsKey, names)
 }
 
 // SetStreams names all the streams that there are. The state of others that were
 // named or published before, also by an earlier run with the same StateDir, is
 // cleared from the broker. The names must satisfy ValidName.
 func (c *Client) SetStreams(names []string) {
-	gone, err := c.streams.replace(names)
+	gone := c.streams.replace(names)
 	c.tellStreams(names, gone)
 	for _, name := range gone {
-		c.pending.clear(c.topics.State(name), func() {
-			if err := c.streams.cleared(name); err != nil {
-				c.noteStorage("the names of the streams cannot be written to the disk", err)
-			}
-		})
-	}
-	if err != nil {
-		c.noteStorage("the names of the streams cannot be written to the disk", err)
+		c.pending.clear(c.topics.State(name), func() { c.streams.cleared(name) })
 	}
 	nudge(c.wake)
 }
