@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -66,7 +67,7 @@ func admit(r rules, m received, now time.Time, clock Clock) (Command, *refusal) 
 	c.IssuedAt, c.ExpiresAt = o.IssuedAt.Time, o.ExpiresAt.Time
 	switch {
 	case !isVerb:
-		return c, refuse("control.unknown", "there is no verb %.40q", m.verb)
+		return c, refuse("control.unknown", "there is no verb %q", m.verb)
 	case !r.enabled:
 		return c, refuse("control.disabled", "[control] enabled is false")
 	case !r.allowed[c.Verb]:
@@ -115,7 +116,18 @@ func admitTime(c Command, now time.Time) *refusal {
 type refusal struct{ code, reason string }
 
 func refuse(code, format string, args ...any) *refusal {
-	return &refusal{code: code, reason: fmt.Sprintf(format, args...)}
+	return &refusal{code: code, reason: cut(fmt.Sprintf(format, args...), maxReason)}
+}
+
+// maxReason bounds a reason, in bytes: it may quote what the sender wrote.
+const maxReason = 300
+
+// cut shortens a text to so many bytes.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // bucket holds commands to their rate: a token bucket. The zero value is full.

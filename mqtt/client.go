@@ -107,13 +107,14 @@ func (c *Client) Topics() Topics { return c.topics }
 // reported as an event afterwards.
 func (c *Client) Run(ctx context.Context) error {
 	connected, disconnected := context.WithCancel(context.WithoutCancel(ctx))
-	var others sync.WaitGroup
-	others.Go(func() { c.keep(connected) })
-	others.Go(func() { c.obey(ctx) })
+	var keeping, obeying sync.WaitGroup
+	keeping.Go(func() { c.keep(connected) })
+	obeying.Go(func() { c.obey(ctx) })
 	c.connect(ctx)
+	obeying.Wait()
 	c.putHeld()
 	disconnected()
-	others.Wait()
+	keeping.Wait()
 	c.closeStore()
 	return nil
 }

@@ -32,6 +32,10 @@ const (
 	// maxSnapshot bounds a snapshot, in bytes; with its topic it stays below the 128 KiB
 	// of AWS IoT Core.
 	maxSnapshot = 127 << 10
+	// maxVerb bounds what is kept of a topic's last level, in bytes: verbs are shorter.
+	maxVerb = 40
+	// unansweredEvery is the least time between two reports of commands that get no response.
+	unansweredEvery = 10 * time.Second
 )
 
 // control turns what arrives on cmd/+ into commands and responses:
@@ -40,14 +44,20 @@ const (
 //	                      │          │         │         │                   │
 //	                      ▼          ▼         ▼         ▼                   ▼
 //	                   rejected   as then   rejected  in_progress   succeeded, failed
+//
+// Beyond a rate, what is not carried out gets no response, no line in the log and no event of its own, but is counted.
 type control struct {
 	rules    rules
 	executor Executor
 	clock    func() Clock
 	queue    chan received
-	missed   atomic.Int64 // commands for which the queue had no room
 	records  *records
-	rate     bucket
+	rate     bucket // of those that are carried out
+	refusals bucket // of those that are rejected, or answered as before
+
+	missed     atomic.Int64 // commands for which the queue had no room
+	unanswered int64        // and those beyond the rate of refusals
+	reported   time.Time    // when the last ones were
 }
 
 func newControl(config Control, r *records) *control {
@@ -69,7 +79,7 @@ func newControl(config Control, r *records) *control {
 // receive runs on paho's goroutine and must not block.
 func (k *control) receive(_ paho.Client, m paho.Message) {
 	r := received{
-		topic: m.Topic(), verb: m.Topic()[strings.LastIndexByte(m.Topic(), '/')+1:],
+		topic: m.Topic(), verb: cut(m.Topic()[strings.LastIndexByte(m.Topic(), '/')+1:], maxVerb),
 		retained: m.Retained(), size: len(m.Payload()),
 	}
 	if r.size <= maxCommand {
@@ -97,10 +107,12 @@ func (c *Client) obey(ctx context.Context) {
 		select {
 		case m := <-commands:
 			c.handle(ctx, m)
-			c.noteMissed()
+		case <-c.unansweredDue():
+			c.reportUnanswered()
 		case d := <-desired:
 			c.config.Shadow.Desire(ctx, d)
 		case <-ctx.Done():
+			c.reportUnanswered()
 			return
 		}
 	}
@@ -121,7 +133,9 @@ func (c *Client) handle(ctx context.Context, m received) {
 	command, no := admit(k.rules, m, now, k.clock())
 	if no == nil || no.code == "control.expired" {
 		if rec, known := k.records.find(command.ID); known {
-			c.repeat(command, rec)
+			if k.answers(now) {
+				c.repeat(command, rec)
+			}
 			return
 		}
 	}
@@ -129,10 +143,21 @@ func (c *Client) handle(ctx context.Context, m received) {
 		no = refuse("control.rate", "more than %d commands at once, or one every %s after that", commandBurst, commandInterval)
 	}
 	if no != nil {
-		c.reject(command, no)
+		if k.answers(now) {
+			c.reject(command, no)
+		}
 		return
 	}
 	c.carryOut(ctx, command, now)
+}
+
+// answers says whether a command that is not carried out gets a response. If not, it is counted.
+func (k *control) answers(now time.Time) bool {
+	if k.refusals.take(now) {
+		return true
+	}
+	k.unanswered++
+	return false
 }
 
 // repeat answers a command whose id is known as it was answered then.
@@ -148,23 +173,35 @@ func (c *Client) repeat(command Command, rec record) {
 func (c *Client) reject(command Command, no *refusal) {
 	c.log.Warn("command rejected", "code", no.code, "verb", command.Verb, "id", command.ID, "reason", no.reason)
 	c.Event(Event{
-		Code: "control.rejected", Message: fmt.Sprintf("%.40s was rejected: %s", command.Verb, no.reason),
-		Detail: map[string]any{"verb": shorten(command.Verb), "id": command.ID, "code": no.code, "reason": no.reason},
+		Code: "control.rejected", Message: fmt.Sprintf("%s was rejected: %s", command.Verb, no.reason),
+		Detail: map[string]any{"verb": command.Verb, "id": command.ID, "code": no.code, "reason": no.reason},
 	})
 	if ValidName(strings.ReplaceAll(string(command.Verb), "_", "-")) == nil { // else it would make a strange topic
 		c.respond(record{Verb: command.Verb, Response: Response{ID: command.ID, Status: StatusRejected, Code: no.code, Reason: no.reason}})
 	}
 }
 
-func shorten(v Verb) string { return fmt.Sprintf("%.40s", v) }
-
-// noteMissed tells of commands that came faster than they could be looked at.
-func (c *Client) noteMissed() {
-	if n := c.control.missed.Swap(0); n > 0 {
-		reason := fmt.Sprintf("%d commands came while %d were waiting; they get no response", n, maxCommands)
-		c.log.Warn("commands dropped", "code", "control.busy", "reason", reason)
-		c.Event(Event{Code: "control.rejected", Message: reason, Detail: map[string]any{"code": "control.busy", "count": n}})
+// unansweredDue fires when there are commands to report that got no response.
+func (c *Client) unansweredDue() <-chan time.Time {
+	if c.control == nil || c.control.unanswered+c.control.missed.Load() == 0 {
+		return nil
 	}
+	return time.After(time.Until(c.control.reported.Add(unansweredEvery)))
+}
+
+// reportUnanswered tells of commands that came faster than they are answered.
+func (c *Client) reportUnanswered() {
+	if c.control == nil {
+		return
+	}
+	n := c.control.unanswered + c.control.missed.Swap(0)
+	c.control.unanswered, c.control.reported = 0, time.Now()
+	if n == 0 {
+		return
+	}
+	reason := fmt.Sprintf("%d commands came too fast after others that were not carried out, or while %d were waiting; they get no response", n, maxCommands)
+	c.log.Warn("commands dropped", "code", "control.busy", "reason", reason)
+	c.events(Event{Code: "control.rejected", Message: reason, Detail: map[string]any{"code": "control.busy", "count": n}}, n)
 }
 
 // carryOut executes a command. It is recorded before it acts: should it end the

@@ -332,27 +332,70 @@ func TestCommandsThatComeWhileOneTakesLong(t *testing.T) {
 		goOn := make(chan struct{})
 		h := &hands{do: func(context.Context, Command) (any, error) { <-goOn; return nil, nil }}
 		b := newBox(t, "", h, nil)
-		defer b.close()
+		defer b.broker.close()
 		for i := range maxCommands + 5 { // one is being done, maxCommands wait
 			b.order("status", fmt.Sprint("c", i), `{}`)
 		}
 		close(goOn)
 		synctest.Wait()
-		time.Sleep(repeatWindow) // of the bubble's time; for the sums
-		if b.client.control.missed.Load() != 0 || !strings.Contains(b.log.String(), "4 commands came while 32 were waiting") {
-			t.Errorf("log:\n%s", b.log)
+		time.Sleep(unansweredEvery) // of the bubble's time
+		b.stop()
+		rejected := int64(0)
+		for _, e := range b.events("control.rejected") {
+			rejected += e.Count
+		}
+		// All but those within the rate, whether there was room for them or not.
+		if rejected != maxCommands+5-commandBurst || strings.Count(b.log.String(), "commands came too fast") != 2 {
+			t.Errorf("%d are counted as rejected, log:\n%s", rejected, b.log)
 		}
 	})
 }
 
-func TestExplainNeedsNobody(t *testing.T) {
+// Somebody who sends what is rejected, or the same again, as fast as it goes, fills neither the log nor the broker, whatever
+// names it uses. All of it is counted.
+func TestAFloodOfCommandsIsCounted(t *testing.T) {
+	const sent = 2000
 	synctest.Test(t, func(t *testing.T) {
 		b := newBox(t, "", &hands{}, nil)
-		defer b.close()
-		b.order("explain", "one", `{"code":"kvs.media.4500"}`)
-		last := b.broker.received(commandBase + "explain/response")
-		if b.hands.times() != 0 || len(last) != 2 || !bytes.Contains(last[1], []byte("kms:Decrypt")) {
-			t.Errorf("answers %s", last)
+		defer b.broker.close()
+		b.order("status", "one", `{}`)
+		answered := len(b.broker.received(commandBase + "status/response"))
+		before := b.log.Len()
+		long := strings.Repeat("x", 60_000)
+		for i := range sent {
+			switch i % 4 {
+			case 0:
+				b.order("status", "one", `{}`)
+			case 1:
+				b.order(long, "two", `{}`)
+			case 2:
+				b.order("status", "three", fmt.Sprintf(`{"%s":1}`, long[:10_000]))
+			case 3:
+				b.broker.send(commandBase+"stop", false, []byte(long[:15_000]))
+				synctest.Wait()
+			}
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(2 * unansweredEvery)
+		const answers = commandBurst + sent/1000 + 1
+		got := len(b.broker.received(commandBase+"status/response")) - answered + len(b.broker.received(commandBase+"stop/response"))
+		if got > answers {
+			t.Errorf("%d commands got %d responses", sent, got)
+		}
+		b.stop()
+		if log := b.log.Len() - before; log > 40*1000 {
+			t.Errorf("%d commands wrote %d bytes to the log", sent, log)
+		}
+		counted := int64(0)
+		for _, e := range b.events("control.rejected") {
+			counted += e.Count
+			if len(e.Message) > maxVerb+maxReason+50 {
+				t.Errorf("an event of %d bytes", len(e.Message))
+			}
+		}
+		const repeated = answers // at most: those of them that were answered as before are no rejections
+		if counted < sent-repeated || counted > sent {
+			t.Errorf("%d of %d are counted", counted, sent)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,21 +18,22 @@ const (
 // of the code and TS to now; ID, Seq, Count, FirstTS and LastTS are set here.
 // Detail must not be changed any more. A Message is cut at 1 KiB, and a Detail that takes more
 // than 8 KiB is left out.
-func (c *Client) Event(e Event) {
+func (c *Client) Event(e Event) { c.events(e, 1) }
+
+// events reports something that happened so many times.
+func (c *Client) events(e Event, count int64) {
 	if text, ok := c.marshal(c.topics.Events(), e.Detail); !ok || len(text) > maxDetail {
 		e.Detail = nil
 	}
-	if len(e.Message) > maxMessage {
-		e.Message = strings.ToValidUTF8(e.Message[:maxMessage], "") + "…"
-	}
+	e.Message = cut(e.Message, maxMessage)
 	if e.Severity == "" {
 		e.Severity = severityOf(e.Code)
 	}
 	if e.TS.IsZero() {
 		e.TS.Time = time.Now()
 	}
-	e.Count, e.FirstTS, e.LastTS = 1, e.TS, e.TS
-	c.outbox.ledger.report(1)
+	e.Count, e.FirstTS, e.LastTS = count, e.TS, e.TS
+	c.outbox.ledger.report(count)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
