@@ -2,7 +2,6 @@ package gst
 
 import (
 	"errors"
-	"io"
 	"slices"
 	"testing"
 	"time"
@@ -70,10 +69,7 @@ func TestASlowDecoderDoesWithoutDisposableFrames(t *testing.T) {
 // slowScreen gives a display whose pipeline takes so long for each picture.
 func slowScreen(t *testing.T, each time.Duration) *screen {
 	t.Helper()
-	s, err := newScreen(decode.Screen{Display: decode.Display{Sink: decode.None}}, func() {}, func(error) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := blindScreen(t)
 	sink, err := s.pipeline.GetElementByName("sink")
 	if err != nil {
 		t.Fatal(err)
@@ -88,11 +84,7 @@ func slowScreen(t *testing.T, each time.Duration) *screen {
 // playOn decodes frames in real time and shows them on a screen. It tells what became of each.
 func playOn(t *testing.T, s *screen, frames []frame, step time.Duration) map[decode.Reason]int {
 	t.Helper()
-	plans := decode.Choose(formatOf(t, frames), decode.Display{Sink: decode.None}, decode.Preference{}, decode.Known{Found: []string{"avdec_h264"}})
-	show, err := newShow(decode.Open{Number: 1, Plan: plans[0], Latency: decode.DefaultLatency}, s, decode.NewWriter(io.Discard), func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	show := showOn(t, s, frames)
 	clock := time.NewTicker(step)
 	defer clock.Stop()
 	for i, f := range frames {

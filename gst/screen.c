@@ -36,7 +36,9 @@ struct Screen {
 	Picture ring[RING]; /* on their way from the source to the sink; they hold a reference of their fates */
 	guint first, count;
 	gboolean rendering;
+	gboolean pushing; /* what was noted last is on its way to the source: it is not to be overtaken */
 	gboolean picture; /* is on the screen */
+	guint64 pictures; /* that have been there */
 	gboolean closed;
 	guint32 number;
 	ScreenCounts counts;
@@ -142,10 +144,19 @@ static gboolean count_render(Screen *s, Picture *e, gboolean shown)
 	return first;
 }
 
-/* too_late says that a picture is to be left out. */
+/* newest says that no picture came after one that is on its way. */
+static gboolean newest(Screen *s, const Picture *e)
+{
+	return e == &s->ring[(s->first + s->count - 1) % RING];
+}
+
+/* too_late says that a picture is to be left out. While there is none on the screen the newest is shown, however late it is: a
+ * slate may have been in its way, and the next picture may be far off. */
 static gboolean too_late(Screen *s, const Picture *e)
 {
-	return s->paced && e->number != 0 && !e->keep && running_time() > e->due + TOO_LATE;
+	if (!s->paced || e->number == 0 || e->keep || (!s->picture && newest(s, e)))
+		return FALSE;
+	return running_time() > e->due + TOO_LATE;
 }
 
 /* on_turn leaves out pictures that are too late, or of a pipeline that is replaced, when it is their turn. */
@@ -188,8 +199,10 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 	g_mutex_lock(&s->lock);
 	gboolean first = known && count_render(s, &e, ret == GST_FLOW_OK);
 	s->rendering = FALSE;
-	if (known && ret == GST_FLOW_OK)
+	if (known && ret == GST_FLOW_OK) {
 		s->picture = e.number != 0;
+		s->pictures += s->picture;
+	}
 	g_cond_broadcast(&s->moved);
 	g_mutex_unlock(&s->lock);
 	if (first)
@@ -292,7 +305,7 @@ static GstCaps *same_rate(GstCaps *caps)
 	return caps;
 }
 
-/* push gives a picture to the source under another time. The buffer may be in use elsewhere, so what is
+/* push gives the picture that was noted last to the source under another time. The buffer may be in use elsewhere, so what is
  * pushed is another one with the same memory. */
 static gboolean push(Screen *s, GstSample *sample, guint64 due)
 {
@@ -311,6 +324,10 @@ static gboolean push(Screen *s, GstSample *sample, guint64 due)
 	GstFlowReturn ret = gst_app_src_push_sample(GST_APP_SRC(s->source), moved);
 	gst_sample_unref(moved);
 	gst_buffer_unref(buffer);
+	g_mutex_lock(&s->lock);
+	s->pushing = FALSE;
+	g_cond_broadcast(&s->moved);
+	g_mutex_unlock(&s->lock);
 	return ret == GST_FLOW_OK;
 }
 
@@ -319,12 +336,21 @@ static gboolean refused(Screen *s, guint32 number)
 	return s->closed || (number != 0 && number != s->number);
 }
 
+/* full says that nothing can be noted now. */
+static gboolean full(Screen *s)
+{
+	return s->count >= MOST_WAITING || s->pushing;
+}
+
+/* note adds what is pushed next. Until push has come back nothing else is noted, so that all comes to the source in the order in
+ * which it was noted. */
 static void note(Screen *s, Picture e)
 {
 	if (e.fates)
 		fates_ref(e.fates);
 	s->ring[(s->first + s->count) % RING] = e;
 	s->count++;
+	s->pushing = TRUE;
 }
 
 gboolean screen_put(Screen *s, GstSample *sample, Picture e)
@@ -334,9 +360,9 @@ gboolean screen_put(Screen *s, GstSample *sample, Picture e)
 	gboolean room = TRUE;
 
 	g_mutex_lock(&s->lock);
-	while (room && !refused(s, e.number) && s->count >= MOST_WAITING)
+	while (room && !refused(s, e.number) && full(s))
 		room = g_cond_wait_until(&s->moved, &s->lock, until);
-	gboolean taken = !refused(s, e.number) && s->count < MOST_WAITING;
+	gboolean taken = !refused(s, e.number) && !full(s);
 	if (taken) {
 		note(s, e);
 	} else if (e.number == s->number) {
@@ -347,27 +373,31 @@ gboolean screen_put(Screen *s, GstSample *sample, Picture e)
 	return taken && push(s, sample, e.due);
 }
 
-gboolean screen_slate(Screen *s, const void *pixels, int width, int height)
+/* slate_sample is a copy of a slate's pixels. */
+static GstSample *slate_sample(const void *pixels, int width, int height)
 {
-	/* A slow box takes a while to scale it; without this, it would be late on arrival. */
-	guint64 due = running_time() + 50 * GST_MSECOND;
-	g_mutex_lock(&s->lock);
-	gboolean taken = !s->closed && s->count == 0;
-	if (taken)
-		note(s, (Picture){.due = due});
-	g_mutex_unlock(&s->lock);
-	if (!taken)
-		return FALSE;
-
-	gsize size = (gsize)width * height * 4;
-	GstBuffer *buffer = gst_buffer_new_memdup(pixels, size);
-	GST_BUFFER_PTS(buffer) = due;
+	GstBuffer *buffer = gst_buffer_new_memdup(pixels, (gsize)width * height * 4);
 	GstCaps *caps = gst_caps_new_simple("video/x-raw", "format", G_TYPE_STRING, "RGBx", "width", G_TYPE_INT, width,
 		"height", G_TYPE_INT, height, "interlace-mode", G_TYPE_STRING, "progressive", "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, NULL);
 	GstSample *sample = gst_sample_new(buffer, caps, NULL, NULL);
 	gst_caps_unref(caps);
 	gst_buffer_unref(buffer);
-	gboolean pushed = push(s, sample, due);
+	return sample;
+}
+
+gboolean screen_slate(Screen *s, const void *pixels, int width, int height, guint64 pictures)
+{
+	if (width <= 0 || height <= 0)
+		return FALSE;
+	GstSample *sample = slate_sample(pixels, width, height);
+	g_mutex_lock(&s->lock);
+	/* A slow box takes a while to scale it; without this, it would be late on arrival. */
+	guint64 due = running_time() + 50 * GST_MSECOND;
+	gboolean taken = !s->closed && s->count == 0 && !s->pushing && !s->rendering && s->pictures == pictures;
+	if (taken)
+		note(s, (Picture){.due = due});
+	g_mutex_unlock(&s->lock);
+	gboolean pushed = taken && push(s, sample, due);
 	gst_sample_unref(sample);
 	return pushed;
 }
@@ -385,6 +415,7 @@ ScreenCounts screen_counts(Screen *s)
 {
 	g_mutex_lock(&s->lock);
 	ScreenCounts c = s->counts;
+	c.pictures = s->pictures;
 	g_mutex_unlock(&s->lock);
 	return c;
 }

@@ -126,9 +126,18 @@ func (s *screen) turn(number uint32) { C.screen_turn(s.c, C.guint32(number)) }
 // drain waits until all pictures that it has are shown. A time-out that is over already is none to wait for.
 func (s *screen) drain(timeout time.Duration) { C.screen_drain(s.c, C.guint64(max(0, timeout))) }
 
-// slate shows a picture at once. It is false when pictures wait.
-func (s *screen) slate(img *image.RGBA) bool {
-	return C.screen_slate(s.c, unsafe.Pointer(unsafe.SliceData(img.Pix)), C.int(img.Rect.Dx()), C.int(img.Rect.Dy())) != 0
+// slate shows a slate at once. It is false when pictures wait, or when there have been more on the screen than so many.
+func (s *screen) slate(img *image.RGBA, pictures uint64) bool {
+	return C.screen_slate(s.c, unsafe.Pointer(unsafe.SliceData(img.Pix)), C.int(img.Rect.Dx()), C.int(img.Rect.Dy()), C.guint64(pictures)) != 0
+}
+
+// pictures is how many have been on the screen, and when the newest of the present pipeline was; zero for none.
+func (s *screen) pictures() (n uint64, newest time.Time) {
+	c := C.screen_counts(s.c)
+	if c.shown_wall != 0 {
+		newest = time.UnixMicro(int64(c.shown_wall))
+	}
+	return uint64(c.pictures), newest
 }
 
 // counts adds the figures to a status.

@@ -48,8 +48,9 @@ typedef struct {
  * number now, or took nothing for too long. */
 gboolean screen_put(Screen *s, GstSample *sample, Picture picture);
 
-/* screen_slate shows pixels of four bytes (blue, green, red, none) now, unless pictures wait. */
-gboolean screen_slate(Screen *s, const void *pixels, int width, int height);
+/* screen_slate shows pixels of four bytes (red, green, blue, none) now, unless a picture waits or came to the screen since
+ * whoever decided on the slate looked: pictures is what ScreenCounts had then. */
+gboolean screen_slate(Screen *s, const void *pixels, int width, int height, guint64 pictures);
 
 /* screen_blank says that no picture is on the screen: nothing at all, or the slate. */
 gboolean screen_blank(Screen *s);
@@ -64,6 +65,7 @@ typedef struct {
 	guint64 shown, late; /* of the present number */
 	guint64 shown_pts;   /* of the newest of these on the screen */
 	gint64 shown_wall;   /* when it was there, microseconds since 1970; 0 before the first */
+	guint64 pictures;    /* that have been on the screen, of all numbers */
 } ScreenCounts;
 
 ScreenCounts screen_counts(Screen *s);

@@ -146,7 +146,7 @@ func (s *server) tell() {
 func (s *server) drawSlate(now time.Time) {
 	s.mu.Lock()
 	screen, text := s.screen, s.slates.text
-	due := screen != nil && s.slates.due(now)
+	pictures, due := s.slateDue(now)
 	s.mu.Unlock()
 	if !due {
 		return
@@ -154,9 +154,21 @@ func (s *server) drawSlate(now time.Time) {
 	img := drawSlate(text, slateSize(screen.asked.Display), now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.screen == screen && s.slates.due(now) && screen.slate(img) { // there may be a picture by now
+	if s.screen == screen && s.slates.due(now) && screen.slate(img, pictures) { // there may be a picture by now
 		s.slates.drew(text, now)
 	}
+}
+
+// slateDue says whether a slate is due after so many pictures. s.mu is held.
+func (s *server) slateDue(now time.Time) (pictures uint64, due bool) {
+	if s.screen == nil {
+		return 0, false
+	}
+	pictures, newest := s.screen.pictures()
+	if s.show != nil {
+		s.slates.picture(newest)
+	}
+	return pictures, s.slates.due(now)
 }
 
 // read does what the messages say, one after the other.
