@@ -12,7 +12,12 @@ const (
 	overloadWindow = 5 * time.Second
 	overloadBegins = 4
 	overloadEnds   = 20
-	overloadLeast  = 50 // frames of a window: of a stream with fewer, a moment's delay would be a quarter
+	overloadLeast  = 50 // frames of a window: of fewer, a moment's delay would be a quarter
+
+	// overloadLongest is how long the window of a stream with few frames is: of that a moment is no quarter. overloadFewest
+	// is how many frames there must be even then.
+	overloadLongest = 30 * time.Second
+	overloadFewest  = 10
 )
 
 // overload tells when the box shows much less than it receives, because decoding or showing is too slow. It is pure:
@@ -25,20 +30,24 @@ type overload struct {
 
 // note takes in the counts of the stream on the display. It is called about once a second.
 func (o *overload) note(c decode.FrameCounts, now time.Time) {
-	if !o.since.IsZero() && now.Sub(o.since) < overloadWindow {
-		return
-	}
 	missed := missedFrames(c) - missedFrames(o.then)
 	received := c.Received - o.then.Received
 	switch begun := o.code != ""; {
 	case o.since.IsZero():
-	case received < overloadLeast || begun && missed*overloadEnds < received:
+	case !windowOver(now.Sub(o.since), received):
+		return
+	case received < overloadFewest || begun && missed*overloadEnds < received:
 		o.condition = condition{}
 	case begun || missed*overloadBegins > received:
 		o.condition = condition{decode.CodeDropped, fmt.Sprintf(
 			"%d of %d frames could not be shown in time; lower resolution or frame rate, use a hardware decoder, or relieve the CPU", missed, received)}
 	}
 	o.since, o.then = now, c
+}
+
+// windowOver says that there is enough of a window to tell, or that nothing comes any more.
+func windowOver(lasted time.Duration, received uint64) bool {
+	return lasted >= overloadWindow && (received == 0 || received >= overloadLeast || lasted >= overloadLongest)
 }
 
 // restart begins another window: the stream was not on the display.

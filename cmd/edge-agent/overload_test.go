@@ -55,3 +55,42 @@ func TestOverload(t *testing.T) {
 		t.Errorf("without frames: %q", o.code)
 	}
 }
+
+// dropping gives a stream of so many frames a second, of which every so manieth is dropped.
+func dropping(o *overload, seconds int, rate, every uint64) {
+	var c decode.FrameCounts
+	for n := range uint64(seconds) + 1 {
+		c.Received = n * rate
+		c.Dropped = map[decode.Reason]uint64{decode.DropOverload: c.Received / every}
+		o.note(c, time.Unix(int64(n), 0))
+	}
+}
+
+// A stream with few frames is watched for longer, so that a box that is too slow for it says so, and a moment's delay is none.
+func TestOverloadOfSlowStreams(t *testing.T) {
+	for _, c := range []struct {
+		what        string
+		seconds     int
+		rate, every uint64
+		want        string
+	}{
+		{"5 frames a second, every second one dropped", 10, 5, 2, decode.CodeDropped},
+		{"it takes a while to tell", 9, 5, 2, ""},
+		{"5 frames a second, one in eight dropped", 60, 5, 8, ""},
+		{"one frame a second, every second one dropped", 30, 1, 2, decode.CodeDropped},
+		{"it takes a while to tell", 29, 1, 2, ""},
+	} {
+		var o overload
+		if dropping(&o, c.seconds, c.rate, c.every); o.code != c.want {
+			t.Errorf("%s, for %d s: %q, not %q", c.what, c.seconds, o.code, c.want)
+		}
+	}
+
+	// Three frames of a stream that is nearly still.
+	var o overload
+	o.note(decode.FrameCounts{}, time.Unix(0, 0))
+	o.note(decode.FrameCounts{Received: 3, Dropped: map[decode.Reason]uint64{decode.DropLate: 2}}, time.Unix(30, 0))
+	if o.code != "" {
+		t.Errorf("two of three frames late in 30 s: %q", o.code)
+	}
+}
