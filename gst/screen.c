@@ -20,6 +20,11 @@ enum { MOST_WAITING = 3, RING = 16 };
  * that come when nothing waits are shown. The sink itself drops none: it would not tell which. */
 #define TOO_LATE (100 * GST_MSECOND)
 
+/* PIXELS_LONGEST is the longest side of a picture that is converted for screen_pixels, as videoscale has it; PIXELS_MOST is
+ * how many pixels become of it at the most, whatever a stream says of their shape. */
+#define PIXELS_LONGEST 32767
+#define PIXELS_MOST (1 << 26)
+
 struct Screen {
 	gint refs;
 	GstElement *pipeline, *source, *sink;
@@ -420,18 +425,35 @@ ScreenCounts screen_counts(Screen *s)
 	return c;
 }
 
+/* pixels_size is how large pictures are that screen_pixels gives: those of a size whose pixels have an aspect ratio. FALSE when
+ * there is no such size. */
+static gboolean pixels_size(guint64 width, guint64 height, guint64 par_n, guint64 par_d, guint64 most_width, int *w, int *h)
+{
+	if (width == 0 || height == 0 || most_width == 0 || MAX(width, height) > PIXELS_LONGEST || MAX(par_n, par_d) > G_MAXINT)
+		return FALSE;
+	if (par_n != 0 && par_d != 0) /* else nothing is said of it */
+		width = MAX(1, width * par_n / par_d);
+	most_width = MIN(most_width, PIXELS_LONGEST);
+	if (width > most_width) {
+		height = MAX(1, height * most_width / width);
+		width = most_width;
+	}
+	for (; width * height > PIXELS_MOST; width /= 2, height /= 2)
+		;
+	*w = (int)width;
+	*h = (int)height;
+	return TRUE;
+}
+
 /* pixels_caps asks for a size that keeps the picture's aspect. */
 static GstCaps *pixels_caps(GstCaps *of, int most_width, int *width, int *height)
 {
 	GstVideoInfo info;
 	if (!of || !gst_video_info_from_caps(&info, of))
 		return NULL;
-	*width = GST_VIDEO_INFO_WIDTH(&info) * GST_VIDEO_INFO_PAR_N(&info) / GST_VIDEO_INFO_PAR_D(&info);
-	*height = GST_VIDEO_INFO_HEIGHT(&info);
-	if (*width > most_width) {
-		*height = MAX(1, (int)((gint64)*height * most_width / *width));
-		*width = most_width;
-	}
+	if (!pixels_size(GST_VIDEO_INFO_WIDTH(&info), GST_VIDEO_INFO_HEIGHT(&info), GST_VIDEO_INFO_PAR_N(&info), GST_VIDEO_INFO_PAR_D(&info),
+			most_width, width, height))
+		return NULL;
 	return gst_caps_new_simple("video/x-raw", "format", G_TYPE_STRING, "RGBx", "width", G_TYPE_INT, *width,
 		"height", G_TYPE_INT, *height, "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, NULL);
 }
@@ -445,7 +467,7 @@ void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, i
 
 	GstCaps *caps = sample ? pixels_caps(gst_sample_get_caps(sample), most_width, width, height) : NULL;
 	if (!caps) {
-		*error = g_strdup("there was no picture yet");
+		*error = g_strdup(sample ? "the picture has no valid size" : "there was no picture yet");
 		g_clear_pointer(&sample, gst_sample_unref);
 		return NULL;
 	}

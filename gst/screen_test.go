@@ -265,3 +265,39 @@ func TestTheFirstPictureAfterASlowSlate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whatever a stream says of its pictures, a snapshot has a size: no side is 0, and none is too long for an image file.
+func TestSnapshotsOfOddPictures(t *testing.T) {
+	for _, c := range []struct {
+		caps string
+		size int // of the picture in bytes
+		most int
+		want image.Point
+	}{
+		{"format=RGBx,width=64,height=48,pixel-aspect-ratio=2/1", 64 * 48 * 4, 1920, image.Pt(128, 48)},
+		{"format=RGBx,width=64,height=48,pixel-aspect-ratio=1/1", 64 * 48 * 4, 32, image.Pt(32, 24)},
+		{"format=RGBx,width=64,height=48,pixel-aspect-ratio=2147483647/1", 64 * 48 * 4, 1920, image.Pt(1920, 1)},
+		{"format=RGBx,width=64,height=48,pixel-aspect-ratio=100000000/1", 64 * 48 * 4, 1920, image.Pt(1920, 1)},
+		{"format=RGBx,width=64,height=48,pixel-aspect-ratio=1/2147483647", 64 * 48 * 4, 1920, image.Pt(1, 48)},
+		{"format=GRAY8,width=4,height=30000,pixel-aspect-ratio=30000/1", 4 * 30000, anyWidth, image.Pt(16383, 4095)},
+	} {
+		s := blindScreen(t)
+		element, err := s.pipeline.GetElementByName("source")
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := app.SrcFromElement(element)
+		source.SetCaps(gst.NewCapsFromString("video/x-raw,framerate=0/1," + c.caps))
+		if ret := source.PushBuffer(gst.NewBufferFromBytes(make([]byte, c.size))); ret != gst.FlowOK {
+			t.Fatal(ret)
+		}
+		var img *image.RGBA
+		until(t, "there is a picture of "+c.caps, func() bool { img, err = s.picture(c.most); return err == nil })
+		if got := img.Rect.Size(); got != c.want || len(img.Pix) != 4*got.X*got.Y {
+			t.Errorf("%s, at most %d wide: %v, not %v; %d bytes", c.caps, c.most, got, c.want, len(img.Pix))
+		}
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
