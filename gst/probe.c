@@ -45,7 +45,7 @@ static guint64 mix_bytes(guint64 h, const guint8 *data, gsize size)
 }
 
 /* component mixes the samples of Y, U or V, so that a picture has the same checksum
- * whether U and V lie apart or interleaved. */
+ * whether U and V lie apart or interleaved. Its height is that of a field where each buffer has one. */
 static guint64 component(guint64 h, GstVideoFrame *f, int c, int row_step)
 {
 	int width = GST_VIDEO_FRAME_COMP_WIDTH(f, c), height = GST_VIDEO_FRAME_COMP_HEIGHT(f, c);
@@ -60,12 +60,12 @@ static guint64 component(guint64 h, GstVideoFrame *f, int c, int row_step)
 		guint8 packed[512];
 		int n = 0;
 		for (int x = 0; x < width; x++) {
-			memcpy(packed + n, row + (gsize)x * step, size);
-			n += size;
-			if (n == sizeof packed) {
+			if (n + size > (int)sizeof packed) {
 				h = mix_bytes(h, packed, n);
 				n = 0;
 			}
+			memcpy(packed + n, row + (gsize)x * step, size);
+			n += size;
 		}
 		h = mix_bytes(h, packed, n);
 	}
@@ -194,7 +194,8 @@ gsize pictures_checksums(Pictures *p, guint64 *sums, gsize n)
 {
 	g_mutex_lock(&p->lock);
 	gsize have = p->sums->len;
-	memcpy(sums, p->sums->data, MIN(n, have) * sizeof *sums);
+	if (MIN(n, have) > 0) /* else there may be no memory on either side */
+		memcpy(sums, p->sums->data, MIN(n, have) * sizeof *sums);
 	g_mutex_unlock(&p->lock);
 	return have;
 }

@@ -22,21 +22,7 @@ func TestChecksumsOfFormats(t *testing.T) {
 		if err != nil {
 			t.Skipf("no %s here: %v", format, err)
 		}
-		p := &player{pipeline: pipeline}
-		seen := newPictures(p, true)
-		if err := p.start(); err != nil {
-			t.Fatal(err)
-		}
-		seenOf := func() (s decode.Status) {
-			seen.counts(&s)
-			return s
-		}
-		until(t, "both pictures came", func() bool { return len(seenOf().Checksums) == 2 })
-		if err := setState(pipeline, gst.StateNull, 20*time.Second); err != nil {
-			t.Fatal(err)
-		}
-		s := seenOf()
-		seen.close()
+		s := twoPictures(t, pipeline)
 		if s.Checksums[0] == "" || s.Fresh != 1 {
 			t.Errorf("%s: %+v", format, s)
 		}
@@ -48,6 +34,52 @@ func TestChecksumsOfFormats(t *testing.T) {
 	}
 	if !tiled.Opaque || tiled.Checksums[0] == i420.Checksums[0] {
 		t.Errorf("in tiles %+v", tiled)
+	}
+}
+
+// twoPictures runs a pipeline and looks at its pictures, of which there are two.
+func twoPictures(t *testing.T, pipeline *gst.Pipeline) decode.Status {
+	t.Helper()
+	p := &player{pipeline: pipeline}
+	seen := newPictures(p, true)
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	seenOf := func() (s decode.Status) {
+		seen.counts(&s)
+		return s
+	}
+	until(t, "both pictures came", func() bool { return len(seenOf().Checksums) == 2 })
+	if err := setState(pipeline, gst.StateNull, 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s := seenOf()
+	seen.close()
+	return s
+}
+
+// A buffer with one field has half the lines of the frame. Its checksum is that of a picture that is half as high: nothing that
+// lies behind the field goes into it.
+func TestChecksumsOfFields(t *testing.T) {
+	initOnce()
+	sums := map[string]decode.Status{}
+	for what, text := range map[string]string{
+		"fields":   "num-buffers=2 ! video/x-raw,format=%s,width=62,height=68,framerate=50/1 ! interlace field-pattern=1:1 ! video/x-raw(format:Interlaced),interlace-mode=alternate",
+		"pictures": "num-buffers=2 ! video/x-raw,format=%s,width=62,height=34,framerate=50/1",
+	} {
+		for _, format := range []string{"I420", "NV12"} {
+			pipeline, err := gst.NewPipelineFromString("videotestsrc pattern=blue " + fmt.Sprintf(text, format) + " ! identity name=decoder ! fakesink")
+			if err != nil {
+				t.Fatal(err)
+			}
+			sums[what+" of "+format] = twoPictures(t, pipeline)
+		}
+	}
+	want := sums["pictures of I420"].Checksums[0]
+	for what, s := range sums {
+		if s.Opaque || s.Fresh != 1 || s.Checksums[0] != want || s.Checksums[1] != want {
+			t.Errorf("%s: %+v, not %s", what, s, want)
+		}
 	}
 }
 

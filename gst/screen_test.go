@@ -163,6 +163,19 @@ func TestAPictureThatComesDuringASlateIsSeenAfterIt(t *testing.T) {
 	}
 }
 
+// A slate without pixels is none.
+func TestASlateWithoutPixels(t *testing.T) {
+	s := blindScreen(t)
+	for _, size := range []image.Rectangle{image.Rect(0, 0, 64, 0), image.Rect(0, 0, 0, 64)} {
+		if s.slate(image.NewRGBA(size), 0) {
+			t.Errorf("one of %v is taken", size)
+		}
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A slate that was decided on before a picture came does not go on top of it. It does if it is decided on after that.
 func TestASlateOfAMomentAgoIsRefused(t *testing.T) {
 	frames := clip(t, "160x90", "1", x264...)
