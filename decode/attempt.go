@@ -228,7 +228,7 @@ func broken(ctx context.Context, err error) error {
 func (a *attempt) read(ctx context.Context) error {
 	a.child.heard.Store(true)
 	defer a.child.saidAll()
-	r := NewReader(a.child.conn)
+	r := NewReader(a.child.conn, FromRenderer)
 	for {
 		m, err := r.Next()
 		if err != nil {

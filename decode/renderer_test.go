@@ -54,7 +54,7 @@ func fakeChild() {
 		panic(err)
 	}
 	_ = file.Close()
-	in, out := NewReader(conn), NewWriter(conn)
+	in, out := NewReader(conn, FromAgent), NewWriter(conn)
 	elements := []string{"vah264dec", "avdec_h264", "kmssink"}
 	if fault == "unnegotiated" {
 		elements[0] = "v4l2h264dec"

@@ -93,7 +93,7 @@ func (s *stage) converse(ctx context.Context, talk func(ctx context.Context, l *
 	if err != nil {
 		return failed(CodeStart, "the renderer process cannot be started: %v", err)
 	}
-	l := &line{in: NewReader(c.conn), out: NewWriter(c.conn)}
+	l := &line{in: NewReader(c.conn, FromRenderer), out: NewWriter(c.conn)}
 	running, end := context.WithCancelCause(ctx)
 	unblock := context.AfterFunc(running, func() { _ = c.conn.SetDeadline(time.Now()) })
 	defer unblock()

@@ -61,6 +61,30 @@ const StatusInterval = 200 * time.Millisecond
 // MaxHandover bounds Status.Handover: more frames than that are a burst.
 const MaxHandover = 64
 
+// Side is one of the two that talk to each other.
+type Side uint8
+
+// The two sides.
+const (
+	FromAgent    Side = 1
+	FromRenderer Side = 2
+)
+
+func (s Side) String() string {
+	if s == FromAgent {
+		return "agent"
+	}
+	return "renderer"
+}
+
+// sender is the side that may send messages of a kind.
+func (k Kind) sender() Side {
+	if k < KindHello {
+		return FromAgent
+	}
+	return FromRenderer
+}
+
 // maxPayload bounds what a reader takes memory for, by kind.
 func maxPayload(k Kind) int {
 	switch k {
@@ -208,15 +232,23 @@ func (m Message) Decode(v any) error {
 	return nil
 }
 
+// Memory of a Reader. What a header says is believed only as far as the data comes: whoever writes the header alone costs
+// no more than firstStep.
+const (
+	firstStep = 64 << 10
+	mostKept  = 4 << 20 // from one message to the next: more than most key frames have
+)
+
 // Reader reads messages. It belongs to one goroutine.
 type Reader struct {
 	r       *bufio.Reader
+	from    Side
 	payload []byte
 }
 
-// NewReader reads from r.
-func NewReader(r io.Reader) *Reader {
-	return &Reader{r: bufio.NewReaderSize(r, 64<<10)}
+// NewReader reads from r what one side sends. A message that only the other one may send is an error.
+func NewReader(r io.Reader, from Side) *Reader {
+	return &Reader{r: bufio.NewReaderSize(r, 64<<10), from: from}
 }
 
 // Next reads one message. The error is io.EOF at the end between two messages.
@@ -236,20 +268,38 @@ func (r *Reader) Next() (Message, error) {
 	if size > int64(maxPayload(m.Kind)) {
 		return Message{}, fmt.Errorf("message of kind %d with %d bytes is not allowed", m.Kind, size)
 	}
+	if m.Kind.sender() != r.from {
+		return Message{}, fmt.Errorf("message of kind %d is not allowed from the %v", m.Kind, r.from)
+	}
 	if _, err := r.r.Discard(headerSize); err != nil {
 		return Message{}, err
 	}
-	if int64(cap(r.payload)) < size {
-		r.payload = make([]byte, size, size+size/4)
-	}
-	m.Payload = r.payload[:size]
-	if _, err := io.ReadFull(r.r, m.Payload); err != nil {
+	if err := r.read(int(size)); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return Message{}, err
 	}
+	m.Payload = r.payload
 	return m, nil
+}
+
+// read reads a payload. Its memory grows with the data: to twice of what has come.
+func (r *Reader) read(size int) error {
+	if cap(r.payload) > mostKept && size <= mostKept {
+		r.payload = nil
+	}
+	r.payload = r.payload[:0]
+	for have := 0; have < size; have = len(r.payload) {
+		if have == cap(r.payload) {
+			r.payload = append(make([]byte, 0, min(size, max(firstStep, 2*have))), r.payload...)
+		}
+		r.payload = r.payload[:min(size, cap(r.payload))]
+		if _, err := io.ReadFull(r.r, r.payload[have:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Writer writes messages, from any goroutine, each whole.

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"reflect"
@@ -32,7 +33,7 @@ func TestWire(t *testing.T) {
 		"whole": func(r io.Reader) io.Reader { return r }, "bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := NewReader(wrap(bytes.NewReader(messages(t))))
+			r := NewReader(wrap(bytes.NewReader(messages(t))), FromAgent)
 			next := func() Message {
 				t.Helper()
 				m, err := r.Next()
@@ -77,7 +78,7 @@ func TestWireReceived(t *testing.T) {
 		}
 	}
 	after := Monotonic() - time.Minute
-	r := NewReader(&b)
+	r := NewReader(&b, FromAgent)
 	m, err := r.Next()
 	if err != nil || m.Received < before-time.Second || m.Received > after+time.Second { // two clocks cannot be read at once
 		t.Errorf("received at %v, %v; it was between %v and %v", m.Received, err, before, after)
@@ -93,7 +94,7 @@ func TestWireCut(t *testing.T) {
 	all := messages(t)
 	boundaries := map[int]bool{0: true}
 	for i := range all {
-		r := NewReader(bytes.NewReader(all[:i]))
+		r := NewReader(bytes.NewReader(all[:i]), FromAgent)
 		var err error
 		for err == nil {
 			_, err = r.Next()
@@ -116,7 +117,7 @@ func TestWireBounds(t *testing.T) {
 		"kind not known":     {99, headerSize - 1: 0},
 		"kind 0":             {headerSize - 1: 0},
 	} {
-		_, err := NewReader(bytes.NewReader(append(head, 'x'))).Next()
+		_, err := NewReader(bytes.NewReader(append(head, 'x')), FromAgent).Next()
 		if err == nil || !strings.Contains(err.Error(), "not allowed") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -126,10 +127,91 @@ func TestWireBounds(t *testing.T) {
 	}
 }
 
+// A side may not send what only the other one says: a renderer that is not what it should be gives no orders.
+func TestWireDirection(t *testing.T) {
+	for k := range Kind(64) {
+		if maxPayload(k) < 0 {
+			continue
+		}
+		var b bytes.Buffer
+		if err := NewWriter(&b).Raw(k, 0, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, from := range []Side{FromAgent, FromRenderer} {
+			_, err := NewReader(bytes.NewReader(b.Bytes()), from).Next()
+			if allowed := (k < KindHello) == (from == FromAgent); allowed != (err == nil) {
+				t.Errorf("kind %d from the %v: %v", k, from, err)
+			}
+		}
+	}
+}
+
+// A header alone costs next to nothing, and what a large message took is given back.
+func TestWireMemory(t *testing.T) {
+	const large = 60 << 20
+	header := func(size int) []byte {
+		h := make([]byte, headerSize)
+		h[0] = byte(KindPicture)
+		binary.LittleEndian.PutUint32(h[4:], uint32(size))
+		return h
+	}
+	r := NewReader(bytes.NewReader(append(header(large), "only this"...)), FromRenderer)
+	if _, err := r.Next(); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
+	if n := cap(r.payload); n > firstStep {
+		t.Errorf("a header took %d bytes", n)
+	}
+
+	picture := bytes.Repeat([]byte{1, 2, 3}, large/3)
+	r = NewReader(io.MultiReader(bytes.NewReader(header(len(picture))), bytes.NewReader(picture), bytes.NewReader(header(0))), FromRenderer)
+	if m, err := r.Next(); err != nil || !bytes.Equal(m.Payload, picture) {
+		t.Errorf("%d bytes, %v", len(m.Payload), err)
+	}
+	if _, err := r.Next(); err != nil || cap(r.payload) > mostKept {
+		t.Errorf("%d bytes are kept, %v", cap(r.payload), err)
+	}
+}
+
+// Frames of a stream take no memory each.
+func TestWireReusesMemory(t *testing.T) {
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	for i := range 300 {
+		if err := w.Frame(Unit{Data: make([]byte, 1+i%3*100_000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := NewReader(&b, FromAgent)
+	next := func() {
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		next()
+	}
+	if n := testing.AllocsPerRun(200, next); n != 0 {
+		t.Errorf("%v allocations for a message", n)
+	}
+}
+
 func FuzzReader(f *testing.F) {
-	f.Add(messages(f))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r := NewReader(bytes.NewReader(data))
+	f.Add(messages(f), true)
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	for _, err := range []error{w.JSON(KindHello, Hello{GStreamer: "1"}), w.JSON(KindStatus, Status{Number: 1}), w.Raw(KindPicture, FlagFailed, 3, []byte("no"))} {
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add(b.Bytes(), false)
+	f.Fuzz(func(t *testing.T, data []byte, agent bool) {
+		from := FromRenderer
+		if agent {
+			from = FromAgent
+		}
+		r := NewReader(bytes.NewReader(data), from)
 		var again bytes.Buffer
 		w := NewWriter(&again)
 		for {

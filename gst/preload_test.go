@@ -58,7 +58,7 @@ func greeted(t *testing.T, env ...string) (pid int) {
 		_ = cmd.Wait() // what it had to say, nobody has read: that is not its fault
 	})
 	_ = conn.SetReadDeadline(time.Now().Add(patience))
-	if m, err := decode.NewReader(conn).Next(); err != nil || m.Kind != decode.KindHello {
+	if m, err := decode.NewReader(conn, decode.FromRenderer).Next(); err != nil || m.Kind != decode.KindHello {
 		t.Fatalf("it did not say hello: %v %v", m.Kind, err)
 	}
 	return cmd.Process.Pid

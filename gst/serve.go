@@ -173,7 +173,7 @@ func (s *server) slateDue(now time.Time) (pictures uint64, due bool) {
 
 // read does what the messages say, one after the other.
 func (s *server) read(conn io.Reader) error {
-	r := decode.NewReader(conn)
+	r := decode.NewReader(conn, decode.FromAgent)
 	for {
 		m, err := r.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -114,7 +114,7 @@ func serve(t *testing.T) *agent {
 		t.Fatal(err)
 	}
 	_ = ours.SetDeadline(time.Now().Add(patience))
-	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours), end: make(chan error, 1), settled: map[uint64]decode.Reason{}}
+	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours, decode.FromRenderer), end: make(chan error, 1), settled: map[uint64]decode.Reason{}}
 	go func() { a.end <- Serve(context.Background(), theirs) }()
 	t.Cleanup(func() { _ = ours.Close() })
 	m := a.until(decode.KindHello)
