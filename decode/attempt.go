@@ -227,7 +227,6 @@ func broken(ctx context.Context, err error) error {
 // read takes in what the child says until it says no more.
 func (a *attempt) read(ctx context.Context) error {
 	a.child.heard.Store(true)
-	defer a.child.saidAll()
 	r := NewReader(a.child.conn, FromRenderer)
 	for {
 		m, err := r.Next()

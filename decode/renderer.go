@@ -240,7 +240,10 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	var all sync.WaitGroup
 	all.Go(func() { c.copyLog(r.log) })
 	all.Go(func() { end(c.ending(running)) })
-	all.Go(func() { end(a.read(running)) })
+	all.Go(func() {
+		end(a.read(running))
+		c.saidAll() // after its own reason has ended the context, which is better than how the process ended
+	})
 	all.Go(func() { end(a.watch(running)) })
 	all.Go(func() { a.reconsider(running) })
 	all.Go(func() { end(a.watchDisplay(running)) })
