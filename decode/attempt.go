@@ -78,7 +78,7 @@ func newAttempt(r *Renderer, c *child, nodes []deviceNode, again bool) *attempt 
 	return &attempt{
 		r: r, nodes: nodes, seen: nodes, child: c, again: again, out: NewWriter(c.conn),
 		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
-		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: func() bool { return atWork(c.cmd.Process.Pid) }},
+		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: c.atWork},
 	}
 }
 

@@ -1,20 +1,19 @@
 package decode
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ChildFD is the descriptor at which a renderer finds its end of the socket pair.
@@ -26,9 +25,6 @@ const PreloadEnv = "EDGE_AGENT_PRELOAD"
 
 // killGrace is how long a process may take to go after it was killed. One that a driver holds in the kernel does not go at all.
 const killGrace = 2 * time.Second
-
-// maxLogLine is how much of a line that the child logs is kept.
-const maxLogLine = 4 << 10
 
 // child is a renderer process and the agent's end of its socket pair.
 type child struct {
@@ -47,8 +43,11 @@ type child struct {
 	oomKills uint64    // of the kernel, before this process started
 	weighed  time.Time // when overweight has looked
 
+	life   sync.Mutex // of the process id, see whileThere
+	reaped bool
+
 	mu       sync.Mutex
-	lastLine string
+	lastLine []byte
 }
 
 // startChild starts a process with one end of a new socket pair. The caller must
@@ -79,7 +78,7 @@ func startChild(command, env []string) (*child, error) {
 		logRead.Close()
 		return nil, err
 	}
-	sacrifice(c.cmd.Process.Pid)
+	c.whileThere(sacrifice)
 	return c, nil
 }
 
@@ -107,28 +106,45 @@ func (c *child) keep() {
 	defer runtime.UnlockOSThread()
 	err := c.cmd.Start()
 	c.started <- err
-	if err == nil {
-		_ = c.cmd.Wait() // ProcessState has all there is to know
+	if err != nil {
+		return
 	}
+	awaitEnd(c.cmd.Process.Pid)
+	c.kill() // what it has started, which would outlive it
+	c.life.Lock()
+	c.reaped = true
+	c.life.Unlock()
+	_ = c.cmd.Wait() // ProcessState has all there is to know
 }
 
-// copyLog hands on what the child logs, line by line, until nobody can write there any more.
-func (c *child) copyLog(log *slog.Logger) {
-	defer c.log.Close()
-	defer close(c.logged)
-	r := bufio.NewReaderSize(c.log, maxLogLine)
+// awaitEnd waits until a process of this one has ended, and leaves it to be reaped.
+func awaitEnd(pid int) {
 	for {
-		line, err := r.ReadSlice('\n')
-		if text := strings.TrimSpace(string(line)); text != "" {
-			c.mu.Lock()
-			c.lastLine = text
-			c.mu.Unlock()
-			log.Info("renderer says", "line", text)
-		}
-		if err != nil && err != bufio.ErrBufferFull {
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
 			return
 		}
 	}
+}
+
+// whileThere calls f with the id of the process, which is not reaped meanwhile. It does not when the process is reaped: the
+// id may be that of another one by then.
+func (c *child) whileThere(f func(pid int)) {
+	c.life.Lock()
+	defer c.life.Unlock()
+	if !c.reaped {
+		f(c.cmd.Process.Pid)
+	}
+}
+
+// kill kills the process and everything it started.
+func (c *child) kill() {
+	c.whileThere(func(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) })
+}
+
+// atWork tells whether a thread of the process computes; see the function of this name.
+func (c *child) atWork() (yes bool) {
+	c.whileThere(func(pid int) { yes = atWork(pid) })
+	return yes
 }
 
 // stop ends the process and returns when it is gone: after grace at the latest
@@ -143,7 +159,7 @@ func (c *child) stop(grace time.Duration) {
 		case <-timer.C:
 		}
 	}
-	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	c.kill()
 	timer := time.NewTimer(killGrace)
 	defer timer.Stop()
 	select {
@@ -185,8 +201,8 @@ func (c *child) ending(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lastLine != "" {
-		detail["last_line"] = c.lastLine
+	if len(c.lastLine) > 0 {
+		detail["last_line"] = string(c.lastLine)
 	}
 	if status.Signal() == syscall.SIGKILL && oomKills() > c.oomKills {
 		return &failure{Report: Report{Code: CodeMemory, Message: "the kernel ended the renderer process because memory ran out", Detail: detail}}
@@ -215,7 +231,9 @@ func (c *child) overweight(most uint64, now time.Time) error {
 		return nil
 	}
 	c.weighed = now
-	if has := residentMemory(c.cmd.Process.Pid); has > most {
+	has := uint64(0)
+	c.whileThere(func(pid int) { has = residentMemory(pid) })
+	if has > most {
 		f := failed(CodeMemory, "the renderer process took %d MiB of memory; %d are allowed", has>>20, most>>20)
 		f.setDetail("memory_bytes", has)
 		return f
@@ -227,7 +245,8 @@ func (c *child) overweight(most uint64, now time.Time) error {
 func (c *child) examine(err error) error {
 	var f *failure
 	if errors.As(err, &f) && f.Code == CodeHang {
-		state := processState(c.cmd.Process.Pid)
+		state := "gone"
+		c.whileThere(func(pid int) { state = processState(pid) })
 		f.Message += "; it is " + state
 		f.setDetail("process_state", state)
 	}
