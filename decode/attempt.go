@@ -225,9 +225,9 @@ func broken(ctx context.Context, err error) error {
 }
 
 // read takes in what the child says until it says no more.
-func (a *attempt) read(ctx context.Context) error {
+func (a *attempt) read(ctx context.Context, from io.Reader) error {
 	a.child.heard.Store(true)
-	r := NewReader(a.child.conn, FromRenderer)
+	r := NewReader(from, FromRenderer)
 	for {
 		m, err := r.Next()
 		if err != nil {
@@ -236,9 +236,9 @@ func (a *attempt) read(ctx context.Context) error {
 			if errors.Is(err, io.EOF) || errors.As(err, &errno) || ctx.Err() != nil {
 				return broken(ctx, err)
 			}
-			return failed(CodeCrash, "the renderer process talks nonsense: %v", err)
+			return failed(CodeCrash, "the renderer process sent an invalid message: %v", err)
 		}
-		a.progress.hearing(time.Now())
+		a.progress.hearing(time.Now(), m.Kind == KindHello)
 		if err := a.take(m); err != nil {
 			return err
 		}
@@ -250,37 +250,38 @@ func (a *attempt) take(m Message) error {
 	switch m.Kind {
 	case KindHello:
 		var h Hello
-		if err := m.Decode(&h); err != nil {
+		if err := m.decodeBounded(&h); err != nil {
 			return err
 		}
-		a.r.greet(h)
 		select {
 		case a.hello <- h:
+			a.r.greet(h)
 		default:
+			return failed(CodeCrash, "the renderer process sent an invalid message: a second hello")
 		}
 	case KindOpened:
 		var o Opened
-		if err := m.Decode(&o); err != nil {
+		if err := m.decodeBounded(&o); err != nil {
 			return err
 		}
 		a.progress.opened(o.Number, time.Now())
 		a.sentTo.opened(o.Number)
 	case KindStatus, KindDrained:
 		var s Status
-		if err := m.Decode(&s); err != nil {
+		if err := m.decodeBounded(&s); err != nil {
 			return err
 		}
 		a.sentTo.status(s, m.Kind == KindDrained)
 		a.status(s)
 	case KindFailure:
 		var f Failure
-		if err := m.Decode(&f); err != nil {
+		if err := m.decodeBounded(&f); err != nil {
 			return err
 		}
 		return f.failure()
 	case KindScreened:
 		var s Screened
-		if err := m.Decode(&s); err != nil {
+		if err := m.decodeBounded(&s); err != nil {
 			return err
 		}
 		select {
@@ -314,11 +315,16 @@ func (a *attempt) status(s Status) {
 	a.r.count(before, s, in)
 	if current && before.Shown == 0 && s.Shown > 0 {
 		a.mu.Lock()
-		a.showing = time.Now()
-		plan := *a.plan
+		plan := a.plan
+		if plan != nil {
+			a.showing = time.Now()
+		}
 		a.mu.Unlock()
-		a.r.firstPicture(plan)
-		a.regained(plan)
+		if plan == nil { // it cannot show pictures of a pipeline that was not asked for
+			return
+		}
+		a.r.firstPicture(*plan)
+		a.regained(*plan)
 	}
 }
 

@@ -224,10 +224,12 @@ func (s *sentTo) status(now Status, last bool) {
 		if s.pipes[i].number != now.Number {
 			continue
 		}
+		p := &s.pipes[i]
+		now.Settled = slices.DeleteFunc(now.Settled, func(f Settled) bool { return f.Frame < p.first || f.Frame > p.last }) // it was not given others
 		for _, frame := range now.Settled {
-			s.pipes[i].in.ledger.settle(frame.Frame, frame.Reason)
+			p.in.ledger.settle(frame.Frame, frame.Reason)
 		}
-		s.pipes[i].in.lag.status(now, time.Now())
+		p.in.lag.status(now, time.Now())
 		if last {
 			s.end(i + 1)
 		}

@@ -241,7 +241,7 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	all.Go(func() { c.copyLog(r.log) })
 	all.Go(func() { end(c.ending(running)) })
 	all.Go(func() {
-		end(a.read(running))
+		end(a.read(running, c.conn))
 		c.saidAll() // after its own reason has ended the context, which is better than how the process ended
 	})
 	all.Go(func() { end(a.watch(running)) })

@@ -68,10 +68,10 @@ func (r *Renderer) fed() {
 func (r *Renderer) count(before, now Status, of *Input) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stats.Decoded += now.Decoded - before.Decoded
-	r.stats.Shown += now.Shown - before.Shown
-	r.stats.Late += now.Late - before.Late
-	r.stats.Skipped += now.Skipped - before.Skipped
+	r.stats.Decoded += grown(before.Decoded, now.Decoded)
+	r.stats.Shown += grown(before.Shown, now.Shown)
+	r.stats.Late += grown(before.Late, now.Late)
+	r.stats.Skipped += grown(before.Skipped, now.Skipped)
 	if !now.Wall.IsZero() && of == r.shown {
 		r.stats.FrameTime, r.stats.Wall = now.FrameTime, now.Wall
 	}

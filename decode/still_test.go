@@ -108,7 +108,7 @@ func TestStillAndBehind(t *testing.T) {
 			if c.behind {
 				s.Decoded, s.Skipped = s.Decoded-2, s.Skipped+2
 			}
-			p.hearing(now)
+			p.hearing(now, true)
 			p.advance(s, now)
 			err = cmp.Or(err, p.check(now))
 		}

@@ -146,10 +146,10 @@ func (l *line) await(kind Kind, v any) error {
 		l.heard.Store(time.Now().UnixNano())
 		switch m.Kind {
 		case kind:
-			return m.Decode(v)
+			return m.decodeBounded(v)
 		case KindFailure:
 			var f Failure
-			if err := m.Decode(&f); err != nil {
+			if err := m.decodeBounded(&f); err != nil {
 				return err
 			}
 			return f.failure()

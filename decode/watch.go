@@ -41,9 +41,11 @@ type progress struct {
 	mu      sync.Mutex
 	started time.Time
 	checked time.Time // last check
-	heard   time.Time // last message; zero before Hello
+	heard   time.Time // last message; zero before the first
+	greeted bool      // Hello has come: what comes before it says nothing
 	opening time.Time // when the pipeline was asked for; zero when it is open or none was
 	number  uint32    // of the pipeline
+	asked   uint32    // the newest number that a pipeline was asked for with; less than number after a cut
 	fed     uint64    // frames sent to it
 	status  Status    // last one, perhaps of the pipeline before
 
@@ -57,10 +59,12 @@ type progress struct {
 	excused  bool // it is the stream of which no pictures come
 }
 
-func (p *progress) hearing(now time.Time) {
+// hearing takes in that a message came, perhaps Hello.
+func (p *progress) hearing(now time.Time, hello bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.heard = now
+	p.greeted = p.greeted || hello
 }
 
 // open begins a new pipeline, perhaps one of software, and returns its number.
@@ -68,6 +72,7 @@ func (p *progress) open(software bool, now time.Time) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.number++
+	p.asked = p.number
 	p.opening, p.software, p.excused = now, software, false
 	p.fed, p.stuckFed, p.statuses, p.had, p.still = 0, 0, 0, 0, stillness{}
 	return p.number
@@ -121,7 +126,7 @@ func (p *progress) excuse() {
 func (p *progress) advance(s Status, now time.Time) (before Status, current bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.Number == 0 {
+	if s.Number == 0 || s.Number > p.asked || s.Number < p.status.Number { // not one that it can have
 		return s, false
 	}
 	before, p.status = p.status, s
@@ -157,7 +162,7 @@ func (p *progress) waiting() uint64 {
 	if p.status.Number != p.number {
 		return p.fed
 	}
-	return p.fed - min(p.fed, p.status.Fed) + p.status.Queued
+	return min(p.fed, p.fed-min(p.fed, p.status.Fed)+min(p.fed, p.status.Queued)) // no more than it was given
 }
 
 // forgive lets the child have the time in which this process did not run either: that of a box that was asleep or
@@ -184,7 +189,7 @@ func (p *progress) check(now time.Time) error {
 		status *= softwarePatience
 	}
 	switch {
-	case p.heard.IsZero():
+	case !p.greeted:
 		if now.Sub(p.started) > p.patience.Hello {
 			return failed(CodeHang, "the renderer process did not say hello within %v", p.patience.Hello)
 		}

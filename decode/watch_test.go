@@ -16,22 +16,22 @@ func TestProgress(t *testing.T) {
 	}{
 		"hello in time": {func(*progress) {}, 30 * time.Second, ""},
 		"no hello":      {func(*progress) {}, 31 * time.Second, CodeHang},
-		"silence":       {func(p *progress) { p.hearing(base) }, 1001 * ms, CodeHang},
+		"silence":       {func(p *progress) { p.hearing(base, true) }, 1001 * ms, CodeHang},
 		"software answers slowly": {func(p *progress) {
-			p.hearing(base)
+			p.hearing(base, true)
 			p.software = true
 		}, 4000 * ms, ""},
 		"software does not answer": {func(p *progress) {
-			p.hearing(base)
+			p.hearing(base, true)
 			p.software = true
 		}, 4001 * ms, CodeHang},
 		"software neither answers nor computes": {func(p *progress) {
-			p.hearing(base)
+			p.hearing(base, true)
 			p.software, p.atWork = true, func() bool { return false }
 		}, 1001 * ms, CodeHang},
-		"idle":             {func(p *progress) { p.hearing(base.Add(time.Hour)) }, time.Hour, ""},
-		"opening":          {func(p *progress) { p.hearing(base.Add(9 * time.Second)); p.open(false, base) }, 9 * time.Second, ""},
-		"not opened":       {func(p *progress) { p.hearing(base.Add(11 * time.Second)); p.open(false, base) }, 11 * time.Second, CodeHang},
+		"idle":             {func(p *progress) { p.hearing(base.Add(time.Hour), true) }, time.Hour, ""},
+		"opening":          {func(p *progress) { p.hearing(base.Add(9*time.Second), true); p.open(false, base) }, 9 * time.Second, ""},
+		"not opened":       {func(p *progress) { p.hearing(base.Add(11*time.Second), true); p.open(false, base) }, 11 * time.Second, CodeHang},
 		"no first picture": {after(base, 3, Status{Fed: 3}), 1501 * ms, CodeSilent},
 		"not yet":          {after(base, 3, Status{Fed: 3}), 1500 * ms, ""},
 		"few frames":       {after(base, 2, Status{Fed: 2}), 1501 * ms, ""},
@@ -86,7 +86,7 @@ func after(base time.Time, fed int, s Status) func(*progress) {
 		for range leastStatuses {
 			p.advance(s, base)
 		}
-		p.hearing(base.Add(time.Minute))
+		p.hearing(base.Add(time.Minute), true)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestSleepIsForgiven(t *testing.T) {
 	base := time.Unix(1000, 0)
 	life := func() *progress {
 		p := &progress{patience: Patience{Status: time.Second}, started: base}
-		p.hearing(base)
+		p.hearing(base, true)
 		return p
 	}
 	p := life()

@@ -1,0 +1,100 @@
+package decode
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// A renderer process parses what a camera sends, so it may have been taken over by a stream. What it says is brought
+// within bounds before it is used: it must not make this process fail, wait without end, fill its memory or what it
+// publishes, or report in the name of others.
+
+// Bounds of what a child says.
+const (
+	mostElements = 1000    // there are some hundred
+	mostName     = 100     // bytes of a name or version
+	mostText     = 1 << 10 // bytes of a message
+	mostDebug    = 4 << 10
+	mostSize     = 1 << 15        // pixels, of a screen's side
+	mostSkew     = 24 * time.Hour // between its wall clock and this one's, while the clock is set
+)
+
+// childCodes are what a Failure of a child may be.
+var childCodes = []string{CodeError, CodeHang, CodeStream, CodeDisplayLost, CodeBusy, CodeNoDisplay}
+
+// reasons are what may become of a frame in a child.
+var reasons = []Reason{Shown, Hidden, DropOverload, DropLate, DropCatchUp, DropNoPicture, DropDecoderFailed}
+
+// shortened is a text as far as it fits, in valid UTF-8.
+func shortened(text string, most int) string {
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+func (h *Hello) bound() {
+	h.GStreamer = shortened(h.GStreamer, mostName)
+	h.Elements = slices.DeleteFunc(h.Elements, func(name string) bool { return len(name) > mostName })
+	h.Elements = h.Elements[:min(len(h.Elements), mostElements)]
+}
+
+func (s *Status) bound(now time.Time) {
+	if s.Wall.Sub(now).Abs() > mostSkew {
+		s.Wall = time.Time{}
+	}
+	for i := range s.Settled {
+		if !slices.Contains(reasons, s.Settled[i].Reason) {
+			s.Settled[i].Reason = DropNoPicture
+		}
+	}
+}
+
+func (f *Failure) bound() {
+	if !slices.Contains(childCodes, f.Code) {
+		f.Code = CodeError
+	}
+	f.Element, f.Domain = shortened(f.Element, mostName), shortened(f.Domain, mostName)
+	f.Message, f.Debug = shortened(f.Message, mostText), shortened(f.Debug, mostDebug)
+}
+
+func (s *Screened) bound() {
+	if s.Mode.Width < 0 || s.Mode.Height < 0 || s.Mode.Width > mostSize || s.Mode.Height > mostSize {
+		s.Mode = Mode{}
+	}
+	if s.Failure != nil {
+		s.Failure.bound()
+	}
+}
+
+func (d *Devices) bound() {
+	for element, node := range d.Nodes {
+		if len(element) > mostName || len(node) > mostName {
+			delete(d.Nodes, element)
+		}
+	}
+}
+
+// decodeBounded is Decode for what a child says: the result is within bounds.
+func (m Message) decodeBounded(v any) error {
+	if err := m.Decode(v); err != nil {
+		return failed(CodeCrash, "the renderer process sent an invalid message: %v", shortened(err.Error(), mostText))
+	}
+	switch v := v.(type) {
+	case *Hello:
+		v.bound()
+	case *Status:
+		v.bound(time.Now())
+	case *Failure:
+		v.bound()
+	case *Screened:
+		v.bound()
+	case *Devices:
+		v.bound()
+	}
+	return nil
+}
+
+// grown is by how much a count of a child has grown: it does not shrink.
+func grown(before, now uint64) uint64 { return now - min(now, before) }
