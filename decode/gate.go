@@ -517,7 +517,7 @@ func (g *Gate) rewind() (replay int) {
 }
 
 // markReplay marks the units before the one that is to be seen first, and leaves out those that the rest can be decoded
-// without, which are settled for a reason. The one that is to be seen first is the newest; of a recording it is the first
+// without, which are settled for a reason; but not those that a pipeline has, which settles them. The one that is to be seen first is the newest; of a recording it is the first
 // that was not shown, as far as the ledger knows, else the first that nobody was given, when so many were given out.
 // It returns how many are marked.
 func (g *Gate) markReplay(given int, why Reason) (replay int) {
@@ -535,7 +535,7 @@ func (g *Gate) markReplay(given int, why Reason) (replay int) {
 	for i, u := range g.units {
 		u.Replay = i < seen || u.Stored && g.ledger != nil && !g.ledger.onItsWay(u.Number)
 		u.Discont = u.Discont || discont
-		if u.Replay && u.Disposable && (why != Hidden || !g.inPipeline(&u)) {
+		if u.Replay && u.Disposable && !g.inPipeline(&u) { // else it may be on the screen in a moment
 			g.drop(&u, why)
 			discont = u.Discont
 			continue

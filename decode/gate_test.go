@@ -350,3 +350,24 @@ func TestRecordingIsReadASecondAhead(t *testing.T) {
 		}
 	})
 }
+
+// A stream that is shown again begins again, while the pipeline before still has its frames: whether these were shown is
+// for that pipeline to say.
+func TestRewindLeavesFramesToTheirPipeline(t *testing.T) {
+	l := &ledger{}
+	g := newGate(DefaultLimits, DefaultLimits.pool(), l)
+	for n := uint64(1); n <= 4; n++ {
+		l.open(n)
+		g.Push(Unit{Number: n, Key: n == 1, Disposable: n == 2, Data: []byte{1}})
+		if _, err := g.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Rewind()
+	for n := uint64(1); n <= 4; n++ { // what was on its way from the child
+		expect(t, "settled by the pipeline", l.settle(n, Shown), true)
+	}
+	if c := l.snapshot(); c.Shown != 4 || c.DroppedSum() != 0 {
+		t.Errorf("%+v", c)
+	}
+}
