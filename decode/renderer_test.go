@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -66,9 +67,23 @@ func fakeChild() {
 	}
 	version := cmp.Or(os.Getenv(fakeVersionEnv), strconv.Itoa(os.Getpid()))
 	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: elements})
+	// Heartbeats while there is a pipeline say nothing, rather than that there is none: that would prove it gone.
+	var telling sync.Mutex
+	piped := false
+	pipe := func(is bool) {
+		telling.Lock()
+		defer telling.Unlock()
+		piped = is
+	}
 	go func() {
 		for range time.Tick(20 * time.Millisecond) {
-			_ = out.JSON(KindStatus, Status{})
+			telling.Lock()
+			if piped {
+				_ = out.JSON(KindDevices, Devices{})
+			} else {
+				_ = out.JSON(KindStatus, Status{})
+			}
+			telling.Unlock()
 		}
 	}()
 	var open Open
@@ -85,6 +100,7 @@ func fakeChild() {
 			fakeScreen(fault, m, out)
 		case KindCut:
 			got = append(got, '/')
+			pipe(false)
 			fates.later = nil // it can no longer tell
 		case KindSlate:
 			var s Slate
@@ -97,6 +113,7 @@ func fakeChild() {
 			}
 			fed, open, sums = 0, Open{}, nil
 			_ = m.Decode(&open)
+			pipe(true)
 			got = append(got, '|')
 			_ = out.JSON(KindOpened, Opened{Number: open.Number})
 		case KindFrame:
