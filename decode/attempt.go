@@ -58,7 +58,11 @@ type attempt struct {
 	nodes   []deviceNode  // that own or found depends on
 	seen    []deviceNode  // a moment ago; of reconsider
 
+	outbox outbox
+	over   <-chan struct{} // closed when the child is given up
+
 	slating sync.Mutex // one slate is sent at a time
+	slated  Slate      // the one that was sent last
 
 	sentTo sentTo // what became of the frames is not known yet
 
@@ -74,11 +78,14 @@ type attempt struct {
 	promoted *Plan // a better one, which takes over at the next key frame
 }
 
-func newAttempt(r *Renderer, c *child, nodes []deviceNode, again bool) *attempt {
+// newAttempt makes the attempt of a child, which is given up when over is closed.
+func newAttempt(r *Renderer, c *child, nodes []deviceNode, again bool, over <-chan struct{}) *attempt {
+	out := NewWriter(c.conn)
 	return &attempt{
-		r: r, nodes: nodes, seen: nodes, child: c, again: again, out: NewWriter(c.conn),
+		over: over, outbox: outbox{filled: make(chan struct{}, 1)},
+		r: r, nodes: nodes, seen: nodes, child: c, again: again, out: out,
 		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
-		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: c.atWork},
+		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: c.atWork, writing: out.since},
 	}
 }
 
@@ -97,10 +104,10 @@ func (a *attempt) feed(ctx context.Context) error {
 	if err := a.setTheStage(); err != nil {
 		return broken(ctx, err)
 	}
-	close(a.greeted)
-	if err := a.sendSlate(); err != nil { // from now on SetSlate does
+	if err := a.sendSlate(); err != nil { // before the first pipeline; newer ones come by post
 		return broken(ctx, err)
 	}
+	close(a.greeted)
 	in, turned := a.r.showing()
 	in.gate.Rewind()
 	for {

@@ -163,27 +163,23 @@ func (a *attempt) sendSlate() error {
 	a.r.mu.Lock()
 	slate := a.r.slate
 	a.r.mu.Unlock()
-	if slate == (Slate{}) {
+	if slate == (Slate{}) || slate == a.slated {
 		return nil
 	}
+	a.slated = slate
 	slate.AtOnce = a.again
 	return a.out.JSON(KindSlate, slate)
 }
 
-// SetSlate says what stands on the screen while there is no picture.
+// SetSlate says what stands on the screen while there is no picture. It does not wait for the child.
 func (r *Renderer) SetSlate(s Slate) {
 	r.mu.Lock()
 	same := s == r.slate
 	r.slate = s
 	a := r.current
 	r.mu.Unlock()
-	if same || a == nil {
-		return
-	}
-	select {
-	case <-a.greeted:
-		_ = a.sendSlate() // a broken connection is seen by its reader
-	default: // it will be sent once the child is greeted
+	if !same && a != nil {
+		a.outbox.putSlate()
 	}
 }
 

@@ -72,7 +72,7 @@ type Renderer struct {
 	own    *Input
 	log    *slog.Logger
 
-	snapshots sync.Mutex // one at a time
+	snapshots chan struct{} // a place for the one that is being taken
 	display   display
 
 	early      *child // that Start has started, for Run
@@ -135,7 +135,7 @@ func New(c Config) *Renderer {
 	if c.Dev == "" {
 		c.Dev = "/dev"
 	}
-	r := &Renderer{config: c, memory: c.Limits.pool(), log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{})}
+	r := &Renderer{config: c, memory: c.Limits.pool(), log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{}), snapshots: make(chan struct{}, 1)}
 	r.display.connector = c.Connector
 	r.own = r.Input("", c.Prefer)
 	r.own.gate.Unpark()
@@ -230,11 +230,11 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	if err != nil {
 		return failed(CodeStart, "the renderer process cannot be started: %v", err)
 	}
-	a := newAttempt(r, c, nodes, again)
+	running, end := context.WithCancelCause(ctx)
+	a := newAttempt(r, c, nodes, again, running.Done())
 	r.setCurrent(a)
 	defer r.setCurrent(nil)
 
-	running, end := context.WithCancelCause(ctx)
 	unblock := context.AfterFunc(running, func() { _ = c.conn.SetWriteDeadline(time.Now()) })
 	defer unblock()
 	var all sync.WaitGroup
@@ -246,6 +246,7 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	})
 	all.Go(func() { end(a.watch(running)) })
 	all.Go(func() { a.reconsider(running) })
+	all.Go(func() { end(a.post(running)) })
 	all.Go(func() { end(a.watchDisplay(running)) })
 	end(a.feed(running))
 

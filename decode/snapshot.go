@@ -1,14 +1,19 @@
 package decode
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 )
 
 // Snapshot gives what is on the screen, as an image.
 func (r *Renderer) Snapshot(ctx context.Context, wanted Snapshot) ([]byte, error) {
-	r.snapshots.Lock()
-	defer r.snapshots.Unlock()
+	select {
+	case r.snapshots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, &Error{Code: CodeNoPicture, Message: "another snapshot was being taken", Err: ctx.Err()}
+	}
+	defer func() { <-r.snapshots }()
 	r.mu.Lock()
 	a := r.current
 	r.mu.Unlock()
@@ -36,27 +41,38 @@ func (a *attempt) snapshot(ctx context.Context, wanted Snapshot) ([]byte, error)
 	request := a.request
 	a.waiter = waiter
 	a.mu.Unlock()
-	if err := a.out.Raw(KindSnapshot, 0, request, payload); err != nil {
-		return nil, &Error{Code: CodeNoPicture, Message: "the renderer process is gone", Err: err}
-	}
+	defer a.forgetWaiter(request)
+	a.outbox.putSnapshot(pictureRequest{request, payload})
 	select {
 	case <-ctx.Done():
 		return nil, &Error{Code: CodeNoPicture, Message: "no picture came in time", Err: ctx.Err()}
+	case <-a.over:
+		return nil, errorf(CodeNoPicture, "the renderer process ended before the picture came; try again")
 	case p := <-waiter:
 		return p.image, p.err
 	}
 }
 
-// answer hands a picture to the one who waits for it.
-func (a *attempt) answer(m Message) {
-	p := picture{image: append([]byte(nil), m.Payload...)}
-	if m.Flags&FlagFailed != 0 {
-		p = picture{err: errorf(CodeNoPicture, "%s", m.Payload)}
-	}
+// forgetWaiter takes in that nobody waits for a picture any more: one that comes late costs no memory.
+func (a *attempt) forgetWaiter(request int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.waiter != nil && m.Time == a.request {
-		a.waiter <- p
+	if a.request == request {
 		a.waiter = nil
 	}
+}
+
+// answer hands a picture to the one who waits for it, if anybody does.
+func (a *attempt) answer(m Message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiter == nil || m.Time != a.request {
+		return
+	}
+	p := picture{image: bytes.Clone(m.Payload)}
+	if m.Flags&FlagFailed != 0 {
+		p = picture{err: errorf(CodeNoPicture, "%s", shortened(string(m.Payload[:min(len(m.Payload), 2*mostText)]), mostText))}
+	}
+	a.waiter <- p
+	a.waiter = nil
 }

@@ -31,7 +31,7 @@ func lone(t testing.TB) (*attempt, *Input) {
 	in := r.Input("a", Preference{})
 	r.Show(in)
 	c := &child{conn: ours, reaped: true, exited: make(chan struct{}), said: make(chan struct{}), logged: make(chan struct{})}
-	a := newAttempt(r, c, nil, false)
+	a := newAttempt(r, c, nil, false, t.Context().Done())
 	a.out = NewWriter(io.Discard)
 	a.own = []string{"avdec_h264"}
 	return a, in
@@ -330,6 +330,7 @@ func FuzzAttempt(f *testing.F) {
 		all.Go(func() { end(a.watch(ctx)) })
 		all.Go(func() { end(a.watchDisplay(ctx)) })
 		all.Go(func() { a.reconsider(ctx) })
+		all.Go(func() { end(a.post(ctx)) })
 		all.Go(func() { _, _ = a.snapshot(ctx, Snapshot{}) })
 		end(a.read(ctx, ending{&b, func() { end(io.EOF) }}))
 		done := make(chan struct{})

@@ -8,7 +8,7 @@ import (
 // Patience is how long the renderer child may take.
 type Patience struct {
 	Hello  time.Duration // from its start to Hello; the first start on a box searches all plugins
-	Open   time.Duration // to build and start a pipeline
+	Open   time.Duration // to build and start a pipeline, and to read what is sent
 	Status time.Duration // between two Status messages
 	First  time.Duration // from the first frames to the first picture out of the decoder
 	Next   time.Duration // between two pictures, while frames go in and the screen has room
@@ -38,6 +38,9 @@ type progress struct {
 	patience Patience
 	atWork   func() bool // tells whether the child computes, or would if the box let it
 
+	// writing tells when the write to the child that is under way began; zero when there is none. nil: it is not watched.
+	writing func() time.Time
+
 	mu      sync.Mutex
 	started time.Time
 	checked time.Time // last check
@@ -48,6 +51,9 @@ type progress struct {
 	asked   uint32    // the newest number that a pipeline was asked for with; less than number after a cut
 	fed     uint64    // frames sent to it
 	status  Status    // last one, perhaps of the pipeline before
+
+	write   time.Time // that is under way, by when it began
+	blocked time.Time // the same, without the time that is forgiven
 
 	stuck    time.Time // when the first frame since the last progress was sent
 	stuckFed uint64    // frames since then
@@ -170,7 +176,7 @@ func (p *progress) waiting() uint64 {
 func (p *progress) forgive(now time.Time) {
 	slept := now.Sub(p.checked) - checkEvery
 	if !p.checked.IsZero() && slept > checkEvery {
-		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.stuck} {
+		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.blocked, &p.stuck} {
 			if !at.IsZero() && at.Before(now) {
 				*at = at.Add(min(slept, now.Sub(*at)))
 			}
@@ -179,10 +185,21 @@ func (p *progress) forgive(now time.Time) {
 	p.checked = now
 }
 
+// lookAtWrite takes in whether a write is under way. p.mu is held.
+func (p *progress) lookAtWrite() {
+	if p.writing == nil {
+		return
+	}
+	if began := p.writing(); !began.Equal(p.write) {
+		p.write, p.blocked = began, began
+	}
+}
+
 // check returns the failure of a child that does not work. It is to be called every checkEvery.
 func (p *progress) check(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.lookAtWrite()
 	p.forgive(now)
 	status := p.patience.Status
 	if p.software && now.Sub(p.heard) > status && p.atWork() {
@@ -195,6 +212,8 @@ func (p *progress) check(now time.Time) error {
 		}
 	case now.Sub(p.heard) > status:
 		return failed(CodeHang, "the renderer process has not answered for %v", status)
+	case !p.blocked.IsZero() && now.Sub(p.blocked) > p.patience.Open: // opening is what keeps a child from reading for longest
+		return failed(CodeHang, "the renderer process has read nothing for %v", p.patience.Open)
 	case !p.opening.IsZero():
 		if now.Sub(p.opening) > p.patience.Open {
 			return failed(CodeHang, "the pipeline did not start within %v", p.patience.Open)

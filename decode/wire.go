@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -308,6 +309,20 @@ type Writer struct {
 	w    io.Writer
 	head [headerSize]byte
 	vec  [2][]byte
+
+	began atomic.Int64 // when the write that is under way began, in nanoseconds since epoch; 0: there is none
+}
+
+// epoch is a time before all writes; times since then are of the monotonic clock.
+var epoch = time.Now().Add(-time.Second)
+
+// since is when the write that is under way began; zero when there is none.
+func (w *Writer) since() time.Time {
+	began := w.began.Load()
+	if began == 0 {
+		return time.Time{}
+	}
+	return epoch.Add(time.Duration(began))
 }
 
 // NewWriter writes to w.
@@ -371,7 +386,9 @@ func (w *Writer) write(m Message) error {
 	if len(m.Payload) == 0 {
 		buffers = buffers[:1]
 	}
+	w.began.Store(int64(time.Since(epoch)))
 	_, err := buffers.WriteTo(w.w)
+	w.began.Store(0)
 	w.vec[1] = nil
 	return err
 }
