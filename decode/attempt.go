@@ -291,6 +291,7 @@ func (a *attempt) take(m Message) error {
 		if err := m.decodeBounded(&s); err != nil {
 			return err
 		}
+		a.progress.screened(s.Number, time.Now())
 		select {
 		case a.screened <- s:
 		default: // it fails faster than anybody can look

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -40,9 +41,11 @@ type display struct {
 	lost      bool   // one that was in use
 	why       string // code of the newest failure
 	told      string // why there is none, as reported
-	refused   xRefusal
-	xClient   net.Conn // see xServer.access; nil when there is none
-	trouble   Report   // why there is none now; empty while one works, and where none was asked for
+	trouble   Report // why there is none now; empty while one works, and where none was asked for
+
+	// Of the goroutine that chooses, which waits for servers without holding mu.
+	refused xRefusal
+	xClient net.Conn // see xServer.access; nil when there is none
 }
 
 // pass is a sink that is passed over.
@@ -51,10 +54,13 @@ type pass struct {
 	until time.Time
 }
 
-// pass passes over a sink from now on.
-func (d *display) pass(s Sink, now time.Time) time.Duration {
+// pass passes over a sink from now on. One that hangs is not tried soon: that takes long, and nothing is shown meanwhile.
+func (d *display) pass(s Sink, hangs bool, now time.Time) time.Duration {
 	p := d.failed[s]
 	span := min(passFirst<<min(p.times, 16), passMost)
+	if hangs {
+		span = passMost
+	}
 	if d.failed == nil {
 		d.failed = make(map[Sink]pass)
 	}
@@ -69,7 +75,7 @@ type xRefusal struct {
 	until  time.Time
 }
 
-// xAccess is xServer.access, with a refusal kept for a while. d.mu is held.
+// xAccess is xServer.access, with a refusal kept for a while.
 func (d *display) xAccess(s xServer) error {
 	now := time.Now()
 	if d.refused.server == s.name() && now.Before(d.refused.until) {
@@ -84,13 +90,7 @@ func (d *display) xAccess(s xServer) error {
 	return err
 }
 
-func (d *display) close() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.leaveX()
-}
-
-// leaveX closes the connection of xAccess. d.mu is held.
+// leaveX closes the connection of xAccess.
 func (d *display) leaveX() {
 	if d.xClient != nil {
 		d.xClient.Close()
@@ -190,6 +190,7 @@ func (a *attempt) showOn(c Choice) error {
 	d.number++
 	number := d.number
 	d.mu.Unlock()
+	a.progress.screenAsked(number, time.Now())
 	a.r.mu.Lock()
 	a.r.stats.Display, a.r.stats.Passed = c.Display, c.Passed
 	a.r.mu.Unlock()
@@ -258,12 +259,13 @@ func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice 
 	now := time.Now()
 	d := &r.display
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.look(connectors)
-	choice, err := ChooseDisplay(r.config.Sink, d.connector, Surroundings{
+	connector, failed := d.connector, maps.Clone(d.failed)
+	d.mu.Unlock()
+	choice, err := ChooseDisplay(r.config.Sink, connector, Surroundings{
 		Getenv: os.Getenv, Connectors: connectors, Reachable: dial, XAccess: d.xAccess, Found: found,
 		Denied: func(s Sink) (string, bool) {
-			return "it failed a short while ago", s != None && now.Before(d.failed[s].until)
+			return "it failed a short while ago", s != None && now.Before(failed[s].until)
 		},
 	})
 	if err == nil && choice.Display.Sink == None && r.config.Sink == Auto {
@@ -271,18 +273,32 @@ func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice 
 	}
 	if err != nil {
 		choice.Display = Display{Sink: None}
-		report := reportOf(err)
-		if d.trouble.Code != CodeDisplayLost && d.trouble.Code != CodeBusy { // which say more
-			d.trouble = report
-		}
-		if !d.lost && d.told != report.Message {
-			d.told = report.Message
-			r.config.Report(report)
-		}
-	} else if d.trouble.Code == CodeNoAccess {
-		d.trouble, d.told = Report{}, ""
+	}
+	if report := d.chosen(err); report.Code != "" {
+		r.config.Report(report)
 	}
 	return choice
+}
+
+// chosen takes in why the display that is wanted cannot be used, nil when it can, and gives what is to be reported.
+func (d *display) chosen(err error) (report Report) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		if d.trouble.Code == CodeNoAccess {
+			d.trouble, d.told = Report{}, ""
+		}
+		return Report{}
+	}
+	report = reportOf(err)
+	if d.trouble.Code != CodeDisplayLost && d.trouble.Code != CodeBusy { // which say more
+		d.trouble = report
+	}
+	if d.lost || d.told == report.Message {
+		return Report{}
+	}
+	d.told = report.Message
+	return report
 }
 
 // screened takes in what became of a display that was asked for.
@@ -291,10 +307,10 @@ func (r *Renderer) screened(s Screened) {
 	d.mu.Lock()
 	current := s.Number == d.number
 	back := current && s.Failure == nil && d.lost
+	d.mu.Unlock()
 	if current {
 		d.leaveX() // the sink is connected now, or has failed
 	}
-	d.mu.Unlock()
 	r.mu.Lock()
 	now := r.stats.Display
 	r.mu.Unlock()
@@ -311,7 +327,12 @@ func (r *Renderer) screened(s Screened) {
 	switch {
 	case !current:
 	case s.Failure != nil:
-		r.displayFailed(now, s.Failure.failure().Report)
+		report := s.Failure.failure().Report
+		hangs := report.Code == CodeHang
+		if hangs {
+			report.Code = CodeDisplayLost
+		}
+		r.displayFailed(now, report, hangs)
 	case back && now.Sink != None:
 		d.mu.Lock()
 		d.lost, d.told, d.why = false, "", ""
@@ -320,11 +341,11 @@ func (r *Renderer) screened(s Screened) {
 	}
 }
 
-// displayFailed passes over the sink of a display for a while, and reports why.
-func (r *Renderer) displayFailed(now Display, report Report) {
+// displayFailed passes over the sink of a display for a while, and reports why. hangs says that it did not answer.
+func (r *Renderer) displayFailed(now Display, report Report, hangs bool) {
 	d := &r.display
 	d.mu.Lock()
-	span := d.pass(now.Sink, time.Now())
+	span := d.pass(now.Sink, hangs, time.Now())
 	again := d.lost && d.why == report.Code
 	d.why = report.Code
 	d.mu.Unlock()

@@ -1,13 +1,18 @@
 package decode
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
+	"net"
 	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 )
 
 // outputs is a /sys/class/drm whose cables can be pulled.
@@ -41,6 +46,16 @@ var (
 func fakeScreen(fault string, m Message, out *Writer) {
 	var s Screen
 	_ = m.Decode(&s)
+	switch {
+	case s.Display.Sink != KMS:
+	case fault == "stuck screen":
+		select {} // it reads nothing either; its heart beats
+	case fault == "lost screen":
+		return
+	case fault == "hung screen":
+		_ = out.JSON(KindScreened, Screened{Number: s.Number, Failure: &Failure{Code: CodeHang, Message: "no answer"}})
+		return
+	}
 	answer := Screened{Number: s.Number}
 	if fault == "busy" && s.Display.Sink == KMS && s.Number <= 3 { // two times: there is another display in between
 		answer.Failure = &Failure{Code: CodeBusy, Message: "another program holds the display"}
@@ -186,4 +201,135 @@ func TestSlateIsSentToEveryChild(t *testing.T) {
 	r.report(CodeCrash)
 	r.report(CodeFallback)
 	r.until("the slate in the new child", func() bool { return strings.HasPrefix(r.got(), "<lost>|k") })
+}
+
+// A display that does not open is blamed for that, neither the decoder nor the process, and the next one is used.
+func TestDisplayThatDoesNotOpen(t *testing.T) {
+	for _, fault := range []string{"stuck screen", "lost screen", "hung screen"} {
+		t.Run(fault, func(t *testing.T) {
+			o := &outputs{}
+			o.plug(plugged...)
+			t.Setenv("DISPLAY", "")
+			t.Setenv("WAYLAND_DISPLAY", "")
+			r := start(t, fault, func(c *Config) {
+				c.Sink, c.DRM = Auto, o
+				c.Patience.Screen, c.Patience.Open, c.Patience.Next, c.Patience.More = time.Second, 2*time.Second, 100*time.Millisecond, 2
+			})
+			r.push("Kddd")
+			lost := r.report(CodeDisplayLost)
+			if !strings.Contains(lost.Message, "kms HDMI-A-1") || !strings.Contains(lost.Message, "tried again in 30s") {
+				t.Errorf("%+v", lost)
+			}
+			r.on("none")
+			r.push("d")
+			r.until("pictures", func() bool { return r.Stats().Shown > 0 })
+			s := r.Stats()
+			expect(t, "decoder", s.Decoder, "vah264dec")
+			expect(t, "denied", len(s.Denied), 0)
+			expect(t, "reports", len(r.reports), 0)
+			expect(t, "restarts", s.Restarts, map[string]int{"stuck screen": 1, "lost screen": 1}[fault])
+		})
+	}
+}
+
+// While a display is being opened, nothing is known of the decoder.
+func TestOpeningADisplayIsExcused(t *testing.T) {
+	const limit = 5 * time.Second
+	for _, answered := range []bool{true, false} {
+		start := time.Unix(1000, 0)
+		p := progress{patience: Patience{Hello: time.Hour, Open: time.Second, Status: time.Hour, Screen: limit, First: time.Second, Next: time.Second, More: 2}, started: start}
+		n := p.open(false, start)
+		p.opened(n, start)
+		p.advance(Status{Number: n, Fed: 1, Decoded: 1}, start)
+		p.hearing(start, true)
+		p.screenAsked(7, start)
+		p.screened(6, start) // an older one
+		for range 20 {
+			p.sent(Unit{}, start)
+			p.advance(Status{Number: n, Fed: 1, Decoded: 1}, start)
+		}
+		at := checkEvery
+		for ; at <= limit; at += checkEvery {
+			if err := p.check(start.Add(at)); err != nil {
+				t.Fatalf("after %v: %v", at, err)
+			}
+		}
+		if answered {
+			p.screened(7, start.Add(limit))
+		}
+		err := p.check(start.Add(limit + checkEvery))
+		if answered {
+			if err != nil {
+				t.Errorf("just answered: %v", err)
+			}
+			for range leastStatuses {
+				p.advance(Status{Number: n, Fed: 1, Decoded: 1}, start)
+			}
+			for ; at <= limit+2*time.Second; at += checkEvery {
+				err = p.check(start.Add(at))
+			}
+		}
+		want := map[bool]string{true: CodeHang, false: CodeDisplayLost}[answered]
+		var f *failure
+		if !errors.As(err, &f) || f.Code != want {
+			t.Errorf("answered %v: %v", answered, err)
+		}
+	}
+}
+
+// Whoever asks about the display does not wait for a server that does not answer.
+func TestNobodyWaitsForADisplayServer(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	accepted, asked := make(chan struct{}), make(chan struct{})
+	go func() {
+		conn, err := silent.Accept()
+		if err != nil {
+			return
+		}
+		close(accepted)
+		<-asked // as long as the agent's patience has not ended
+		conn.Close()
+	}()
+	port := silent.Addr().(*net.TCPAddr).Port
+	t.Setenv("WAYLAND_DISPLAY", "")
+	t.Setenv("DISPLAY", fmt.Sprintf("127.0.0.1:%d", port-6000))
+	r := New(Config{Sink: X11})
+	chosen := make(chan Choice)
+	go func() { chosen <- r.chooseDisplay([]string{X11.Element()}, nil) }()
+	<-accepted
+	if !r.display.mu.TryLock() { // DisplayTrouble and SetConnector take it
+		t.Error("the lock is held while the server is waited for")
+	} else {
+		r.display.mu.Unlock()
+	}
+	close(asked)
+	if c := <-chosen; c.Display.Sink != None {
+		t.Errorf("%+v", c)
+	}
+	if trouble := r.DisplayTrouble(); trouble.Code != CodeNoDisplay {
+		t.Errorf("%+v", trouble)
+	}
+}
+
+// A driver that does not answer is left behind.
+func TestWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		began := time.Now()
+		err := within(time.Second, func() error {
+			<-stuck
+			return nil
+		})
+		if err == nil || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		close(stuck)
+	})
+	if err := within(time.Hour, func() error { return fs.ErrPermission }); err != fs.ErrPermission {
+		t.Error(err)
+	}
 }

@@ -179,7 +179,7 @@ func (r *Renderer) startChild() (*child, []deviceNode, error) {
 // child and goroutines are gone. The error is always nil: what fails is reported and tried again.
 func (r *Renderer) Run(ctx context.Context) error {
 	defer r.Stop() // what was started early, where the context ends first
-	defer r.display.close()
+	defer r.display.leaveX()
 	if r.config.Sink == Auto || r.config.Sink == KMS {
 		if err := askAbout(Connectors(r.config.DRM), r.config.Dev); err != nil {
 			r.log.Info(err.Error()) // it is shown on all the same, in a mode that the sink chooses
@@ -308,7 +308,7 @@ func (r *Renderer) note(err error, wait time.Duration) {
 		f = failed(CodeError, "the renderer process ended: %v", err)
 	}
 	if f.Code == CodeDisplayLost { // it hangs, and the process with it
-		r.displayFailed(r.Stats().Display, f.Report)
+		r.displayFailed(r.Stats().Display, f.Report, true)
 		return
 	}
 	if f.plan != nil {

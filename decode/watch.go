@@ -10,6 +10,7 @@ type Patience struct {
 	Hello  time.Duration // from its start to Hello; the first start on a box searches all plugins
 	Open   time.Duration // to build and start a pipeline, and to read what is sent
 	Status time.Duration // between two Status messages
+	Screen time.Duration // to open a display, or to say that it cannot be opened; 0: for ever
 	First  time.Duration // from the first frames to the first picture out of the decoder
 	Next   time.Duration // between two pictures, while frames go in and the screen has room
 	Still  time.Duration // the same pictures again and again, while frames go in that change them; 0: for ever
@@ -20,7 +21,7 @@ type Patience struct {
 // DefaultPatience is for hardware, which has software behind it: together with the start of the next child it leaves
 // a picture that stands still for a second and a half. Boxes as slow as a Raspberry Pi under load keep to it.
 var DefaultPatience = Patience{
-	Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second,
+	Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second, Screen: 8 * time.Second,
 	First: time.Second, Next: 700 * time.Millisecond, Still: 750 * time.Millisecond, Frames: 24, More: 10,
 }
 
@@ -47,6 +48,8 @@ type progress struct {
 	heard   time.Time // last message; zero before the first
 	greeted bool      // Hello has come: what comes before it says nothing
 	opening time.Time // when the pipeline was asked for; zero when it is open or none was
+	screen  uint32    // number of the display that was asked for
+	screens time.Time // when it was; zero when it is open or has failed
 	number  uint32    // of the pipeline
 	asked   uint32    // the newest number that a pipeline was asked for with; less than number after a cut
 	fed     uint64    // frames sent to it
@@ -91,6 +94,30 @@ func (p *progress) cut() {
 	p.number++
 	p.opening = time.Time{}
 	p.fed, p.stuckFed = 0, 0
+}
+
+// screenAsked takes in that a display was asked for. Until there is an answer the child may read nothing, which says nothing
+// about its decoder.
+func (p *progress) screenAsked(number uint32, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.screen, p.screens = number, now
+}
+
+// screened takes in what became of a display, good or bad. What waited for it may take its own time from now on.
+func (p *progress) screened(number uint32, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if number != p.screen || p.screens.IsZero() {
+		return
+	}
+	p.screens = time.Time{}
+	p.stuck, p.statuses = now, 0
+	for _, at := range []*time.Time{&p.opening, &p.blocked} {
+		if !at.IsZero() {
+			*at = now
+		}
+	}
 }
 
 func (p *progress) opened(number uint32, now time.Time) {
@@ -176,7 +203,7 @@ func (p *progress) waiting() uint64 {
 func (p *progress) forgive(now time.Time) {
 	slept := now.Sub(p.checked) - checkEvery
 	if !p.checked.IsZero() && slept > checkEvery {
-		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.blocked, &p.stuck} {
+		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.screens, &p.blocked, &p.stuck} {
 			if !at.IsZero() && at.Before(now) {
 				*at = at.Add(min(slept, now.Sub(*at)))
 			}
@@ -212,6 +239,10 @@ func (p *progress) check(now time.Time) error {
 		}
 	case now.Sub(p.heard) > status:
 		return failed(CodeHang, "the renderer process has not answered for %v", status)
+	case !p.screens.IsZero():
+		if limit := p.patience.Screen; limit > 0 && now.Sub(p.screens) > limit {
+			return failed(CodeDisplayLost, "the display was not opened within %v", limit)
+		}
 	case !p.blocked.IsZero() && now.Sub(p.blocked) > p.patience.Open: // opening is what keeps a child from reading for longest
 		return failed(CodeHang, "the renderer process has read nothing for %v", p.patience.Open)
 	case !p.opening.IsZero():
