@@ -86,13 +86,16 @@ func (k Kind) sender() Side {
 	return FromRenderer
 }
 
+// MaxPicture bounds the answer to a Snapshot, in bytes.
+const MaxPicture = 64 << 20
+
 // maxPayload bounds what a reader takes memory for, by kind.
 func maxPayload(k Kind) int {
 	switch k {
 	case KindFrame:
 		return 32 << 20
 	case KindPicture:
-		return 64 << 20
+		return MaxPicture
 	case KindDrain, KindCut:
 		return 0
 	case KindOpen, KindLoad, KindSnapshot, KindDescribe, KindScreen, KindSlate, KindScreened, KindHello, KindOpened, KindStatus, KindFailure, KindDrained, KindDevices:

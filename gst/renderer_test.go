@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -58,6 +59,32 @@ func push(r *decode.Renderer, frames []frame) {
 	for _, f := range frames {
 		r.Push(mkvFrame(f), f.at, false)
 	}
+}
+
+// stream pushes frames as they come from a camera, over and over, until the test ends: pictures that are late are left out,
+// and others follow.
+func stream(t *testing.T, r *decode.Renderer, frames []frame) {
+	const step = time.Second / 30
+	end := make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() {
+		tick := time.NewTicker(step)
+		defer tick.Stop()
+		for begin := time.Duration(0); ; begin += time.Duration(len(frames)) * step {
+			for _, f := range frames {
+				r.Push(mkvFrame(f), begin+f.at, false)
+				select {
+				case <-end:
+					return
+				case <-tick.C:
+				}
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(end)
+		work.Wait()
+	})
 }
 
 func mkvFrame(f frame) *mkv.Frame { return &mkv.Frame{Track: f.track, Data: f.data, Key: f.key} }

@@ -4,6 +4,7 @@ package gst
 import "C"
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"image"
@@ -161,14 +162,29 @@ func (s *screen) picture(most int) (*image.RGBA, error) {
 		return nil, errors.New(C.GoString(text))
 	}
 	defer C.g_free(C.gpointer(data))
+	size, err := pixelBytes(int64(width), int64(height))
+	if err != nil {
+		return nil, err
+	}
 	img := &image.RGBA{
-		Pix: C.GoBytes(data, width*height*4), Stride: int(width) * 4,
+		Pix: bytes.Clone(unsafe.Slice((*byte)(data), size)), Stride: int(width) * 4,
 		Rect: image.Rect(0, 0, int(width), int(height)),
 	}
 	for i := 3; i < len(img.Pix); i += 4 {
 		img.Pix[i] = 0xff // GStreamer leaves it open
 	}
 	return img, nil
+}
+
+// mostPixelBytes is more than a screen of 8K takes.
+const mostPixelBytes = 256 << 20
+
+// pixelBytes is the size of a picture of four bytes for a pixel.
+func pixelBytes(width, height int64) (int64, error) {
+	if width <= 0 || height <= 0 || width > mostPixelBytes/4/height {
+		return 0, fmt.Errorf("a picture of %d×%d pixels cannot be taken", width, height)
+	}
+	return width * height * 4, nil
 }
 
 // close takes the pipeline down. After errFrozen nothing is freed: something
@@ -179,12 +195,30 @@ func (s *screen) close() error {
 	C.bus_wake(element(s.pipeline))
 	s.work.Wait()
 	if err := setState(s.pipeline, gst.StateNull, stopTimeout); errors.Is(err, errFrozen) {
+		keepOpen(s.card)
 		return err
 	}
 	C.screen_forget(s.c)
 	C.screen_unref(s.c)
 	s.closeCard()
 	return nil
+}
+
+// openCards are those of sinks that are frozen. A file that nothing refers to is closed by the collector, and its
+// descriptor would be another file under the sink.
+var openCards struct {
+	mu    sync.Mutex
+	files []*os.File
+}
+
+// keepOpen keeps a card open for as long as the process lives.
+func keepOpen(card *os.File) {
+	if card == nil {
+		return
+	}
+	openCards.mu.Lock()
+	defer openCards.mu.Unlock()
+	openCards.files = append(openCards.files, card)
 }
 
 // closeCard gives the right to set modes back before it closes: the sink may leave a picture mapped when it fails, which

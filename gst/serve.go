@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -87,7 +88,8 @@ type server struct {
 
 	telling sync.Mutex // statuses are sent in the order in which they came about
 	loading sync.WaitGroup
-	taking  sync.Mutex // one snapshot is made at a time: it costs a core
+	taking  sync.Mutex   // one snapshot is made at a time: it costs a core
+	hung    atomic.Int32 // displays that are still being opened, given up
 
 	// Set by the reader, which alone opens and closes; used by others with mu held.
 	mu     sync.Mutex
@@ -280,7 +282,7 @@ func (s *server) openScreen(asked decode.Screen) error {
 	if err := s.closeScreen(); err != nil {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
 	}
-	screen, err := newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, decode.Mode{}, err) })
+	screen, err := s.newScreen(asked)
 	if errors.Is(err, errFrozen) {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
 	}
@@ -297,6 +299,49 @@ func (s *server) openScreen(asked decode.Screen) error {
 		s.show.showOn(screen)
 	}
 	return nil
+}
+
+// A display server may accept a connection and never answer, and a driver may hold whoever opens a card.
+const (
+	screenTimeout = 4 * time.Second // less than what a change of state may take: this process can go on after it
+	mostHung      = 3               // displays that are given up before the process is: each costs a thread
+)
+
+// errNoAnswer says that a display was not opened in time.
+var errNoAnswer = fmt.Errorf("the display did not answer within %v", screenTimeout)
+
+// newScreen opens a display on a goroutine that is given up when it takes too long. What it opens later is closed again.
+func (s *server) newScreen(asked decode.Screen) (*screen, error) {
+	type result struct {
+		screen *screen
+		err    error
+	}
+	done, over := make(chan result), make(chan struct{})
+	go func() {
+		var r result
+		r.screen, r.err = newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, decode.Mode{}, err) })
+		select {
+		case done <- r:
+		case <-over:
+			if r.screen != nil {
+				_ = r.screen.close()
+			}
+			s.hung.Add(-1)
+		}
+	}()
+	timer := time.NewTimer(screenTimeout)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.screen, r.err
+	case <-timer.C:
+		hung := s.hung.Add(1)
+		close(over)
+		if hung > mostHung {
+			return nil, errFrozen
+		}
+		return nil, errNoAnswer
+	}
 }
 
 // screened tells the agent what became of a display, and the size of its screen.
@@ -329,6 +374,8 @@ func displayFailure(err error) decode.Failure {
 	switch {
 	case errors.Is(err, errBusy):
 		f.Code = decode.CodeBusy
+	case errors.Is(err, errNoAnswer):
+		f.Code = decode.CodeHang
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist):
 		f.Code = decode.CodeNoDisplay
 	default:
@@ -401,7 +448,7 @@ func (s *server) snapshot(number int64, wanted decode.Snapshot) {
 		screen.work.Go(func() {
 			defer s.taking.Unlock()
 			picture, err := screen.snapshot(wanted)
-			if err != nil {
+			if err = errors.Join(err, sendable(len(picture))); err != nil {
 				refuse(err.Error())
 				return
 			}

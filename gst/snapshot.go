@@ -2,6 +2,7 @@ package gst
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"image/png"
@@ -54,4 +55,12 @@ func encodeJPEG(picture func(width int) (*image.RGBA, error), most int) ([]byte,
 		}
 	}
 	return out.Bytes(), nil
+}
+
+// sendable says why a picture of so many bytes cannot be sent: whoever asked for it is to know, and not to wait.
+func sendable(size int) error {
+	if size > decode.MaxPicture {
+		return fmt.Errorf("the picture has %d MiB, and %d can be sent; ask for a JPEG", size>>20, decode.MaxPicture>>20)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package gst
 
 import (
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -36,7 +37,12 @@ func startCompositor(t *testing.T) *compositor {
 	c := &compositor{t, []string{"XDG_RUNTIME_DIR=" + folder, "WAYLAND_DISPLAY=" + waylandSocket}}
 	args := []string{
 		"--backend=headless-backend.so", "--width=1280", "--height=720", "--socket=" + waylandSocket,
-		"--idle-time=0", "--no-config", "--debug", "--log=" + filepath.Join(folder, "log"),
+		"--idle-time=0", "--config=" + filepath.Join(folder, "config"), "--debug", "--log=" + filepath.Join(folder, "log"),
+	}
+	// The panel comes up late, and on some versions above a full-screen window.
+	shell := "[shell]\npanel-position=none\nstartup-animation=none\nanimation=none\nlocking=false\n"
+	if err := os.WriteFile(filepath.Join(folder, "config"), []byte(shell), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.Command("weston", append(args, pixman())...)
 	cmd.Env = append(os.Environ(), c.env...)
@@ -107,12 +113,19 @@ func (c *compositor) shoot() (image.Image, error) {
 func (c *compositor) awaitScreen(what string, ok func(image.Image) bool) {
 	c.t.Helper()
 	deadline := time.Now().Add(patience)
+	seen := "no screenshot"
 	for time.Now().Before(deadline) {
-		if img, err := c.shoot(); err == nil && ok(img) {
+		img, err := c.shoot()
+		if err != nil {
+			continue
+		}
+		if ok(img) {
 			return
 		}
+		b := img.Bounds().Inset(5)
+		seen = fmt.Sprint(img.Bounds(), img.At(b.Min.X, b.Min.Y), img.At(b.Max.X, b.Min.Y), img.At(b.Min.X, b.Max.Y), img.At(b.Max.X, b.Max.Y))
 	}
-	c.t.Fatalf("the screen never shows %s", what)
+	c.t.Fatalf("the screen never shows %s: the corners of the last screenshot are %s", what, seen)
 }
 
 // Slate and picture fill a Wayland screen.
@@ -124,6 +137,11 @@ func TestWayland(t *testing.T) {
 	}
 	frames := clip(t, "640x360", "60", append([]string{"-vf", "drawbox=x=0:y=0:w=320:h=ih:color=red:t=fill,drawbox=x=320:y=0:w=320:h=ih:color=blue:t=fill"}, x264...)...)
 	r, reports := run(t, decode.Config{Sink: decode.Wayland})
+	defer func() {
+		if t.Failed() {
+			t.Logf("%+v", r.Stats())
+		}
+	}()
 	slate := testSlate
 	slate.After = time.Hour // the last picture stays until somebody has looked
 	r.SetSlate(slate)
@@ -131,7 +149,7 @@ func TestWayland(t *testing.T) {
 	c.awaitScreen("the slate", func(img image.Image) bool {
 		return near(at(img, 1270, 5), slateGround) && near(at(img, 5, 715), slateWrong) && near(at(img, 1270, 715), slateGround)
 	})
-	push(r, frames)
+	stream(t, r, frames)
 	await(t, r, reports, "the picture", func() bool { return r.Stats().Shown > 0 })
 	c.awaitScreen("the picture", func(img image.Image) bool {
 		return near(at(img, 5, 5), color.RGBA{254, 0, 0, 255}) && near(at(img, 1270, 715), color.RGBA{0, 0, 254, 255})
