@@ -32,15 +32,16 @@ type overload struct {
 func (o *overload) note(c decode.FrameCounts, now time.Time) {
 	missed := missedFrames(c) - missedFrames(o.then)
 	received := c.Received - o.then.Received
+	ended := endedFrames(c) - endedFrames(o.then) // those that are missed may have come before this window
 	switch begun := o.code != ""; {
 	case o.since.IsZero():
 	case !windowOver(now.Sub(o.since), received):
 		return
-	case received < overloadFewest || begun && missed*overloadEnds < received:
+	case received < overloadFewest || begun && missed*overloadEnds < ended:
 		o.condition = condition{}
-	case begun || missed*overloadBegins > received:
+	case begun || missed*overloadBegins > ended:
 		o.condition = condition{decode.CodeDropped, fmt.Sprintf(
-			"%d of %d frames could not be shown in time; lower resolution or frame rate, use a hardware decoder, or relieve the CPU", missed, received)}
+			"%d of %d frames could not be shown in time; lower resolution or frame rate, use a hardware decoder, or relieve the CPU", missed, ended)}
 	}
 	o.since, o.then = now, c
 }
@@ -52,6 +53,9 @@ func windowOver(lasted time.Duration, received uint64) bool {
 
 // restart begins another window: the stream was not on the display.
 func (o *overload) restart() { *o = overload{} }
+
+// endedFrames are those of which it is known whether they were shown.
+func endedFrames(c decode.FrameCounts) uint64 { return c.Received - min(c.Received, c.Queued) }
 
 func missedFrames(c decode.FrameCounts) uint64 {
 	return c.Dropped[decode.DropOverload] + c.Dropped[decode.DropLate] + c.Dropped[decode.DropQueueFull]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -92,5 +93,15 @@ func TestOverloadOfSlowStreams(t *testing.T) {
 	o.note(decode.FrameCounts{Received: 3, Dropped: map[decode.Reason]uint64{decode.DropLate: 2}}, time.Unix(30, 0))
 	if o.code != "" {
 		t.Errorf("two of three frames late in 30 s: %q", o.code)
+	}
+}
+
+// Frames that are dropped may have come long before: no more are missing than there were.
+func TestOverloadOfFramesThatCameBefore(t *testing.T) {
+	var o overload
+	o.note(decode.FrameCounts{Received: 600, Queued: 600}, time.Unix(0, 0))
+	o.note(decode.FrameCounts{Received: 750, Shown: 50, Queued: 100, Dropped: map[decode.Reason]uint64{decode.DropQueueFull: 600}}, time.Unix(5, 0))
+	if o.code != decode.CodeDropped || !strings.HasPrefix(o.message, "600 of 650 frames") {
+		t.Errorf("%q: %q", o.code, o.message)
 	}
 }
