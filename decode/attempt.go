@@ -263,6 +263,7 @@ func (a *attempt) take(m Message) error {
 		select {
 		case a.hello <- h:
 			a.r.greet(h)
+			a.r.reportUnconfined(a.child.unconfined, h.Unconfined)
 		default:
 			return failed(CodeCrash, "the renderer process sent an invalid message: a second hello")
 		}

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type child struct {
 	conn *net.UnixConn
 	log  *os.File // what the child writes to standard error
 
+	unconfined string // why it has the agent's own account and was to have another; "" when it has the right one
+
 	started chan error
 	exited  chan struct{} // closed when the process is gone and reaped
 
@@ -50,9 +53,16 @@ type child struct {
 	lastLine []byte
 }
 
+// launch is how renderer processes are started.
+type launch struct {
+	command, env []string
+	dev          string // default: /dev
+	sandbox      Sandbox
+}
+
 // startChild starts a process with one end of a new socket pair. The caller must
 // run both keep and copyLog until they return, and stop the child.
-func startChild(command, env []string) (*child, error) {
+func startChild(l launch) (*child, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -66,11 +76,17 @@ func startChild(command, env []string) (*child, error) {
 	defer logWrite.Close()
 
 	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{}), said: make(chan struct{}), logged: make(chan struct{}), oomKills: oomKills()}
-	c.cmd = exec.Command(command[0], command[1:]...)
-	c.cmd.Env = append(os.Environ(), env...)
+	c.cmd = exec.Command(l.command[0], l.command[1:]...)
+	c.cmd.Env = childEnvironment(os.Environ(), l.sandbox)
 	c.cmd.Stderr = logWrite
 	c.cmd.ExtraFiles = []*os.File{theirs}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	var who *account
+	if who, c.unconfined = l.sandbox.rendererAccount(needs(l.command, cmp.Or(l.dev, "/dev"), os.Getenv)); who != nil {
+		c.cmd.SysProcAttr.Credential = who.credential()
+		c.cmd.Env = append(c.cmd.Env, who.home(cacheRoot(os.Getenv))...)
+	}
+	c.cmd.Env = append(c.cmd.Env, l.env...)
 	go c.keep()
 	if err := <-c.started; err != nil {
 		<-c.exited

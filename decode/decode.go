@@ -51,6 +51,7 @@ const (
 	CodeDown      = "decode.down"      // the box went down while a decoder was tried out
 	CodeMemory    = "decode.memory"    // the renderer process took too much memory
 	CodeAccess    = "decode.access"    // the user may not open the device nodes of decoders
+	CodeSandbox   = "decode.sandbox"   // the renderer process is not confined as it should be
 	CodeFallback  = "decode.fallback"  // another decoder took over
 	CodeRecovered = "decode.recovered" // the picture is back after a failure
 	CodeDropped   = "decode.dropped"   // frames were given up, because the queue was full

@@ -113,6 +113,7 @@ const trialLimit = 15 * time.Second
 type ProbeConfig struct {
 	Command []string // starts a renderer child; as in Config
 	Env     []string
+	Sandbox Sandbox
 	Prefer  Preference
 	Clips   []Clip        // one for each codec; without one its decoders are not tried
 	Limit   time.Duration // for each trial
@@ -150,7 +151,7 @@ func (c *ProbeConfig) setDefaults() {
 // only those stop the probe that keep it from asking for the decoders at all.
 func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	c.setDefaults()
-	stage := &stage{command: c.Command, env: c.Env, limit: c.Limit, log: c.Log}
+	stage := &stage{launch: launch{command: c.Command, env: c.Env, sandbox: c.Sandbox}, limit: c.Limit, log: c.Log}
 	hello, devices, err := stage.describe(ctx, false, func(found []string) []string {
 		var names []string
 		for _, d := range Decoders(c.Prefer, found) {

@@ -33,7 +33,7 @@ func (a *attempt) reconsider(ctx context.Context) {
 	}
 	ticker := time.NewTicker(reconsiderEvery)
 	defer ticker.Stop()
-	stage := &stage{command: a.r.config.Command, env: a.r.config.Env, limit: trialLimit, log: a.r.log}
+	stage := &stage{launch: a.r.launch(), limit: trialLimit, log: a.r.log}
 	waited := 0
 	for {
 		select {

@@ -19,8 +19,9 @@ import (
 type Config struct {
 	Command   []string // starts a renderer child; default: this executable with the argument "renderer"
 	Env       []string // added to the child's environment
-	Sink      Sink     // default: Auto
-	Connector string   // KMS output to use; default: the first connected
+	Sandbox   Sandbox
+	Sink      Sink   // default: Auto
+	Connector string // KMS output to use; default: the first connected
 	Prefer    Preference
 	Latency   time.Duration
 	Unpaced   bool   // show as fast as pictures come
@@ -96,6 +97,7 @@ type Renderer struct {
 	replaced     *Plan        // by a better one, which has not shown a picture yet
 	nodes        []deviceNode // that there were at the last look
 	looked       bool
+	confined     bool // or reported that it is not
 	closed       []deviceNode
 	stats        Stats
 }
@@ -167,12 +169,16 @@ func (r *Renderer) child() (*child, []deviceNode, error) {
 
 func (r *Renderer) startChild() (*child, []deviceNode, error) {
 	nodes := deviceNodes(r.config.Dev)
-	env := r.config.Env
+	l := r.launch()
 	if len(nodes) == 0 || r.config.Prefer.softwareOnly() {
-		env = append(slices.Clone(env), PreloadEnv+"=1")
+		l.env = append(slices.Clone(l.env), PreloadEnv+"=1")
 	}
-	c, err := startChild(r.config.Command, env)
+	c, err := startChild(l)
 	return c, nodes, err
+}
+
+func (r *Renderer) launch() launch {
+	return launch{command: r.config.Command, env: r.config.Env, dev: r.config.Dev, sandbox: r.config.Sandbox}
 }
 
 // Run keeps a renderer child alive until the context ends, and returns when

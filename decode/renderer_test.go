@@ -286,7 +286,7 @@ func start(t *testing.T, fault string, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, reports: make(chan Report, 100), end: make(chan error, 1)}
 	c := Config{
-		Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
+		Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
 		Report:   func(report Report) { r.reports <- report },
 		Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
 	}
@@ -395,7 +395,7 @@ func TestRendererShows(t *testing.T) {
 
 // A child that was started ahead of a Run that has nothing to do any more is ended by it.
 func TestEarlyStartForNothing(t *testing.T) {
-	r := New(Config{Command: []string{os.Args[0]}, Env: []string{fakeEnv + "=none"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir()})
+	r := New(Config{Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir()})
 	r.Start()
 	ended := r.early.exited
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,6 +1,9 @@
 package decode
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Stats is what a renderer has done so far. Counts go on over all children.
 type Stats struct {
@@ -56,6 +59,24 @@ func (r *Renderer) greet(h Hello) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.GStreamer, r.stats.Decoders = h.GStreamer, Decoders(r.config.Prefer, h.Elements)
+}
+
+// reportUnconfined reports, once, that renderer processes have less of a sandbox than they should.
+func (r *Renderer) reportUnconfined(account string, missing []string) {
+	if account != "" {
+		missing = append([]string{account}, missing...)
+	}
+	r.mu.Lock()
+	told := r.confined
+	r.confined = true
+	r.mu.Unlock()
+	if !told && len(missing) > 0 {
+		r.config.Report(Report{
+			Code:    CodeSandbox,
+			Message: "the renderer process could do more than it needs, if a stream got hold of it: " + strings.Join(missing, "; "),
+			Detail:  map[string]any{"missing": missing},
+		})
+	}
 }
 
 func (r *Renderer) fed() {

@@ -81,15 +81,15 @@ func (c *Clip) add(blocks *assembler, f *mkv.Frame) error {
 
 // stage is where trials run: children that are started, asked and stopped.
 type stage struct {
-	command, env []string
-	limit        time.Duration // for one child from its start to its end
-	log          *slog.Logger
+	launch
+	limit time.Duration // for one child from its start to its end
+	log   *slog.Logger
 }
 
 // converse runs one child for as long as talk talks to it, at most for the limit. The error
 // is why the child ended when that was before talk had finished, else that of talk.
 func (s *stage) converse(ctx context.Context, talk func(ctx context.Context, l *line) error) error {
-	c, err := startChild(s.command, s.env)
+	c, err := startChild(s.launch)
 	if err != nil {
 		return failed(CodeStart, "the renderer process cannot be started: %v", err)
 	}

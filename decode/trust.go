@@ -13,6 +13,7 @@ import (
 // Bounds of what a child says.
 const (
 	mostElements = 1000    // there are some hundred
+	mostMissing  = 10      // parts of a sandbox that are missing
 	mostName     = 100     // bytes of a name or version
 	mostText     = 1 << 10 // bytes of a message
 	mostDebug    = 4 << 10
@@ -38,6 +39,10 @@ func (h *Hello) bound() {
 	h.GStreamer = shortened(h.GStreamer, mostName)
 	h.Elements = slices.DeleteFunc(h.Elements, func(name string) bool { return len(name) > mostName })
 	h.Elements = h.Elements[:min(len(h.Elements), mostElements)]
+	h.Unconfined = h.Unconfined[:min(len(h.Unconfined), mostMissing)]
+	for i, text := range h.Unconfined {
+		h.Unconfined[i] = shortened(text, mostText)
+	}
 }
 
 func (s *Status) bound(now time.Time) {

@@ -108,6 +108,8 @@ func maxPayload(k Kind) int {
 type Hello struct {
 	GStreamer string   // version
 	Elements  []string // video decoders and sinks that exist
+
+	Unconfined []string `json:",omitempty"` // what the sandbox lacks
 }
 
 // Open asks for a pipeline.

@@ -31,6 +31,9 @@ func run(t *testing.T, c decode.Config) (*decode.Renderer, chan decode.Report) {
 	t.Helper()
 	reports := make(chan decode.Report, 100)
 	c.Command, c.Env = []string{os.Args[0]}, append(c.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0")
+	if c.Sandbox.User == "" {
+		c.Sandbox.User = "root" // another user may not come to where go test puts its programs
+	}
 	c.DRM = fstest.MapFS{}
 	c.Report = func(r decode.Report) { reports <- r }
 	if c.Patience == (decode.Patience{}) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -18,12 +19,17 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/gst/sandbox"
 )
 
 // Main is the whole life of a renderer process: it serves the socket that the
 // agent left at descriptor decode.ChildFD until the agent closes it. Signals that end the agent are not for
 // this process: the agent decides when it ends.
 func Main(ctx context.Context) error {
+	var unconfined []string
+	if os.Getenv(decode.SandboxEnv) != decode.SandboxOff {
+		unconfined = sandbox.Enter(os.Getenv, filepath.SplitList(os.Getenv(decode.SandboxPathsEnv)))
+	}
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
 	tidying := time.AfterFunc(startUp, tidy)
 	defer tidying.Stop()
@@ -34,7 +40,7 @@ func Main(ctx context.Context) error {
 		return fmt.Errorf("there is no agent at descriptor %d; this command is started by the agent itself: %w", decode.ChildFD, err)
 	}
 	_ = file.Close() // conn has a descriptor of its own
-	return Serve(ctx, conn)
+	return Serve(ctx, conn, unconfined)
 }
 
 // startUp is how long a start takes, which tidying up would delay.
@@ -48,10 +54,10 @@ func tidy() {
 }
 
 // Serve does what the agent at the other end of conn says, until it closes its
-// end (nil), the context ends or the pipeline is frozen. It closes conn.
-func Serve(ctx context.Context, conn io.ReadWriteCloser) error {
+// end (nil), the context ends or the pipeline is frozen. It closes conn. unconfined is what the sandbox of this process lacks.
+func Serve(ctx context.Context, conn io.ReadWriteCloser, unconfined []string) error {
 	s := &server{out: decode.NewWriter(conn), done: make(chan struct{}), reworded: make(chan struct{}, 1)}
-	hello := decode.Hello{GStreamer: Version(), Elements: Elements()}
+	hello := decode.Hello{GStreamer: Version(), Elements: Elements(), Unconfined: unconfined}
 	if err := s.out.JSON(decode.KindHello, hello); err != nil {
 		_ = conn.Close()
 		return err

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		attack()
 		return
 	}
 	if os.Getenv(agentEnv) != "" {
@@ -115,7 +116,7 @@ func serve(t *testing.T) *agent {
 	}
 	_ = ours.SetDeadline(time.Now().Add(patience))
 	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours, decode.FromRenderer), end: make(chan error, 1), settled: map[uint64]decode.Reason{}}
-	go func() { a.end <- Serve(context.Background(), theirs) }()
+	go func() { a.end <- Serve(context.Background(), theirs, nil) }()
 	t.Cleanup(func() { _ = ours.Close() })
 	m := a.until(decode.KindHello)
 	if err := m.Decode(&a.hello); err != nil {

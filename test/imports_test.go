@@ -32,7 +32,11 @@ var allowed = map[string][]string{
 	"ingest/kvstest/forms": {"ingest/mkv", "github.com/at-wat/ebml-go"},
 	"mqtt/statefile":       {"go.etcd.io/bbolt"},
 	"decode":               {"ingest/mkv", "mqtt/statefile", "golang.org/x/sys"},
-	"gst":                  {"decode", "github.com/go-gst", "golang.org/x/image"},
+	"gst":                  {"decode", "gst/sandbox", "github.com/go-gst", "golang.org/x/image"},
+	"gst/sandbox": {
+		"github.com/landlock-lsm/go-landlock", "github.com/elastic/go-seccomp-bpf", "kernel.org/pub/linux/libs/security/libcap/cap", "golang.org/x/sys",
+	},
+	"gst/sandbox/sandboxtest": {"golang.org/x/sys"},
 	"mqtt": {
 		"mqtt/statefile", "github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
 		"golang.org/x/time",

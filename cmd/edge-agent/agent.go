@@ -72,7 +72,8 @@ func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger
 	}
 	a.prober = newProber(cfg, log, func(r decode.ProbeReport) { a.renderer.SetProbe(r) })
 	a.renderer = decode.New(decode.Config{
-		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
+		Sandbox: sandboxOf(cfg.Decode),
+		Sink:    decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
 		Prefer: preference(cfg), Latency: time.Duration(cfg.Display.Latency), Log: log,
 		Report: a.pictureReport, Devices: a.prober.devices,
 	})

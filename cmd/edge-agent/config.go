@@ -84,12 +84,18 @@ type DisplayConfig struct {
 }
 
 // DecodeConfig orders the decoder families, most wanted first, and names elements of the
-// vendor family, and elements whose pictures need not be those of the processor; see decode.Choose.
+// vendor family, and elements whose pictures need not be those of the processor; see decode.Choose. The rest says
+// what the processes that decode may do; see decode.Sandbox.
 type DecodeConfig struct {
 	Order          []string `toml:"order"`
 	VendorElements []string `toml:"vendor_elements"`
 
 	TrustedElements []string `toml:"trusted_elements"`
+
+	Sandbox       bool     `toml:"sandbox"`
+	RendererUser  string   `toml:"renderer_user"`
+	RendererEnv   []string `toml:"renderer_env"`
+	RendererPaths []string `toml:"renderer_paths"`
 }
 
 // ControlConfig says which commands from MQTT are obeyed. With PublicKeys they have to be signed.
@@ -158,7 +164,7 @@ func Defaults() Config {
 		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
 		MQTT:    MQTTConfig{Profile: string(mqtt.Standard), TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
-		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}},
+		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
 		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}},
 		Log:     LogConfig{Level: "info", Format: "text"},
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,8 +26,9 @@ var (
 	knownLogFormats = []string{"text", "json"}
 	knownVerbs      = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
 
-	elementPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	regionPattern  = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
+	elementPattern  = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	regionPattern   = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
 )
 
 // minTelemetryInterval keeps a fleet from flooding its broker by mistake.
@@ -55,6 +57,7 @@ func checkConfig(c *Config, fault reportFault) {
 	}
 	checkElements("decode.vendor_elements", c.Decode.VendorElements, fault)
 	checkElements("decode.trusted_elements", c.Decode.TrustedElements, fault)
+	checkRenderer(&c.Decode, fault)
 	checkControl(c, fault)
 	checkHomeAssistant(c, fault)
 	checkOneOf("log.level", c.Log.Level, knownLogLevels, fault)
@@ -306,6 +309,22 @@ func checkElements(key string, names []string, fault reportFault) {
 	for _, name := range names {
 		if !elementPattern.MatchString(name) {
 			fault(key, fmt.Sprintf("has %q, which is no name of an element", name), "Write it as gst-inspect-1.0 lists it.")
+			return
+		}
+	}
+}
+
+// checkRenderer checks what the processes that decode may have besides what they need. A secret is not given away by mistake.
+func checkRenderer(c *DecodeConfig, fault reportFault) {
+	for _, name := range c.RendererEnv {
+		if !variablePattern.MatchString(name) || strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "EDGE_AGENT_") {
+			fault("decode.renderer_env", fmt.Sprintf("has %q, which no renderer gets", name), "Name environment variables that drivers read, without their values.")
+			return
+		}
+	}
+	for _, path := range c.RendererPaths {
+		if !filepath.IsAbs(path) || strings.Contains(path, ":") || filepath.Clean(path) == "/" {
+			fault("decode.renderer_paths", fmt.Sprintf("has %q", path), "Name files or folders by their whole paths, such as /dev/vendor0.")
 			return
 		}
 	}

@@ -128,7 +128,10 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			Sink: "kms", Connector: "HDMI-A-1", Show: "gate",
 			Latency: Duration(120 * time.Millisecond), SlateAfter: Duration(5 * time.Second),
 		},
-		Decode:  DecodeConfig{Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}, TrustedElements: []string{"v4l2slh264dec"}},
+		Decode: DecodeConfig{
+			Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}, TrustedElements: []string{"v4l2slh264dec"},
+			RendererUser: "kiosk", RendererEnv: []string{"RKMPP_DEBUG"}, RendererPaths: []string{"/dev/vendor0"},
+		},
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}, PublicKeys: []string{"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}, Shadow: false},
 		Log:     LogConfig{Level: "debug", Format: "json"},
 

@@ -34,12 +34,21 @@ const beAgent = "EDGE_AGENT_TEST_BE_AGENT"
 
 func TestMain(m *testing.M) {
 	readClock = func() ingest.Clock { return ingest.ClockSynced } // whoever runs the tests
-	if os.Getenv(beAgent) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
+	renderer := len(os.Args) == 2 && os.Args[1] == "renderer" // the agent keeps the environment to itself
+	if (os.Getenv(beAgent) != "" || renderer) && !slices.Contains(os.Args, "-test.fuzzworker") {
 		main()
 		return
 	}
 	os.Setenv(beAgent, "1")
-	os.Exit(m.Run())
+	cache, err := os.MkdirTemp("", "edge-agent-cache-") // for renderers, which are of another user where root runs the tests
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("CACHE_DIRECTORY", cache)
+	_ = os.Chmod(cache, 0o755)
+	status := m.Run()
+	_ = os.RemoveAll(cache)
+	os.Exit(status)
 }
 
 // patience is how long a test waits for what must come; it only passes when something is wrong.

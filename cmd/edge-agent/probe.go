@@ -57,7 +57,7 @@ func (c probeCommand) config() (Config, error) {
 
 // probeConfig is how this program probes: with its own clips and what it found before.
 func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
-	p := decode.ProbeConfig{Prefer: preference(cfg), Cache: cacheFile(cfg), Log: log}
+	p := decode.ProbeConfig{Prefer: preference(cfg), Sandbox: sandboxOf(cfg.Decode), Cache: cacheFile(cfg), Log: log}
 	for _, file := range [][]byte{clip.H264(), clip.H265()} {
 		c, err := decode.ReadClip(bytes.NewReader(file), probeFrames)
 		if err != nil {
@@ -66,6 +66,11 @@ func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
 		p.Clips = append(p.Clips, c)
 	}
 	return p, nil
+}
+
+// sandboxOf is what the configuration says of the processes that decode.
+func sandboxOf(c DecodeConfig) decode.Sandbox {
+	return decode.Sandbox{Off: !c.Sandbox, User: c.RendererUser, Env: c.RendererEnv, Paths: c.RendererPaths}
 }
 
 // cacheFile keeps what was found out.
