@@ -81,10 +81,18 @@ type need struct {
 	device bool // whoever runs renderers is given its group
 }
 
-// needs are the files without which there is no picture: the program, the devices, and how to reach the display.
+// needs are the files without which there is no picture: the program, libraries at places of their own, the devices, and how to reach
+// the display.
 func needs(command []string, dev string, getenv func(string) string) (all []need) {
 	if filepath.IsAbs(command[0]) && !strings.HasPrefix(command[0], "/proc/") { // /proc/self/exe is reached by whoever runs it
 		all = append(all, need{path: command[0], rights: 1})
+	}
+	for _, name := range []string{"LD_LIBRARY_PATH", "LD_PRELOAD", "LIBVA_DRIVERS_PATH", "GST_PLUGIN_PATH", "GST_PLUGIN_PATH_1_0"} {
+		for _, path := range filepath.SplitList(getenv(name)) {
+			if filepath.IsAbs(path) {
+				all = append(all, need{path: path, rights: 4})
+			}
+		}
 	}
 	for _, pattern := range append(slices.Clone(devicePatterns), "dri/card*", "dma_heap/*") {
 		nodes, _ := filepath.Glob(filepath.Join(dev, pattern))

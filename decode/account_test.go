@@ -90,9 +90,10 @@ func TestNeeds(t *testing.T) {
 		"/dev/dri/card0 6", "/dev/dri/renderD128 6", "/dev/media0 6", "/dev/video10 6", "/home/.Xauthority 4", "/opt/agent 1", "/run/user/7/wayland-1 2",
 	}
 	expect(t, "needs", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	env["LIBVA_DRIVERS_PATH"], env["GST_PLUGIN_PATH"] = "/opt/va", "relative:"
 	env["XAUTHORITY"] = makeFile(t, filepath.Join(folder, "cookies"), 0o600)
 	all := needs([]string{"/proc/self/exe", "renderer"}, folder, func(name string) string { return env[name] })
-	if len(all) != 2 || all[0].path != env["XAUTHORITY"] || slices.ContainsFunc(all, func(n need) bool { return n.path == cookies }) {
+	if len(all) != 3 || all[0].path != "/opt/va" || all[1].path != env["XAUTHORITY"] || slices.ContainsFunc(all, func(n need) bool { return n.path == cookies }) {
 		t.Errorf("%+v", all)
 	}
 }

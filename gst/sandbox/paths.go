@@ -38,7 +38,7 @@ var (
 		"GST_PRESET_PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LIBVA_DRIVERS_PATH", "LIBGL_DRIVERS_PATH", "GBM_BACKENDS_PATH", "VDPAU_DRIVER_PATH",
 		"VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_DIRS", "__EGL_VENDOR_LIBRARY_FILENAMES", "XDG_DATA_DIRS", "XAUTHORITY",
 	}
-	writableBy = []string{"GST_DEBUG_FILE", "GST_DEBUG_DUMP_DOT_DIR", "GOCOVERDIR"}
+	writableBy = []string{"GST_DEBUG_DUMP_DOT_DIR", "GOCOVERDIR"}
 )
 
 const (
@@ -60,6 +60,7 @@ func (b box) restrictFiles() error {
 		allow(keep|ll.AccessFSIoctlDev, b.paths),
 		allow(keep, b.listed(writableBy)),
 		allow(keep, b.registry()),
+		allow(keep, b.debugLog()),
 	}
 	for _, socket := range b.sockets() {
 		rules = append(rules, landlock.PathAccess(ll.AccessFSResolveUnix, socket).IgnoreIfMissing())
@@ -140,6 +141,14 @@ func (b box) registry() []string {
 		return nil // then GStreamer keeps nothing
 	}
 	return []string{folder}
+}
+
+// debugLog is the folder of the file that GStreamer writes its log to, if somebody wants one; its name may hold a pattern.
+func (b box) debugLog() []string {
+	if file := b.getenv("GST_DEBUG_FILE"); filepath.IsAbs(file) {
+		return []string{filepath.Dir(file)}
+	}
+	return nil
 }
 
 // sockets are those of displays.

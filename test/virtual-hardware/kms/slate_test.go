@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
@@ -46,7 +47,7 @@ func TestSlate(t *testing.T) {
 	screen := look(t)
 	log := filepath.Join(t.TempDir(), "gst.log")
 	b := start(t, box.Config{
-		Clip: clip, Settings: settings, Offline: true,
+		Clip: clip, Settings: strings.Replace(settings, "[decode]", "[decode]\nrenderer_user = \"root\"", 1), Offline: true, // it writes the log
 		Env: []string{"GST_DEBUG=kmssink:4", "GST_DEBUG_NO_COLOR=1", "GST_DEBUG_FILE=" + log + ".%p"},
 	})
 	_, first := screen.until("the slate", func(p scanout.Picture) bool { return slate(slateWell)(p) || slate(slateWrong)(p) })

@@ -164,7 +164,7 @@ func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
 // What is shown is the driver's own picture, and the newest: it says which one it is.
 func TestPictureIsTheNewest(t *testing.T) {
 	frames := read(t, h264(t, "numbered", "640x360", "30", "-tune", "zerolatency").file)
-	r := render(t, decode.VA, decode.Config{Env: []string{"VIRTUAL_VA_MODE=pattern"}})
+	r := render(t, decode.VA, decode.Config{Env: []string{"LIBVA_VIRTUAL_MODE=pattern"}})
 	for i, f := range frames {
 		r.Push(f, time.Duration(i)*40*time.Millisecond, false)
 	}

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	}
 	for name, value := range map[string]string{
 		"LIBVA_DRIVERS_PATH": driver, "LIBVA_DRIVER_NAME": "virtual", "LIBVA_MESSAGING_LEVEL": "1",
-		"VIRTUAL_VA_FAULTS": faultFile, "VIRTUAL_VA_LOG": logFile,
+		"LIBVA_VIRTUAL_FAULTS": faultFile, "LIBVA_VIRTUAL_LOG": logFile,
 	} {
 		os.Setenv(name, value)
 	}
@@ -53,9 +53,11 @@ order = ["va", "software"]
 func breakDriver(t *testing.T, rules ...string) {
 	t.Helper()
 	t.Cleanup(func() { mend(t) })
-	_ = os.Remove(logFile)
+	if err := errors.Join(os.WriteFile(logFile, nil, 0o600), os.Chmod(logFile, 0o666)); err != nil { // renderers are of another user
+		t.Fatal(err)
+	}
 	// Renamed, so that the driver never sees half of it.
-	if err := os.WriteFile(faultFile+".new", []byte(strings.Join(rules, "\n")+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(faultFile+".new", []byte(strings.Join(rules, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(faultFile+".new", faultFile); err != nil {

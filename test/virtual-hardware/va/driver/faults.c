@@ -1,12 +1,12 @@
 /* Faults on demand, and a log of what happened.
  *
- * VIRTUAL_VA_FAULTS names a file with one rule on each line:
+ * LIBVA_VIRTUAL_FAULTS names a file with one rule on each line:
  *
  *   CALL FIRST COUNT ACTION      end 30 1 error
  *                                sync 1 forever hang
  *
  * Calls are counted from the moment at which this process sees the file, or sees it changed: so a test decides when a
- * fault begins, and when it is over. VIRTUAL_VA_LOG names a file that gets a line for each fault.
+ * fault begins, and when it is over. LIBVA_VIRTUAL_LOG names a file that gets a line for each fault.
  */
 #include "driver.h"
 
@@ -61,7 +61,7 @@ static ino_t inode;
 
 void note(const char *format, ...)
 {
-	const char *name = getenv("VIRTUAL_VA_LOG");
+	const char *name = getenv("LIBVA_VIRTUAL_LOG");
 	FILE *f = name ? fopen(name, "a") : NULL;
 	struct timespec now;
 	va_list arguments;
@@ -80,7 +80,7 @@ void note(const char *format, ...)
 /* refuse ends the process: a test with a rule that means nothing must not pass. */
 static void refuse(const char *line)
 {
-	fprintf(stderr, "VIRTUAL_VA_FAULTS: not a rule: %s\n", line);
+	fprintf(stderr, "LIBVA_VIRTUAL_FAULTS: not a rule: %s\n", line);
 	abort();
 }
 
@@ -116,7 +116,7 @@ static bool parse(const char *line, struct rule *r)
 /* refresh reads the rules when the file has changed; without a file there are none. */
 static void refresh(void)
 {
-	const char *name = getenv("VIRTUAL_VA_FAULTS");
+	const char *name = getenv("LIBVA_VIRTUAL_FAULTS");
 	struct stat st = {0};
 	char line[128];
 	FILE *f;

@@ -1,4 +1,4 @@
-/* With VIRTUAL_VA_MODE=pattern, pictures that say which one they are: 32 cells of 16 pixels in a row, bright for 1, the
+/* With LIBVA_VIRTUAL_MODE=pattern, pictures that say which one they are: 32 cells of 16 pixels in a row, bright for 1, the
  * highest bit first. The upper row of cells is the picture's number in decoding order, from 0; the lower one
  * a checksum (FNV-1a) of its slices. Below is a ramp that moves. */
 #include "driver.h"
@@ -13,7 +13,7 @@
 
 bool pattern_wanted(void)
 {
-	const char *mode = getenv("VIRTUAL_VA_MODE");
+	const char *mode = getenv("LIBVA_VIRTUAL_MODE");
 	return mode && !strcmp(mode, "pattern");
 }
 
