@@ -183,7 +183,7 @@ func (c *child) stop(grace time.Duration) {
 	case <-timer.C:
 	}
 	if c.heard.Load() { // its last statuses say which frames were shown
-		await(context.Background(), c.said, lastWords)
+		await(context.Background(), c.said, lastStatus)
 	}
 	_ = c.conn.Close()
 	_ = c.log.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // whoever left the process group may hold it open
@@ -200,7 +200,7 @@ func (c *child) ending(ctx context.Context) error {
 		return context.Cause(ctx)
 	case <-c.exited:
 	}
-	await(ctx, c.said, lastWords)
+	await(ctx, c.said, lastStatus)
 	await(ctx, c.logged, lastWords/2) // before broken gives up: what the process has started may hold its log open
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -47,7 +47,8 @@ type Config struct {
 // Bounds of the renderer's life.
 const (
 	stopGrace   = time.Second            // for a child to end by itself
-	lastWords   = time.Second            // for what a process said before it ended, and why a connection broke; a busy box takes its time
+	lastWords   = 250 * time.Millisecond // for the reason why a connection broke
+	lastStatus  = time.Second            // for what a process has said before it ended: a busy box takes its time to read it
 	maxInFlight = 256                    // frames in the child that have not reached the decoder
 	// recordingInFlight is the same for a recording, see readAhead. At 60 frames a second 12 go between two statuses.
 	recordingInFlight = 16
