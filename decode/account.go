@@ -94,7 +94,7 @@ func needs(command []string, dev string, getenv func(string) string) (all []need
 			}
 		}
 	}
-	for _, pattern := range append(slices.Clone(devicePatterns), "dri/card*", "dma_heap/*") {
+	for _, pattern := range append(slices.Clone(devicePatterns), "dri/card*") {
 		nodes, _ := filepath.Glob(filepath.Join(dev, pattern))
 		for _, node := range nodes {
 			all = append(all, need{path: node, rights: 6, device: true})

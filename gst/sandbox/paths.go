@@ -54,6 +54,7 @@ func (b box) restrictFiles() error {
 		return errors.New("this kernel has no landlock, or it is not switched on (lsm=)")
 	}
 	rules := []landlock.Rule{
+		landlock.PathAccess(ll.AccessFSReadDir, "/dev"), // GStreamer looks there whether its list of decoders is out of date
 		allow(read, existing(readable)),
 		allow(read, b.own()),
 		allow(write|ll.AccessFSIoctlDev, existing(devices)),

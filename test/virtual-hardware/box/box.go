@@ -180,7 +180,19 @@ telemetry_interval = "1s"
 [[streams]]
 name = %q
 stream_name = "camera"
-`, AgentID, b.state, b.listen, b.Broker.URL, c.Settings, StreamName)
+`, AgentID, b.state, b.listen, b.Broker.URL, AsRoot(c.Settings), StreamName)
+}
+
+// AsRoot leaves renderers to root, unless the settings say otherwise: here no udev sees to device nodes that come and go.
+func AsRoot(settings string) string {
+	const key = "renderer_user = \"root\"\n"
+	switch {
+	case strings.Contains(settings, "renderer_user"):
+		return settings
+	case strings.Contains(settings, "[decode]\n"):
+		return strings.Replace(settings, "[decode]\n", "[decode]\n"+key, 1)
+	}
+	return settings + "\n[decode]\n" + key
 }
 
 // Program finds bin/edge-agent from anywhere in the project.

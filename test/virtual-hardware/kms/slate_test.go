@@ -7,7 +7,6 @@ import (
 	"image/color"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
@@ -47,7 +46,7 @@ func TestSlate(t *testing.T) {
 	screen := look(t)
 	log := filepath.Join(t.TempDir(), "gst.log")
 	b := start(t, box.Config{
-		Clip: clip, Settings: strings.Replace(settings, "[decode]", "[decode]\nrenderer_user = \"root\"", 1), Offline: true, // it writes the log
+		Clip: clip, Settings: settings, Offline: true,
 		Env: []string{"GST_DEBUG=kmssink:4", "GST_DEBUG_NO_COLOR=1", "GST_DEBUG_FILE=" + log + ".%p"},
 	})
 	_, first := screen.until("the slate", func(p scanout.Picture) bool { return slate(slateWell)(p) || slate(slateWrong)(p) })

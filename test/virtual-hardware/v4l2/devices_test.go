@@ -125,7 +125,10 @@ func newUser(t *testing.T, home string, groups ...uint32) *user {
 	return &user{groups: groups, home: home}
 }
 
-const nobody = 65534
+const (
+	nobody = 65534
+	video  = 44 // Debian's group
+)
 
 func (u *user) run(command *exec.Cmd) {
 	if u == nil {
@@ -196,7 +199,7 @@ func runProbe(t *testing.T, u *user, state, settings string, flags ...string) []
 		config = filepath.Join(folder, "config.toml")
 		program = copyFile(t, program, filepath.Join(folder, "edge-agent"))
 	}
-	text := fmt.Sprintf("[agent]\nstate_dir = %q\n%s", state, settings)
+	text := fmt.Sprintf("[agent]\nstate_dir = %q\n%s", state, box.AsRoot(settings))
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -261,7 +261,6 @@ func gstreamer(t *testing.T) string {
 // A user who may not open the devices has no such decoders, and is told why. As soon as
 // they are in the group, they have them: GStreamer does not go by what it remembers.
 func TestClosedDevices(t *testing.T) {
-	const video = 44 // Debian's group
 	var all []string
 	for _, pattern := range []string{"/dev/media*", "/dev/video*", "/dev/dri/renderD*"} {
 		found, err := filepath.Glob(pattern)
@@ -293,5 +292,48 @@ func TestClosedDevices(t *testing.T) {
 	}
 	if found := r.elements(decode.H264, decode.V4L2Stateless); !slices.Equal(found, []string{"v4l2slh264dec"}) {
 		t.Errorf("in the group video, found %q", found)
+	}
+}
+
+// Hardware decodes and the display shows it in the sandbox, as another user than the agent's, which is root.
+func TestConfinedRendererHasItsDevices(t *testing.T) {
+	for _, pattern := range []string{"/dev/video*", "/dev/media*"} {
+		nodes, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, node := range nodes { // the tests before this one have made some anew, and here is no udev
+			if err := errors.Join(os.Chown(node, 0, video), os.Chmod(node, 0o660)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b := start(t, clip.H264(), strings.Replace(settings(trusted, `renderer_user = "nobody"`), `"none"`, `"kms"`, 1))
+	b.Decoding("v4l2slh264dec")
+	renderers, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, file := range renderers {
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		status, err := os.ReadFile(file)
+		if err != nil || !strings.HasSuffix(string(line), "\x00renderer\x00") {
+			continue
+		}
+		found = true
+		for _, want := range []string{fmt.Sprintf("\nUid:\t%d\t", nobody), "\nNoNewPrivs:\t1\n", "\nSeccomp:\t2\n", "\nCapEff:\t0000000000000000\n"} {
+			if !strings.Contains(string(status), want) {
+				t.Errorf("no %q in\n%s", want, status)
+			}
+		}
+	}
+	if !found {
+		t.Error("there is no renderer")
+	}
+	for _, e := range b.Events() {
+		if e.Code == decode.CodeSandbox {
+			t.Errorf("%s: %s", e.Code, e.Message)
+		}
 	}
 }

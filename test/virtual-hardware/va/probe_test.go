@@ -25,7 +25,7 @@ type candidate struct {
 func probe(t *testing.T, state string, more ...string) []candidate {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "[agent]\nstate_dir = %q\n%s", state, settings), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, "[agent]\nstate_dir = %q\n%s", state, box.AsRoot(settings)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
