@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"strconv"
+	"strings"
 
 	"github.com/at-wat/ebml-go"
 )
@@ -236,6 +237,19 @@ func (e element) float() (float64, error) {
 		return math.Float64frombits(binary.BigEndian.Uint64(e.data)), nil
 	}
 	return 0, malformed(e.id, e.offset, "a float of "+itoa(int64(len(e.data)))+" bytes")
+}
+
+// maxName is how much is kept of a name, in bytes. Names are logged and reported, and a producer may write what it likes.
+const maxName = 100
+
+// name reads a string that names something: as far as it is kept, and as valid text.
+func (e element) name() string { return nameOf(e.text()) }
+
+func nameOf(text string) string {
+	if len(text) > maxName {
+		text = text[:maxName] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 // text reads a string; some writers pad it with NULs.

@@ -29,6 +29,8 @@ func seeds(f *testing.F) {
 	}
 	f.Add(join(cuttable()[:1800], errorBytes()[:30], errorBytes(), make([]byte, 2000), fragmentBytes(2, "b")))
 	f.Add(join(fragmentBytes(1, string(join(magic, prologueBytes(), magic))), fragmentBytes(2, "b")))
+	f.Add(join(prologueBytes(), el(idVoid, fragmentBytes(7, "i")), fragmentBytes(1, "o")[len(prologueBytes()):], fragmentBytes(2, "b")))
+	f.Add(join(prologueBytes(), claim(idVoid, 900), fragmentBytes(7, "i"), fragmentBytes(8, "i"), fragmentBytes(9, "i")))
 	f.Add(join(prologueBytes(), claim(idTags, 1<<40), fragmentBytes(2, "b")))
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -623,5 +624,31 @@ func TestCaptures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Texts of a producer are kept as far as anybody reads them, and the service's values only if they can be some.
+func TestLongTexts(t *testing.T) {
+	long := strings.Repeat("é", 200_000)
+	body := join(prologueBytes(), el(idTracks, el(idTrackEntry, el(idTrackNumber, num(1)), el(idTrackType, num(1)), el(idTrackName, []byte(long)), el(idCodecID, []byte(long)))),
+		tagsBytes("AWS_KINESISVIDEO_FRAGMENT_NUMBER", long, "AWS_KINESISVIDEO_ERROR_CODE", long, "AWS_KINESISVIDEO_CONTINUATION_TOKEN", "t"))
+	r := NewReader(bytes.NewReader(body))
+	for {
+		ev, err := r.Next()
+		if err != nil {
+			break
+		}
+		switch ev := ev.(type) {
+		case *Track:
+			for _, name := range []string{ev.Name, ev.CodecID} {
+				if len(name) > 110 || !utf8.ValidString(name) || !strings.HasPrefix(name, "éé") || !strings.HasSuffix(name, "…") {
+					t.Errorf("%d bytes, %.20q", len(name), name)
+				}
+			}
+		case *End:
+			if f := ev.Fragment; f.Number != "" || len(f.ErrorCode) > 110 || !strings.HasPrefix(f.ErrorCode, "éé") || f.Token != "t" {
+				t.Errorf("%+v", f)
+			}
+		}
 	}
 }

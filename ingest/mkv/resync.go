@@ -16,6 +16,8 @@ const (
 
 	// lookback is what verdictOn needs at most.
 	lookback = maxHeader + maxPrologue + maxHeader + maxHeader
+
+	maxErrorTags = 4 << 10 // of a document by which the service ends a stream
 )
 
 // prologue reads the EBML header and the Segment's header at the front of b, which stands at offset. It gives
@@ -57,7 +59,7 @@ func checkDocType(e element) error {
 	docType := ""
 	for child, ok := c.next(); ok; child, ok = c.next() {
 		if child.id == idDocType {
-			docType = child.text()
+			docType = child.name()
 		}
 	}
 	if c.err != nil {
@@ -96,6 +98,97 @@ func verdictOn(b []byte) verdict {
 		return document
 	}
 	return noDocument
+}
+
+// isError says whether b begins with a document by which the service ends a stream: its tags, which come first, have an error
+// and no fragment. known is false when b is too short to tell.
+func isError(b []byte) (yes, known bool) {
+	_, n, err := prologue(b, 0)
+	if err != nil || n == 0 {
+		return false, err != nil
+	}
+	h := parseHeader(b[n:])
+	switch {
+	case h.n == 0:
+		return false, false
+	case h.n < 0 || h.id != idTags || h.size == unknown || h.size > maxErrorTags:
+		return false, true
+	case len(b)-n < h.n+int(h.size):
+		return false, false
+	}
+	var r Reader
+	if err := r.parseTags(element{header: h, data: b[n+h.n : n+h.n+int(h.size)]}); err != nil {
+		return false, true
+	}
+	return r.fragment.Failed() && r.fragment.Number == "" && r.fragment.Token == "", true
+}
+
+// within is the search for a document within an element. What an element holds comes from the camera, which may write
+// whole documents there. So only two kinds count: one by which the service ends the stream, in the middle of whatever it was
+// sending; and any, if nothing goes on behind the element, whose size is wrong then.
+type within struct {
+	end    int64 // of the element
+	alien  bool  // no element of Matroska: its header is something else, and all documents in it count
+	doubt  int64 // where the first document begins that is of neither kind so far; unknown for none
+	needed int64 // the offset up to which bytes are needed to know; 0 when enough have been read
+}
+
+func insideOf(h header) within {
+	_, known := names[h.id]
+	return within{end: h.end(), alien: !known, doubt: unknown}
+}
+
+// look continues the search in what has been read. It never reads. at is where the service's last document begins.
+func (r *Reader) look(w *within) (at int64, found bool) {
+	for w.needed = 0; ; r.search++ {
+		at, found := r.documentBefore(w.end)
+		if !found {
+			return 0, false
+		}
+		switch yes, known := isError(r.buf.since(at)); {
+		case yes || w.alien:
+			return at, true
+		case !known && r.buf.err == nil && !r.buf.refused:
+			w.needed = at + lookback + maxErrorTags
+			return 0, false
+		case w.doubt == unknown:
+			w.doubt = at
+		}
+	}
+}
+
+// sound says whether something goes on behind an element that has been read to its end, and may be a document or part of one.
+// known is false when more bytes are needed to tell, which w.needed says.
+func (r *Reader) sound(w *within) (yes, known bool) {
+	if w.end == r.containerEnd() {
+		return true, true
+	}
+	b := r.buf.since(w.end)
+	h := parseHeader(b)
+	switch {
+	case len(b) > 0 && b[0] == 0: // padding
+		return true, true
+	case h.n < 0:
+		return false, true
+	case h.n == 0 && r.buf.err == nil && !r.buf.refused:
+		w.needed = w.end + maxHeader
+		return false, false
+	case h.n == 0:
+		return true, true // the body ends
+	}
+	switch h.id {
+	case idEBML, idVoid, idCRC32:
+		return true, true
+	case idSimpleBlock, idBlockGroup, idTimestamp:
+		return r.level == cluster, true
+	}
+	return h.id.topOfSegment(), true
+}
+
+// cut ends an element at the document that begins in it, at an offset.
+func (r *Reader) cut(h header, at int64) error {
+	r.search = at
+	return cutBy(h, at)
 }
 
 // documentBefore searches what has been read so far for a document whose start, up to the header of the Segment's

@@ -271,3 +271,81 @@ func TestNothingWithoutEnd(t *testing.T) {
 		})
 	}
 }
+
+// What an element holds is never read as a document, whatever stands there: neither its frames nor its tags come, wherever the
+// body ends.
+func TestContentIsNoDocument(t *testing.T) {
+	inner := join(fragmentBytes(7, "inner"), fragmentBytes(8, "inner"))
+	for name, element := range map[string][]byte{
+		"Void":              el(idVoid, inner),
+		"Void, at its end":  el(idVoid, []byte("padding"), inner),
+		"Attachments":       el(idAttachments, []byte("padding"), inner, []byte("padding")),
+		"Info":              el(idInfo, el(idTimestampScale, num(1e6)), el(idVoid, inner)),
+		"a tag":             tagsBytes("NOTE", string(inner)),
+		"with a later part": el(idVoid, inner[:len(inner)-20], magic),
+	} {
+		for _, size := range []int{0, 2 * maxMaster} { // one that is kept to its end, and one that is not
+			if size > 0 {
+				if name != "Void" {
+					continue
+				}
+				element = el(idVoid, inner, bytes.Repeat([]byte("padding "), size/8))
+			}
+			body := join(prologueBytes(), element, fragmentBytes(1, "outer")[len(prologueBytes()):], fragmentBytes(2, "outer"))
+			want := []string{fmt.Sprintf("%047d", 1), fmt.Sprintf("%047d", 2)}
+			for way, src := range splits(body) {
+				if got := numbers(t, src); !slices.Equal(got, want) {
+					t.Errorf("%s, %s: got the fragments %q", name, way, got)
+				}
+			}
+			for n := 0; n < len(body); n += 7 + size/100 {
+				for _, number := range numbers(t, bytes.NewReader(body[:n])) {
+					if !slices.Contains(want, number) {
+						t.Fatalf("%s, cut at %d: got the fragment %s", name, n, number)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The same in a frame, which is handed on as it is.
+func TestFrameWithADocument(t *testing.T) {
+	inner := string(fragmentBytes(7, "inner"))
+	body := join(fragmentBytes(1, inner, inner+"x", "x"+inner), fragmentBytes(2, "outer"))
+	for way, src := range splits(body) {
+		var frames []string
+		r := NewReader(src)
+		for {
+			ev, err := r.Next()
+			if err != nil {
+				break
+			}
+			if f, ok := ev.(*Frame); ok {
+				frames = append(frames, string(f.Data))
+			}
+		}
+		if want := []string{inner, inner + "x", "x" + inner, "outer"}; !slices.Equal(frames, want) {
+			t.Errorf("%s: %d frames, %q", way, len(frames), frames)
+		}
+	}
+	large := join(fragmentBytes(1, inner+strings.Repeat("x", maxFrame)), fragmentBytes(2, "outer"))
+	if got := numbers(t, bytes.NewReader(large)); slices.Contains(got, fmt.Sprintf("%047d", 7)) || !slices.Contains(got, fmt.Sprintf("%047d", 2)) {
+		t.Errorf("a frame that is too large: got the fragments %q", got)
+	}
+}
+
+// numbers are those of the fragments that are read from a body.
+func numbers(t *testing.T, src io.Reader) (all []string) {
+	t.Helper()
+	r := NewReader(src)
+	for {
+		ev, err := r.Next()
+		if err != nil {
+			return all
+		}
+		if e, ok := ev.(*End); ok && e.Fragment.Number != "" {
+			all = append(all, e.Fragment.Number)
+		}
+	}
+}

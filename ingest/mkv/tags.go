@@ -17,15 +17,19 @@ func (r *Reader) readTags(h header) (Event, error) {
 		return nil, err
 	}
 	r.tags = Tags{List: r.tags.List[:0], Fragment: &r.fragment, Offset: h.offset}
+	return &r.tags, r.parseTags(e)
+}
+
+func (r *Reader) parseTags(e element) error {
 	c := e.children()
 	for child, ok := c.next(); ok; child, ok = c.next() {
 		if child.id == idTag {
 			if err := r.readSimpleTags(child, 0); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return &r.tags, c.err
+	return c.err
 }
 
 // maxTagDepth bounds how deep SimpleTags may stand in each other.
@@ -68,6 +72,9 @@ func parseSimpleTag(e element) (Tag, error) {
 	return tag, c.err
 }
 
+// maxServiceValue is more than the service writes into any tag; what is longer is none of its values.
+const maxServiceValue = 1 << 10
+
 // note takes in what a tag says of the fragment. A value that cannot be read is
 // as if it had not come: the service's tags are a report, not a structure that
 // could be malformed, and the frames are worth more than the report.
@@ -77,6 +84,13 @@ func (f *Fragment) note(tag Tag) {
 		return
 	}
 	v := strings.TrimSpace(tag.Value)
+	if name == "ERROR_CODE" {
+		f.ErrorCode = nameOf(v)
+		return
+	}
+	if len(v) > maxServiceValue {
+		return
+	}
 	switch name {
 	case "FRAGMENT_NUMBER":
 		f.Number = v
@@ -96,8 +110,6 @@ func (f *Fragment) note(tag Tag) {
 		if id, err := strconv.Atoi(v); err == nil {
 			f.ErrorID = id
 		}
-	case "ERROR_CODE":
-		f.ErrorCode = v
 	}
 }
 

@@ -76,9 +76,9 @@ func parseTrack(entry element) (*Track, error) {
 			v, err = e.uint()
 			t.Type = TrackType(min(v, math.MaxUint8))
 		case idTrackName:
-			t.Name = e.text()
+			t.Name = e.name()
 		case idCodecID:
-			t.CodecID = e.text()
+			t.CodecID = e.name()
 		case idCodecPrivate:
 			t.CodecPrivate = bytes.Clone(e.data)
 		case idDefaultDuration:
