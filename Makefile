@@ -27,7 +27,8 @@ test: setup-test lint ## Check the code and run every test
 # In there one test at a time: they measure. And no -race, which the virtual machine cannot.
 test-hardware: setup-hardware build ## Test decoders and display on virtual hardware. ARGS="-run Unplug -v"
 	@test/virtual-hardware/run true; case $$? in \
-	0) go test -count=1 -p 1 -tags hardware -exec '$(CURDIR)/test/virtual-hardware/run' $(ARGS) ./test/virtual-hardware/... ;; \
+	0) $(MAKE) -s -C test/virtual-hardware/va/driver check BUILD=$(CURDIR)/bin/va-check && \
+		go test -count=1 -p 1 -tags hardware -exec '$(CURDIR)/test/virtual-hardware/run' $(ARGS) ./test/virtual-hardware/... ;; \
 	77) echo "test-hardware: skipped" ;; \
 	*) exit 1 ;; \
 	esac

@@ -16,15 +16,18 @@ void put(struct bits *b, int n, uint32_t value)
 
 void put_ue(struct bits *b, uint32_t value)
 {
-	int length = 32 - __builtin_clz(value + 1);
+	uint64_t code = (uint64_t)value + 1;
+	int length = 64 - __builtin_clzll(code);
 
 	put(b, length - 1, 0);
-	put(b, length, value + 1);
+	if (length > 32)
+		put(b, length - 32, code >> 32);
+	put(b, length > 32 ? 32 : length, code);
 }
 
 void put_se(struct bits *b, int32_t value)
 {
-	put_ue(b, value > 0 ? 2 * value - 1 : -2 * value);
+	put_ue(b, value > 0 ? 2 * (uint32_t)value - 1 : -2 * (uint32_t)value);
 }
 
 uint32_t take(struct bits *b, int n)
@@ -98,5 +101,6 @@ void add_nal(struct stream *s, const struct bits *beginning, const uint8_t *rest
 		add(s, &byte, 1);
 		zeros = byte ? 0 : zeros + 1;
 	}
-	add(s, rest, size);
+	if (size > 0)
+		add(s, rest, size);
 }

@@ -151,6 +151,7 @@ struct context {
 	struct object object;
 	VAProfile profile;
 	struct surface *target;
+	VASurfaceID target_id;
 
 	/* Of the present picture, copies of what the client handed in; NULL when it did not. */
 	uint8_t *parameters, *scaling;

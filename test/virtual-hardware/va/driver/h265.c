@@ -217,6 +217,9 @@ static void add_pps(struct stream *out, uint32_t id, const VAPictureParameterBuf
 	add_nal(out, &b, NULL, 0);
 }
 
+/* Bounds of VA-API's lists and of the standard. */
+enum { MOST_COLUMNS = 19, MOST_ROWS = 21, SHORTEST = 3 /* bytes of a slice's header, with that of its NAL unit */ };
+
 /* A picture that this one, or a later one, refers to. */
 struct reference {
 	int distance; /* in picture order count; never 0 */
@@ -253,7 +256,10 @@ static void put_set(struct bits *b, const VAPictureParameterBufferHEVC *p)
 		if (r->picture_id == VA_INVALID_ID || r->flags & (VA_PICTURE_HEVC_INVALID | VA_PICTURE_HEVC_LONG_TERM_REFERENCE) ||
 			r->pic_order_cnt == p->CurrPic.pic_order_cnt)
 			continue;
-		list[n].distance = r->pic_order_cnt - p->CurrPic.pic_order_cnt;
+		int64_t distance = (int64_t)r->pic_order_cnt - p->CurrPic.pic_order_cnt;
+		if (distance < INT16_MIN || distance > INT16_MAX) /* none in a stream: 8.3.2 */
+			continue;
+		list[n].distance = distance;
 		list[n].used = r->flags & (VA_PICTURE_HEVC_RPS_ST_CURR_BEFORE | VA_PICTURE_HEVC_RPS_ST_CURR_AFTER);
 		before += list[n].distance < 0;
 		n++;
@@ -366,6 +372,17 @@ const char *h265_rebuild(const struct context *x, struct stream *out)
 
 	if (p->num_long_term_ref_pic_sps > 0)
 		return "the SPS lists long-term references, which VA-API does not hand on";
+	if (p->pic_fields.bits.tiles_enabled_flag && (p->num_tile_columns_minus1 > MOST_COLUMNS || p->num_tile_rows_minus1 > MOST_ROWS))
+		return "there are more tiles than the standard allows";
+	if (p->log2_min_luma_coding_block_size_minus3 > 3 || p->log2_diff_max_min_luma_coding_block_size > 3)
+		return "coding blocks are larger than the standard allows";
+	if (p->log2_max_pic_order_cnt_lsb_minus4 > 12)
+		return "picture order counts are longer than the standard allows";
+	for (int i = 0; i < x->n; i++) {
+		const VASliceParameterBufferHEVC *s = (void *)x->slices[i].parameters;
+		if (s->slice_data_byte_offset < SHORTEST || s->slice_data_byte_offset > x->slices[i].size)
+			return "a slice's data begin outside of it";
+	}
 	add_vps(out, p);
 	add_sps(out, p);
 	add_pps(out, pps_of(&x->slices[0]), p, (void *)x->scaling);

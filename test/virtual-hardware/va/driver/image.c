@@ -62,6 +62,8 @@ VAStatus create_image(VADriverContextP c, VAImageFormat *format, int width, int 
 		return status;
 	if (format->fourcc != VA_FOURCC_NV12)
 		return VA_STATUS_ERROR_INVALID_IMAGE_FORMAT;
+	if (width <= 0 || height <= 0 || width > LARGEST || height > LARGEST)
+		return VA_STATUS_ERROR_RESOLUTION_NOT_SUPPORTED;
 	lay_out(&s, width, height);
 	s.data = calloc(1, s.size);
 	if (!s.data)

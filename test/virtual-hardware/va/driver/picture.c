@@ -64,6 +64,7 @@ VAStatus begin_picture(VADriverContextP c, VAContextID id, VASurfaceID target)
 		return status;
 	forget(x); /* of a picture that was not ended */
 	x->target = s;
+	x->target_id = target;
 	return VA_STATUS_SUCCESS;
 }
 
@@ -79,10 +80,12 @@ static uint8_t *copy(const void *data, size_t size)
 /* replace puts a copy of a buffer in the place of an older one, if it is as large as the driver reads. */
 static VAStatus replace(uint8_t **old, const struct buffer *b, size_t least)
 {
-	if (b->size * b->n < least)
+	size_t size = (size_t)b->size * b->n;
+
+	if (size < least)
 		return VA_STATUS_ERROR_INVALID_BUFFER;
 	free(*old);
-	*old = copy(b->data, b->size * b->n);
+	*old = copy(b->data, size);
 	return *old ? VA_STATUS_SUCCESS : VA_STATUS_ERROR_ALLOCATION_FAILED;
 }
 
@@ -102,10 +105,10 @@ static struct sizes sizes(const struct context *x)
 
 static VAStatus add_slice_parameters(struct context *x, const struct buffer *b)
 {
-	if (b->size < sizes(x).slice || x->described + b->n > MOST_SLICES)
+	if (b->size < sizes(x).slice || b->n > (unsigned)(MOST_SLICES - x->described))
 		return VA_STATUS_ERROR_INVALID_BUFFER;
 	for (unsigned i = 0; i < b->n; i++) {
-		uint8_t *parameters = copy(b->data + i * b->size, b->size);
+		uint8_t *parameters = copy(b->data + (size_t)i * b->size, b->size);
 		if (!parameters)
 			return VA_STATUS_ERROR_ALLOCATION_FAILED;
 		x->slices[x->described++].parameters = parameters;
@@ -116,7 +119,7 @@ static VAStatus add_slice_parameters(struct context *x, const struct buffer *b)
 /* add_slice_data takes the slices that were described before out of their data. */
 static VAStatus add_slice_data(struct context *x, const struct buffer *b)
 {
-	size_t size = b->size * b->n;
+	size_t size = (size_t)b->size * b->n;
 
 	if (x->n == x->described)
 		return VA_STATUS_ERROR_INVALID_BUFFER;
@@ -197,6 +200,9 @@ VAStatus end_picture(VADriverContextP c, VAContextID id)
 		return VA_STATUS_ERROR_INVALID_CONTEXT;
 	if (!x->target)
 		return VA_STATUS_ERROR_OPERATION_FAILED;
+	x->target = object(DRIVER(c), SURFACE, x->target_id); /* it may have been destroyed */
+	if (!x->target)
+		return VA_STATUS_ERROR_INVALID_SURFACE;
 	status = x->profile == VAProfileNone ? process(c, x) : finish(x);
 	forget(x);
 	return status;
