@@ -10,6 +10,7 @@
 //	parsing.go      contest: how fast a capture in memory is taken apart
 //	playing.go      contest: what it costs to decode a live stream
 //	starting.go     contest: how long until the first picture is decoded, and shown
+//	confining.go    contest: what the renderer's sandbox costs
 //	handing.go      contest: how long a frame takes from the network to the decoder
 //	pulling.go      contest: what many streams cost that are not decoded
 //	resuming.go     contest: how long a session waits for a frame at another one's planned end
@@ -67,6 +68,7 @@ type extent struct {
 	strict   bool          // what a busy machine has spoilt is measured once more
 	off      int           // pictures more or less than expected in that time, at most
 	stalls   int           // of the renderer
+	starts   int           // of the renderer, with its sandbox and without
 	turns    int           // from one stream to the other
 	agents   int           // of the herd
 	calm     time.Duration // for which the herd is left alone
@@ -78,19 +80,19 @@ type extent struct {
 var (
 	full = extent{
 		rounds: map[string]int{
-			"reading": 7, "parsing": 9, "playing": 5, "starting": 9, "handing": 3, "pulling": 2, "resuming": 2, "watching": 2, "returning": 5,
+			"reading": 7, "parsing": 9, "playing": 5, "starting": 9, "confining": 3, "handing": 3, "pulling": 2, "resuming": 2, "watching": 2, "returning": 5,
 			"cutting": 9, "cutting-10s": 9, "ending-10s": 2, "stalling": 2, "pacing": 2, "overloading": 2,
 		},
 		clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, settle: 15 * time.Second,
-		strict: true, stalls: 2,
+		strict: true, stalls: 2, starts: 41,
 		off:   9, // the agent tells of pictures five times a second: a count may be six off
 		turns: 20, agents: 1000, calm: 30 * time.Second, away: 5 * time.Second, lasting: 10 * time.Minute, sampling: 5 * time.Second,
 	}
 	quick = extent{
 		clip: 4 * time.Second, capture: 8 << 20, window: 2 * time.Second, settle: 2 * time.Second,
 		off:    1000, // a busy machine must not fail a test
-		stalls: 1,
-		turns:  2, agents: 20, calm: 2 * time.Second, away: time.Second, lasting: 4 * time.Second, sampling: 500 * time.Millisecond,
+		stalls: 1, starts: 1,
+		turns: 2, agents: 20, calm: 2 * time.Second, away: time.Second, lasting: 4 * time.Second, sampling: 500 * time.Millisecond,
 	}
 )
 
@@ -150,7 +152,7 @@ type bench struct {
 // contests are all there are, in the order of the table.
 func (b *bench) contests() []contest {
 	all := []contest{
-		b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.handingContest(), b.pullingContest(),
+		b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.confiningContest(), b.handingContest(), b.pullingContest(),
 		b.resumingContest(), b.watchingContest(), b.cuttingContest("cutting", clipGOP, faultCut, faultRefuse, faultLimit, fault5000, fault4500),
 		b.cuttingContest("cutting-10s", numberedLength, faultCut, faultRefuse), b.cuttingContest("ending-10s", numberedLength, faultLimit, fault5000),
 		b.returningContest(), b.stallingContest(), b.pacingContest(), b.overloadingContest(), b.showingContest(), b.keepingContest(), b.herdingContest(), b.lastingContest(),
