@@ -34,7 +34,7 @@ const beAgent = "EDGE_AGENT_TEST_BE_AGENT"
 
 func TestMain(m *testing.M) {
 	readClock = func() ingest.Clock { return ingest.ClockSynced } // whoever runs the tests
-	renderer := len(os.Args) == 2 && os.Args[1] == "renderer" // the agent keeps the environment to itself
+	renderer := len(os.Args) == 2 && os.Args[1] == "renderer"     // the agent keeps the environment to itself
 	if (os.Getenv(beAgent) != "" || renderer) && !slices.Contains(os.Args, "-test.fuzzworker") {
 		main()
 		return
