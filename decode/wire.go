@@ -158,10 +158,17 @@ type Slate struct {
 	State   string // in words
 	Code    string // of what is wrong; "" when nothing is
 	Message string // the same in words
+	Action  string // what to do about it
 	Since   time.Time
+	Picture time.Time // when the newest picture came, once there has been none for a while; zero before the first
 	After   time.Duration
-	Alive   bool // the session plays and nothing is wrong: the newest picture of a stream whose frames are rare stays
-	AtOnce  bool // at the start: do not wait for a picture that may be about to come. Set by Renderer
+
+	// Of the box, for the technician in front of it.
+	Version string // of the agent
+	Address string // of the box in its network
+	Broker  string // how the connection to the MQTT broker stands
+	Alive   bool   // the session plays and nothing is wrong: the newest picture of a stream whose frames are rare stays
+	AtOnce  bool   // at the start: do not wait for a picture that may be about to come. Set by Renderer
 }
 
 // Snapshot says what kind of picture is wanted.

@@ -1,12 +1,15 @@
 package gst
 
 import (
+	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/gofont/gobold"
@@ -26,15 +29,124 @@ var (
 	slateWell   = color.RGBA{0x4a, 0xa3, 0xdf, 0xff} // and when there is none
 )
 
-// The slate's letters, in parts of its height. Capitals of slateBody are 20 mm high on a 43-inch screen,
-// which is read from three metres and more.
+// The slate's letters, in parts of the shorter side of the screen. Capitals of slateBody are 20 mm high on a 43-inch screen,
+// which is read from three metres and more. Where the text needs more room than there is, all of it is smaller.
 const (
-	slateTitle = 0.13
+	slateTitle = 0.12
 	slateBody  = 0.062
-	slateSmall = 0.045
+	slateSmall = 0.044
+)
+
+// What is tried to make room for the text: smaller letters first, then less text.
+const (
+	slateShrink   = 0.94 // in one step
+	slateSmallest = 0.55 // of the usual size
 )
 
 const slateClock = "2006-01-02 15:04:05 MST"
+
+// paragraph is some text of the slate in one size and colour, which is broken between words.
+type paragraph struct {
+	text   string
+	bold   bool
+	size   float64 // part of the shorter side of the screen
+	colour color.RGBA
+	gap    float64 // above it, in the same measure
+	foot   bool    // stands at the lower edge
+	name   bool    // is written smaller rather than broken, as far as that goes
+	cut    bool    // is cut off when there is not enough room
+}
+
+// slateParagraphs is what a slate says at a time, from the top down.
+func slateParagraphs(s decode.Slate, now time.Time) []paragraph {
+	title := s.Stream
+	if title == "" {
+		title = s.Device
+	}
+	list := []paragraph{
+		{text: title, bold: true, size: slateTitle, colour: slateText, name: true},
+		{text: s.State, bold: true, size: slateBody, colour: slateText},
+	}
+	for _, line := range slateTimes(s, now) {
+		list = append(list, paragraph{text: line, size: slateSmall, colour: slateDim, name: true})
+	}
+	if s.Code != "" {
+		list = append(list, paragraph{text: s.Code, bold: true, size: slateBody, colour: slateWrong, gap: 0.04, name: true})
+	}
+	list = append(
+		list,
+		paragraph{text: s.Message, size: slateBody, colour: slateText, cut: true},
+		paragraph{text: s.Action, size: slateSmall, colour: slateText, gap: 0.025, cut: true},
+	)
+	device := s.Device
+	if device == title {
+		device = ""
+	}
+	foot := join(device, s.Address, s.Version, s.Broker, now.Local().Format(slateClock))
+	list = append(list, paragraph{text: foot, size: slateSmall, colour: slateDim, foot: true})
+	kept := list[:0]
+	for _, p := range list {
+		if p.text != "" {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// slateTimes says since when it is so, and how old the picture is.
+func slateTimes(s decode.Slate, now time.Time) (lines []string) {
+	if !s.Since.IsZero() {
+		lines = append(lines, "since "+moment(s.Since, now))
+	}
+	if !s.Picture.IsZero() {
+		lines = append(lines, "newest picture: "+moment(s.Picture, now))
+	}
+	return lines
+}
+
+// moment is a time and how long ago it was.
+func moment(t, now time.Time) string {
+	return fmt.Sprintf("%s (%s ago)", t.Local().Format(slateClock), span(now.Sub(t)))
+}
+
+// span is a duration for people, in its two largest units.
+func span(d time.Duration) string {
+	d = max(0, d)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%d d %d h", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}
+
+// firm is a space at which no line is broken, and dot stands between two parts of a line.
+const (
+	firm = "\u00a0"
+	dot  = "·"
+)
+
+// join puts parts that are not empty into a line, which is only broken between them.
+func join(parts ...string) string {
+	var kept []string
+	for _, p := range parts {
+		if p != "" {
+			kept = append(kept, strings.ReplaceAll(p, " ", firm))
+		}
+	}
+	return strings.Join(kept, firm+dot+" ")
+}
+
+// slateLine is one line as it is drawn.
+type slateLine struct {
+	text   string
+	face   font.Face
+	colour color.RGBA
+	x, y   int // of the beginning of its base line
+}
 
 // drawSlate draws a slate of a size in pixels, as it stands at a time.
 func drawSlate(s decode.Slate, size decode.Mode, now time.Time) *image.RGBA {
@@ -42,92 +154,179 @@ func drawSlate(s decode.Slate, size decode.Mode, now time.Time) *image.RGBA {
 	defer drawing.Unlock()
 	img := image.NewRGBA(image.Rect(0, 0, size.Width, size.Height))
 	draw.Draw(img, img.Rect, image.NewUniform(slateGround), image.Point{}, draw.Src)
-	margin := size.Height / 12
 	bar := slateWell
 	if s.Code != "" {
 		bar = slateWrong
 	}
-	draw.Draw(img, image.Rect(0, 0, margin/2, size.Height), image.NewUniform(bar), image.Point{}, draw.Src)
-	p := pen{img: img, left: margin * 3 / 2, right: size.Width - margin, y: margin, height: size.Height}
-
-	title := s.Stream
-	if title == "" {
-		title = s.Device
+	draw.Draw(img, image.Rect(0, 0, slateMargin(size)/2, size.Height), image.NewUniform(bar), image.Point{}, draw.Src)
+	for _, l := range layOut(slateParagraphs(s, now), size) {
+		d := font.Drawer{Dst: img, Src: image.NewUniform(l.colour), Face: l.face, Dot: fixed.P(l.x, l.y)}
+		d.DrawString(l.text)
 	}
-	p.line(title, gobold.TTF, slateTitle, slateText)
-	p.lines(s.State, gobold.TTF, slateBody, slateText, 2)
-	p.gap()
-	if s.Code != "" {
-		p.line(s.Code, gobold.TTF, slateBody, slateWrong)
-		p.lines(s.Message, goregular.TTF, slateBody, slateText, 3)
-	}
-	if !s.Since.IsZero() {
-		p.line("since "+s.Since.Local().Format(slateClock), goregular.TTF, slateSmall, slateDim)
-	}
-	p.y = size.Height - margin - int(slateSmall*float64(size.Height))
-	p.line(strings.TrimSpace(s.Device+"    "+now.Local().Format(slateClock)), goregular.TTF, slateSmall, slateDim)
 	return img
 }
 
-// pen writes lines from the top down.
-type pen struct {
-	img         *image.RGBA
-	left, right int
-	y           int // top of the next line
-	height      int // of the slate
-}
+// slateMargin is the room around the text.
+func slateMargin(size decode.Mode) int { return min(size.Width, size.Height) / 14 }
 
-// gap leaves room.
-func (p *pen) gap() { p.y += p.height / 30 }
-
-// line writes one line, in smaller letters when it does not fit otherwise.
-func (p *pen) line(text string, ttf []byte, part float64, c color.Color) {
-	face := p.face(ttf, part)
-	if width := font.MeasureString(face, text).Ceil(); width > p.right-p.left {
-		part *= float64(p.right-p.left) / float64(width)
-		face = p.face(ttf, part)
-	}
-	p.write(text, face, part, c)
-}
-
-// lines writes text broken between words into at most so many lines.
-func (p *pen) lines(text string, ttf []byte, part float64, c color.Color, most int) {
-	face := p.face(ttf, part)
-	for line := range wrap(text, most, func(s string) bool { return font.MeasureString(face, s).Ceil() <= p.right-p.left }) {
-		p.write(line, face, part, c)
-	}
-}
-
-func (p *pen) write(text string, face font.Face, part float64, c color.Color) {
-	size := int(part * float64(p.height))
-	d := font.Drawer{Dst: p.img, Src: image.NewUniform(c), Face: face, Dot: fixed.P(p.left, p.y+size)}
-	d.DrawString(text)
-	p.y += size * 13 / 10
-}
-
-// wrap breaks text between words into at most so many lines that fit; what is left over is cut off.
-func wrap(text string, most int, fits func(string) bool) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		line, n := "", 0
-		for _, word := range strings.Fields(text) {
-			longer := strings.TrimSpace(line + " " + word)
-			if line == "" || fits(longer) {
-				line = longer
-				continue
-			}
-			if n++; n == most {
-				yield(line + " …")
-				return
-			}
-			if !yield(line) {
-				return
-			}
-			line = word
+// layOut places paragraphs on a screen of a size, in the largest letters in which all of them have room. drawing is held.
+func layOut(list []paragraph, size decode.Mode) []slateLine {
+	for scale := 1.0; ; scale *= slateShrink {
+		p := &page{size: size, margin: slateMargin(size), scale: scale, most: 1 << 10}
+		if p.place(list) {
+			return p.lines
 		}
-		if line != "" {
-			yield(line)
+		if scale*slateShrink < slateSmallest {
+			return shorten(p, list)
 		}
 	}
+}
+
+// shorten cuts off as much text as it takes.
+func shorten(p *page, list []paragraph) []slateLine {
+	for p.most = 6; p.most > 1; p.most-- {
+		if p.place(list) {
+			break
+		}
+	}
+	return p.lines
+}
+
+// page is a slate whose lines are being placed.
+type page struct {
+	size   decode.Mode
+	margin int
+	scale  float64 // of all letters
+	most   int     // lines of a paragraph that may be cut
+	lines  []slateLine
+}
+
+// place places all paragraphs; false when they overlap or reach beyond the screen.
+func (p *page) place(list []paragraph) bool {
+	p.lines = p.lines[:0]
+	top, bottom := p.margin, p.size.Height-p.margin*3/4
+	for _, each := range slices.Backward(list) {
+		if each.foot {
+			each = p.fit(each)
+			lines := p.wrap(each)
+			bottom -= len(lines) * p.step(each)
+			p.put(lines, each, bottom)
+		}
+	}
+	for _, each := range list {
+		if !each.foot {
+			each = p.fit(each)
+			lines := p.wrap(each)
+			top += p.pixels(each.gap)
+			p.put(lines, each, top)
+			top += len(lines) * p.step(each)
+		}
+	}
+	return top <= bottom-p.pixels(slateSmall)/2
+}
+
+// fit gives a name the size in which it fits a line, down to half its usual one.
+func (p *page) fit(of paragraph) paragraph {
+	if !of.name {
+		return of
+	}
+	for least := of.size / 2; of.size*slateShrink > least; of.size *= slateShrink {
+		if font.MeasureString(p.face(of), of.text).Ceil() <= p.room() {
+			break
+		}
+	}
+	return of
+}
+
+// room is how wide a line may be.
+func (p *page) room() int { return p.size.Width - p.margin*5/2 }
+
+func (p *page) put(lines []string, of paragraph, top int) {
+	face := p.face(of)
+	for i, text := range lines {
+		y := top + i*p.step(of) + p.pixels(of.size)
+		text = strings.ReplaceAll(strings.TrimSuffix(text, firm+dot), firm, " ")
+		p.lines = append(p.lines, slateLine{text, face, of.colour, p.margin * 3 / 2, y})
+	}
+}
+
+// pixels is a part of the screen's shorter side.
+func (p *page) pixels(part float64) int {
+	return int(part * p.scale * float64(min(p.size.Width, p.size.Height)))
+}
+
+// step is from one line of a paragraph to the next.
+func (p *page) step(of paragraph) int { return p.pixels(of.size) * 13 / 10 }
+
+func (p *page) face(of paragraph) font.Face {
+	ttf := goregular.TTF
+	if of.bold {
+		ttf = gobold.TTF
+	}
+	return faceOf(ttf, p.pixels(of.size))
+}
+
+// wrap breaks a paragraph into the lines that fit the page.
+func (p *page) wrap(of paragraph) []string {
+	face, room := p.face(of), p.room()
+	most := 1 << 10
+	if of.cut {
+		most = p.most
+	}
+	return wrap(of.text, most, func(s string) bool { return font.MeasureString(face, s).Ceil() <= room })
+}
+
+// wrap breaks text between words, and words that are too long anywhere, into at most so many lines that fit; what is left
+// over is cut off.
+func wrap(text string, most int, fits func(string) bool) (lines []string) {
+	line := ""
+	words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\n' || r == '\t' })
+	for len(words) > 0 {
+		longer := strings.TrimSpace(line + " " + words[0])
+		switch {
+		case fits(longer):
+			line, words = longer, words[1:]
+			continue
+		case line == "":
+			line, words[0] = split(words[0], fits)
+			if words[0] == "" {
+				words = words[1:]
+			}
+		}
+		lines, line = append(lines, line), ""
+		if len(lines) == most && len(words) > 0 {
+			return append(lines[:most-1], ellipsis(lines[most-1], fits))
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// split gives as much of a word as fits, at least one letter, and the rest. It breaks names where they have a joint.
+func split(word string, fits func(string) bool) (head, rest string) {
+	_, n := utf8.DecodeRuneInString(word)
+	for n < len(word) {
+		_, next := utf8.DecodeRuneInString(word[n:])
+		if !fits(word[:n+next]) {
+			break
+		}
+		n += next
+	}
+	if joint := strings.LastIndexAny(word[:n], "-_/.:=,") + 1; joint > n/2 && n < len(word) {
+		n = joint
+	}
+	return word[:n], word[n:]
+}
+
+// ellipsis ends a line that more would follow.
+func ellipsis(line string, fits func(string) bool) string {
+	for line != "" && !fits(line+" …") {
+		_, n := utf8.DecodeLastRuneInString(line)
+		line = line[:len(line)-n]
+	}
+	return strings.TrimSpace(line) + " …"
 }
 
 // faces are kept: a slate with a clock is drawn every second. A face can only be used by one goroutine at a time, the one that
@@ -135,26 +334,36 @@ func wrap(text string, most int, fits func(string) bool) func(yield func(string)
 var (
 	drawing sync.Mutex
 	faces   = map[faceKey]font.Face{}
+	parsed  = map[bool]*opentype.Font{} // by whether it is bold
 )
 
 type faceKey struct {
 	bold bool
-	size float64
+	size int
 }
 
-// face is a font whose letters take a part of the slate's height.
-func (p *pen) face(ttf []byte, part float64) font.Face {
-	key := faceKey{&ttf[0] == &gobold.TTF[0], part * float64(p.height)}
+// mostFaces bounds what is kept: texts of other lengths want other sizes, and a box may run for years.
+const mostFaces = 64
+
+// faceOf is a font whose letters are so many pixels high.
+func faceOf(ttf []byte, size int) font.Face {
+	key := faceKey{&ttf[0] == &gobold.TTF[0], max(1, size)}
 	if f, ok := faces[key]; ok {
 		return f
 	}
-	parsed, err := opentype.Parse(ttf)
-	if err != nil {
-		panic(err) // it is compiled in
+	if parsed[key.bold] == nil {
+		f, err := opentype.Parse(ttf)
+		if err != nil {
+			panic(err) // it is compiled in
+		}
+		parsed[key.bold] = f
 	}
-	face, err := opentype.NewFace(parsed, &opentype.FaceOptions{Size: key.size, DPI: 72, Hinting: font.HintingFull})
+	face, err := opentype.NewFace(parsed[key.bold], &opentype.FaceOptions{Size: float64(key.size), DPI: 72, Hinting: font.HintingFull})
 	if err != nil {
 		panic(err)
+	}
+	if len(faces) >= mostFaces {
+		clear(faces)
 	}
 	faces[key] = face
 	return face

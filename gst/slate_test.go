@@ -8,11 +8,11 @@ import (
 	"image/jpeg"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/edge-agent/edge-agent/decode"
 )
@@ -136,20 +136,6 @@ func TestWhenTheSlateIsDue(t *testing.T) {
 	step("nothing came of the process before", 0, true)
 }
 
-func TestSlateHoldsLongText(t *testing.T) {
-	long := testSlate
-	long.Stream = strings.Repeat("w", 64)
-	long.Message = strings.Repeat("something went wrong and ", 40)
-	for _, size := range []decode.Mode{{Width: 640, Height: 480}, {Width: 1920, Height: 1080}} {
-		img := drawSlate(long, size, time.Now())
-		for y := range size.Height {
-			if c := img.RGBAAt(size.Width-2, y); c != slateGround {
-				t.Fatalf("%v: there is text at the edge, in row %d", size, y)
-			}
-		}
-	}
-}
-
 // The text changes while the clock is drawn.
 func TestSlatesAreDrawnAtTheSameTime(t *testing.T) {
 	size := decode.Mode{Width: 320, Height: 180}
@@ -169,15 +155,17 @@ func TestSlatesAreDrawnAtTheSameTime(t *testing.T) {
 }
 
 func TestWrap(t *testing.T) {
-	fits := func(s string) bool { return len(s) <= 7 }
+	fits := func(s string) bool { return utf8.RuneCountInString(s) <= 7 }
 	for text, want := range map[string][]string{
 		"":                        nil,
 		"one":                     {"one"},
 		"one two three":           {"one two", "three"},
 		"one two three four five": {"one two", "three …"},
-		"immeasurable x":          {"immeasurable", "x"},
+		"immeasurable x":          {"immeasu", "rable x"},
+		"one immeasurable":        {"one", "immea …"},
+		"edge-west/stream":        {"edge-", "west/ …"},
 	} {
-		if got := slices.Collect(wrap(text, 2, fits)); !slices.Equal(got, want) {
+		if got := wrap(text, 2, fits); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
