@@ -51,6 +51,7 @@ type agent struct {
 	working   context.Context // of everything that works; set by Run
 	retick    chan struct{}   // has something when the telemetry's interval has changed
 	look      chan struct{}   // has something when states and slate have to be looked at
+	address   boxAddress
 
 	mu      sync.Mutex
 	cfg     Config // in effect: changed by apply

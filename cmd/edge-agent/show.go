@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
-	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/mqtt"
 )
 
 // maxSnapshot keeps a snapshot within what every broker takes as one message.
@@ -87,47 +85,4 @@ func (a *agent) find(name string) (*stream, error) {
 // Snapshot is what is on the display, as a JPEG that fits into a message.
 func (a *agent) Snapshot(ctx context.Context) ([]byte, error) {
 	return a.renderer.Snapshot(ctx, decode.Snapshot{Most: maxSnapshot})
-}
-
-// updateSlate sets what the display shows while there is no picture.
-func (a *agent) updateSlate() { a.renderer.SetSlate(a.slate()) }
-
-func (a *agent) slate() decode.Slate {
-	cfg := a.config()
-	slate := decode.Slate{Device: cfg.Agent.ID, After: time.Duration(cfg.Display.SlateAfter)}
-	if s := a.shownStream(); s == nil {
-		slate.State = "No stream is configured"
-	} else {
-		status := s.status()
-		slate.Stream, slate.State = s.name, inWords(status.state)
-		slate.Code, slate.Since = status.state.Code, status.wrongSince
-		if slate.Code == "" {
-			slate.Since = status.state.Since.Time
-		}
-		slate.Alive = status.state.State == mqtt.Playing && status.state.Code == ""
-	}
-	if code, ok := mqtt.Lookup(slate.Code); ok {
-		slate.Message = code.Summary
-	}
-	slate.Since = slate.Since.Truncate(time.Second)
-	return slate
-}
-
-// inWords is a state for somebody who stands before the screen.
-func inWords(s mqtt.State) string {
-	text := map[mqtt.StreamState]string{
-		mqtt.Starting: "Connecting",
-		mqtt.Playing:  "Connected, waiting for a picture",
-		mqtt.Stalled:  "Connected, but nothing arrives",
-		mqtt.Backoff:  "Not connected, trying again",
-		mqtt.Stopped:  "Stopped on request",
-		mqtt.Failed:   "Cannot be shown",
-	}[s.State]
-	if s.State == mqtt.Playing && s.Code != "" && s.Code != ingest.CodeLagHigh {
-		text = "Connected, but no picture can be shown"
-	}
-	if s.Attempt > 1 {
-		text += fmt.Sprintf(" (attempt %d)", s.Attempt)
-	}
-	return text
 }

@@ -59,7 +59,7 @@ func (a *agent) newStream(cfg Config, sc StreamConfig, before *stream) (*stream,
 	}
 	now := time.Now()
 	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}}
-	s.report.State = ingest.Stopped
+	s.report.State = ingest.Starting // start follows: until then nobody has asked for a stop
 	if before != nil {
 		s.input = before.input
 	} else {
