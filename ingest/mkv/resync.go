@@ -127,15 +127,18 @@ func isError(b []byte) (yes, known bool) {
 // whole documents there. So only two kinds count: one by which the service ends the stream, in the middle of whatever it was
 // sending; and any, if nothing goes on behind the element, whose size is wrong then.
 type within struct {
+	id     id
 	end    int64 // of the element
-	alien  bool  // no element of Matroska: its header is something else, and all documents in it count
 	doubt  int64 // where the first document begins that is of neither kind so far; unknown for none
 	needed int64 // the offset up to which bytes are needed to know; 0 when enough have been read
 }
 
-func insideOf(h header) within {
-	_, known := names[h.id]
-	return within{end: h.end(), alien: !known, doubt: unknown}
+func insideOf(h header) within { return within{id: h.id, end: h.end(), doubt: unknown} }
+
+// alien says that it is no element of Matroska: what was taken for its header is something else, and all documents in it count.
+func (w *within) alien() bool {
+	_, known := names[w.id]
+	return !known
 }
 
 // look continues the search in what has been read. It never reads. at is where the service's last document begins.
@@ -146,7 +149,7 @@ func (r *Reader) look(w *within) (at int64, found bool) {
 			return 0, false
 		}
 		switch yes, known := isError(r.buf.since(at)); {
-		case yes || w.alien:
+		case yes || w.alien():
 			return at, true
 		case !known && r.buf.err == nil && !r.buf.refused:
 			w.needed = at + lookback + maxErrorTags
