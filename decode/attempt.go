@@ -76,6 +76,8 @@ type attempt struct {
 	request int64 // number of the snapshot that waiter waits for
 
 	promoted *Plan // a better one, which takes over at the next key frame
+
+	lacking *Format // for which there is no decoder; nil when there is one
 }
 
 // newAttempt makes the attempt of a child, which is given up when over is closed.
@@ -146,6 +148,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 	a.mu.Unlock()
 	a.sentTo.feed(in)
 	var open *Format
+	decodable := true
 	for {
 		if err := a.room(ctx, in.gate); err != nil {
 			return err
@@ -159,10 +162,18 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 			return err
 		}
 		if !u.Format.continues(open) || better {
-			if err := a.open(ctx, u.Format); err != nil {
+			err := a.open(ctx, u.Format)
+			if decodable = !isNoDecoder(err); !decodable {
+				err = a.lack(err, u.Format, open != nil)
+			}
+			if err != nil {
 				return err
 			}
 			open = u.Format
+		}
+		if !decodable {
+			in.ledger.settle(u.Number, DropUnsupported)
+			continue
 		}
 		a.sentTo.frame(u.Number)
 		if err := a.out.Frame(u); err != nil {
@@ -171,6 +182,24 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		a.progress.sent(u, time.Now())
 		a.r.fed()
 	}
+}
+
+func isNoDecoder(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.Code == CodeNoDecoder
+}
+
+// lack takes in that there is no decoder for a format, and reports it. The child goes on without a pipeline, so that its slate says what is
+// missing; reconsider looks whether a decoder has been installed.
+func (a *attempt) lack(err error, f *Format, piped bool) error {
+	a.mu.Lock()
+	a.plan, a.format, a.showing, a.lacking = nil, nil, time.Time{}, f
+	a.mu.Unlock()
+	a.r.note(err, 0)
+	if !piped {
+		return nil
+	}
+	return a.cut()
 }
 
 // cut has the child give up the pipeline at once.
@@ -205,7 +234,7 @@ func (a *attempt) open(ctx context.Context, f *Format) error {
 		return err
 	}
 	a.mu.Lock()
-	a.plan, a.format, a.showing = &plan, f, time.Time{}
+	a.plan, a.format, a.showing, a.lacking = &plan, f, time.Time{}, nil
 	in := a.feeding
 	a.mu.Unlock()
 	a.progress.suspect(!a.r.standsStill(plan))

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// lookForDecoderEvery is how often it is looked whether a decoder has been installed, while there is none; in units of reconsiderEvery.
+const lookForDecoderEvery = 5
+
 // reconsiderEvery is how often it is looked whether a better decoder may be tried again.
 const reconsiderEvery = time.Second
 
@@ -34,7 +37,7 @@ func (a *attempt) reconsider(ctx context.Context) {
 	ticker := time.NewTicker(reconsiderEvery)
 	defer ticker.Stop()
 	stage := &stage{launch: a.r.launch(), limit: trialLimit, log: a.r.log}
-	waited := 0
+	waited, without := 0, 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,6 +45,9 @@ func (a *attempt) reconsider(ctx context.Context) {
 		case <-ticker.C:
 		}
 		a.rescan(ctx, stage)
+		if without++; without%lookForDecoderEvery == 0 {
+			a.lookForDecoder(ctx, stage)
+		}
 		plan, units := a.better()
 		if len(units) == 0 {
 			continue
@@ -182,4 +188,27 @@ func (a *attempt) rescan(ctx context.Context, s *stage) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.found = hello.Elements
+}
+
+// lookForDecoder asks which decoders there are while there is none for the stream: a package may have been installed. One that is found
+// takes over, in another child, at the next key frame.
+func (a *attempt) lookForDecoder(ctx context.Context, s *stage) {
+	a.mu.Lock()
+	format := a.lacking
+	a.mu.Unlock()
+	if format == nil {
+		return
+	}
+	hello, _, err := s.describe(ctx, false, func([]string) []string { return nil })
+	if err != nil {
+		return // it is asked again
+	}
+	plan, _ := a.r.best(*format, hello.Elements)
+	if plan.Element == "" {
+		return
+	}
+	a.r.greet(hello)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.found, a.promoted = hello.Elements, &plan
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -30,6 +31,9 @@ const fakeHealedEnv = "EDGE_AGENT_FAKE_HEALED"
 
 // fakeNodeEnv names the device node of the hardware decoder: children that start without it do not know the decoder.
 const fakeNodeEnv = "EDGE_AGENT_FAKE_NODE"
+
+// fakePackageEnv names a file without which children know no decoder, as without a package that has some.
+const fakePackageEnv = "EDGE_AGENT_FAKE_PACKAGE"
 
 // fakeShownEnv names a file that gets the numbers of the frames whose pictures were on the screen, eight bytes each. Frames that
 // end with a mark have a fate of their own in such children; see fakeFates.
@@ -59,6 +63,11 @@ func fakeChild() {
 	elements := []string{"vah264dec", "avdec_h264", "kmssink"}
 	if fault == "unnegotiated" {
 		elements[0] = "v4l2h264dec"
+	}
+	if file := os.Getenv(fakePackageEnv); file != "" {
+		if _, err := os.Stat(file); err != nil {
+			elements = elements[2:]
+		}
 	}
 	if node := os.Getenv(fakeNodeEnv); node != "" {
 		if _, err := os.Stat(node); err != nil {
@@ -520,6 +529,34 @@ func TestNoDecoder(t *testing.T) {
 	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH265}
 	r.Push(&mkv.Frame{Track: r.track, Data: hevcAnnexB, Key: true}, 0, false)
 	r.report(CodeNoDecoder)
+}
+
+// Without a decoder the process stays, with its slate, and the frames are counted. One that is installed is found and used, in
+// another process.
+func TestDecoderThatIsInstalledLater(t *testing.T) {
+	installed := filepath.Join(t.TempDir(), "package")
+	r := start(t, "none", func(c *Config) { c.Env = append(c.Env, fakePackageEnv+"="+installed) })
+	r.push("Kdd")
+	r.report(CodeNoDecoder)
+	r.push("Kdd")
+	r.until("all frames are counted", func() bool {
+		f := r.Stats().Frames
+		return f.Received == 6 && f.Dropped[DropUnsupported] == 6 && f.Queued == 0
+	})
+	r.SetSlate(Slate{State: "no decoder"})
+	r.until("the slate", func() bool { return strings.HasPrefix(r.got(), "<no decoder>") })
+	expect(t, "restarts", r.Stats().Restarts, 0)
+	expect(t, "reports", len(r.reports), 0)
+	if err := os.WriteFile(installed, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for r.Stats().Shown == 0 { // it takes over at a key frame
+		r.push("Kd")
+		<-tick.C
+	}
+	expect(t, "decoder", r.Stats().Decoder, "vah264dec")
 }
 
 func TestTrackThatCannotBeDecoded(t *testing.T) {
