@@ -2,6 +2,7 @@ package gst
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"runtime"
@@ -18,18 +19,7 @@ import (
 // is to be answered. It returns its DISPLAY.
 func silentX(t *testing.T, answerThis bool) string {
 	t.Helper()
-	const folder = "/tmp/.X11-unix"
-	if err := os.MkdirAll(folder, 0o1777); err != nil {
-		t.Fatal(err)
-	}
-	var listener net.Listener
-	number := 200
-	for ; listener == nil; number++ {
-		var err error
-		if listener, err = net.Listen("unix", fmt.Sprintf("%s/X%d", folder, number)); err != nil && number > 300 {
-			t.Fatal(err)
-		}
-	}
+	listener, display := xSocket(t)
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var conns []net.Conn
@@ -54,7 +44,25 @@ func silentX(t *testing.T, answerThis bool) string {
 			_ = conn.Close()
 		}
 	})
-	return fmt.Sprintf(":%d", number-1)
+	return display
+}
+
+// xSocket listens where clients look for an X server.
+func xSocket(t *testing.T) (listener net.Listener, display string) {
+	t.Helper()
+	const folder = "/tmp/.X11-unix"
+	if err := os.MkdirAll(folder, 0o1777); err != nil {
+		t.Fatal(err)
+	}
+	for number := 200; ; number++ {
+		listener, err := net.Listen("unix", fmt.Sprintf("%s/X%d", folder, number))
+		if err == nil {
+			return listener, fmt.Sprintf(":%d", number)
+		}
+		if number > 300 {
+			t.Fatal(err)
+		}
+	}
 }
 
 // peer is the process at the other end.
@@ -164,5 +172,56 @@ func TestPixelBytes(t *testing.T) {
 	}
 	if sendable(decode.MaxPicture) != nil || sendable(decode.MaxPicture+1) == nil {
 		t.Error("the limit of a message is not that of pictures")
+	}
+}
+
+// An X server that refuses connections for a moment is asked for its size again: a window of another size would stay in a corner.
+func TestSizeOfAnXScreenIsAskedAgain(t *testing.T) {
+	size := decode.Mode{Width: 1024, Height: 600}
+	server := "/tmp/.X11-unix/X" + strings.TrimPrefix(virtualX(t, size), ":")
+	listener, display := xSocket(t)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for n := 0; ; n++ {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if n < 2 {
+				_ = client.Close()
+				continue
+			}
+			real, err := net.Dial("unix", server)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			all.Go(func() { relay(client, real) })
+		}
+	})
+	defer all.Wait()
+	defer listener.Close()
+	t.Setenv("DISPLAY", display)
+	if got, err := xScreen(); err != nil || got != size {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// relay joins two connections until one of them ends.
+func relay(a, b net.Conn) {
+	done := make(chan struct{}, 2)
+	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
+		go func() { _, _ = io.Copy(way[0], way[1]); done <- struct{}{} }()
+	}
+	<-done
+	_, _ = a.Close(), b.Close()
+	<-done
+}
+
+// An X server that cannot be asked is no display.
+func TestSizeOfAnXScreenThatCannotBeAsked(t *testing.T) {
+	t.Setenv("DISPLAY", ":987")
+	if _, err := newScreen(decode.Screen{Display: decode.Display{Sink: decode.X11}}, func() {}, func(error) {}); err == nil || !strings.Contains(err.Error(), "size of its screen") {
+		t.Error(err)
 	}
 }

@@ -40,7 +40,11 @@ var errBusy = errors.New("another program holds the display; stop it (often a de
 func newScreen(asked decode.Screen, first func(), failed func(error)) (*screen, error) {
 	initOnce()
 	if d := &asked.Display; d.Sink == decode.X11 && d.Mode == (decode.Mode{}) {
-		d.Mode = xScreen()
+		mode, err := xScreen()
+		if err != nil {
+			return nil, err
+		}
+		d.Mode = mode
 	}
 	pipeline, err := gst.NewPipelineFromString(asked.Display.Pipeline(asked.Unpaced))
 	if err != nil {
@@ -70,13 +74,24 @@ func newScreen(asked decode.Screen, first func(), failed func(error)) (*screen, 
 	return s, nil
 }
 
-// xScreen is the size of the X server's screen, which a window fills; without a window manager nothing else does that.
-func xScreen() decode.Mode {
-	var width, height C.int
-	if C.x_screen_size(&width, &height) == 0 {
-		return decode.Mode{Width: 1280, Height: 720} // it fits nearly everywhere
+// An X server that has just started, or whose last client has gone, may refuse a connection for a moment.
+const (
+	xPatience = 2 * time.Second // less than screenTimeout
+	xPause    = 100 * time.Millisecond
+)
+
+// xScreen is the size of the X server's screen, which a window fills; without a window manager nothing else does that. A window of
+// another size would stay in a corner.
+func xScreen() (decode.Mode, error) {
+	for end := time.Now().Add(xPatience); ; time.Sleep(xPause) {
+		var width, height C.int
+		if C.x_screen_size(&width, &height) != 0 {
+			return decode.Mode{Width: int(width), Height: int(height)}, nil
+		}
+		if time.Now().After(end) {
+			return decode.Mode{}, errors.New("the X server could not be asked for the size of its screen")
+		}
 	}
-	return decode.Mode{Width: int(width), Height: int(height)}
 }
 
 // openCard opens a graphics card and takes the right to set its modes, which only one program has.
