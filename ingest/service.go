@@ -53,6 +53,7 @@ type Service struct {
 	signer  *v4.Signer
 	log     *slog.Logger // of calls, at level debug; all else is told to the sinks
 	frames  *mkv.Budget  // memory for large frames of all sessions
+	sdk     *sdkLog      // what the SDK says; nil for one that was not loaded here
 	clock   serviceClock // to sign GetMedia with; the SDK's client keeps its own
 
 	mu        sync.Mutex
@@ -68,7 +69,8 @@ type endpoint struct {
 // LoadService makes a Service with the SDK's default chain of settings and credentials.
 // region and controlEndpoint may be empty and device nil: the chain's own stand then.
 func LoadService(ctx context.Context, region, controlEndpoint string, device *IoTCredentials) (*Service, error) {
-	options := []func(*config.LoadOptions) error{config.WithRegion(region)}
+	sdk := &sdkLog{}
+	options := []func(*config.LoadOptions) error{config.WithRegion(region), config.WithLogger(sdk)}
 	if device != nil {
 		options = append(options, config.WithCredentialsProvider(device.Cached()))
 	}
@@ -76,7 +78,9 @@ func LoadService(ctx context.Context, region, controlEndpoint string, device *Io
 	if err != nil {
 		return nil, &Error{Code: CodeConfig, Message: "the AWS configuration of this machine cannot be read", Err: err}
 	}
-	return NewService(cfg, controlEndpoint), nil
+	s := NewService(cfg, controlEndpoint)
+	s.sdk = sdk
+	return s, nil
 }
 
 // NewService makes a Service of an SDK configuration. controlEndpoint overrides
@@ -125,8 +129,14 @@ func NewService(cfg aws.Config, controlEndpoint string) *Service {
 	}
 }
 
-// SetLog says where calls are logged, at level debug; nowhere before. It is called before the first session runs.
-func (s *Service) SetLog(log *slog.Logger) { s.log = log }
+// SetLog says where calls are logged, at level debug, and what the SDK has to say; nowhere before. It is called before the first
+// session runs.
+func (s *Service) SetLog(log *slog.Logger) {
+	s.log = log
+	if s.sdk != nil {
+		s.sdk.begin(log)
+	}
+}
 
 // Close closes connections that are not in use.
 func (s *Service) Close() { s.http.CloseIdleConnections() }
