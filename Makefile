@@ -22,6 +22,8 @@ build: setup-build ## Build bin/edge-agent
 
 # Go's ten minutes for a package are not enough on a busy machine.
 test: setup-test lint ## Check the code and run every test
+	@echo "test: every package with the race detector, two at a time. Each is printed when it and those before it are done:"
+	@echo "test: on two cores the first after 3 to 5 minutes, all after 8 to 12."
 	go test -race -timeout 20m ./...
 
 # In there one test at a time: they measure. And no -race, which the virtual machine cannot.

@@ -26,7 +26,7 @@ func ffmpeg(codec decode.Codec, plain, raw string) []string {
 	container := map[decode.Codec]string{decode.H264: "h264", decode.H265: "hevc"}[codec]
 	return []string{
 		"ffmpeg", "-v", "fatal", "-threads", "1", "-f", container, "-i", plain,
-		"-fps_mode", "passthrough", "-autoscale", "0", "-f", "rawvideo", "-pix_fmt", "yuv420p", raw,
+		"-fps_mode", "passthrough", "-noautoscale", "-f", "rawvideo", "-pix_fmt", "yuv420p", raw,
 	}
 }
 

@@ -87,7 +87,10 @@ install() {
 			exit 1
 		fi
 	fi
-	$as_root apt-get update -q
+	echo "setup: asking for the list of packages"
+	$as_root apt-get update -qq
+	$as_root apt-get install -qq -y --no-install-recommends --print-uris "$@" |
+		awk '{ n++; bytes += $3 } END { printf "setup: %d packages with all that they need, %.0f MB to download; a minute or two on a fast line\n", n, bytes / 1e6 }'
 	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 	}
 	for name, value := range map[string]string{
 		"LIBVA_DRIVERS_PATH": driver, "LIBVA_DRIVER_NAME": "virtual", "LIBVA_MESSAGING_LEVEL": "1",
+		"GST_VA_ALL_DRIVERS":   "1", // from 1.26 on GStreamer otherwise takes those it knows
 		"LIBVA_VIRTUAL_FAULTS": faultFile, "LIBVA_VIRTUAL_LOG": logFile,
 	} {
 		os.Setenv(name, value)
