@@ -77,7 +77,7 @@ func admit(r rules, m received, now time.Time, clock Clock) (Command, *refusal) 
 		return c, no
 	}
 	if known.disruptive && clock != ClockSynced {
-		return c, refuse("control.clock", "the clock of this box is %s, so that nobody can tell whether %s is still meant", clock, c.Verb)
+		return c, refuse("control.clock", "the clock of this box is %s, so that nobody can tell whether %s is still meant; if something else keeps it right, set [control] clock = \"system\"", clock, c.Verb)
 	}
 	var err error
 	if c.Args, err = decodeArgs(c.Verb, o.Args); err != nil {

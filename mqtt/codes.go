@@ -188,7 +188,7 @@ var codeTable = []Code{
 	{"control.unknown", SeverityWarning, "A command was rejected because its verb does not exist.", "The verbs are in docs/mqtt.md. The agent may be older than the sender."},
 	{"control.disabled", SeverityWarning, "A command was rejected because the agent obeys none.", "Set [control] enabled = true and name the verbs in allow, if that is wanted."},
 	{"control.not_allowed", SeverityWarning, "A command was rejected because its verb is not allowed.", "Add the verb to [control] allow, if that is wanted."},
-	{"control.clock", SeverityWarning, "A command that changes something was rejected because the box's clock is not synchronised.", "Check that the box reaches a time server (timedatectl). Verbs that change nothing work meanwhile."},
+	{"control.clock", SeverityWarning, "A command that changes something was rejected because the box's clock is not synchronised.", "Check that the box reaches a time server (timedatectl). In a container or virtual machine whose clock is kept from outside, set [control] clock = \"system\". Verbs that change nothing work meanwhile."},
 	{"control.signature", SeverityWarning, "A command was rejected because its signature is missing or wrong.", "Sign it with a key whose public half is in [control] public_keys."},
 	{"control.rate", SeverityWarning, "A command was rejected because too many came.", "Send at most 10 at once and one a second after that."},
 	{"control.busy", SeverityWarning, "Commands were dropped because too many were waiting.", "Wait for the response before sending the next."},

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"os"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -35,9 +36,10 @@ import (
 // Every stream is pulled; one is shown, see show.go. Commands arrive in control.go, a new
 // configuration in reload.go.
 type agent struct {
-	file      string         // of the configuration; "" when there is none to read again
-	level     *slog.LevelVar // of log; nil when it cannot be changed
-	started   Config         // the configuration that this run began with
+	file      string           // of the configuration; "" when there is none to read again
+	hangup    <-chan os.Signal // asks for a reload; nil for none
+	level     *slog.LevelVar   // of log; nil when it cannot be changed
+	started   Config           // the configuration that this run began with
 	service   *ingest.Service
 	log       *slog.Logger
 	began     time.Time
@@ -52,10 +54,12 @@ type agent struct {
 	retick    chan struct{}   // has something when the telemetry's interval has changed
 	look      chan struct{}   // has something when states and slate have to be looked at
 	address   boxAddress
+	carrying  sync.Mutex // one command, desired configuration or signal to reload at a time
 
 	mu      sync.Mutex
-	cfg     Config // in effect: changed by apply
-	settled Config // the same, but for what commands have set
+	cfg     Config       // in effect: changed by apply
+	settled Config       // the same, but for what commands have set
+	invalid ConfigErrors // why this agent only waits for a valid configuration; nil for one that works
 	picture pictureFault
 	shadow  shadowed
 	streams []*stream // replaced as a whole, never changed in place
@@ -66,11 +70,22 @@ var readClock = ingest.ReadClock
 
 // newAgent checks what can be checked before anything runs. load makes the service, while the renderer process starts.
 // Its caller runs it, once, and closes its service.
-func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger) (a *agent, err error) {
-	a = &agent{
+func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger) (*agent, error) {
+	a := agentOf(cfg, log)
+	return a, a.prepare(load)
+}
+
+// agentOf makes an agent that does nothing before prepare.
+func agentOf(cfg Config, log *slog.Logger) *agent {
+	return &agent{
 		cfg: cfg, settled: cfg, started: cfg, log: log, began: time.Now(),
 		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
+}
+
+// prepare checks what can be checked before anything runs; see newAgent.
+func (a *agent) prepare(load func() (*ingest.Service, error)) (err error) {
+	cfg, log := a.cfg, a.log
 	a.prober = newProber(cfg, log, func(r decode.ProbeReport) { a.renderer.SetProbe(r) })
 	a.renderer = decode.New(decode.Config{
 		Sandbox: sandboxOf(cfg.Decode),
@@ -85,25 +100,33 @@ func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger
 		}
 	}()
 	if a.service, err = load(); err != nil {
-		return nil, err
+		return err
 	}
 	a.service.SetLog(log)
 	if err := a.newClient(cfg); err != nil {
-		return nil, err
+		return err
 	}
 	a.prober.remembered()
 	a.positions = openPositions(cfg.Agent.StateDir)
 	for _, sc := range cfg.Streams {
 		s, err := a.newStream(cfg, sc, nil)
 		if err != nil {
-			return nil, err // checked with the configuration
+			return err // checked with the configuration
 		}
 		if cfg.Display.Show == sc.Name || len(a.streams) == 0 {
 			a.renderer.Show(s.input)
 		}
 		a.streams = append(a.streams, s)
 	}
-	return a, nil
+	return nil
+}
+
+// commandClock is how far commands can rely on this box's clock.
+func commandClock(c ControlConfig) mqtt.Clock {
+	if c.Clock == clockSystem {
+		return mqtt.ClockSynced
+	}
+	return mqtt.Clock(readClock())
 }
 
 // newClient makes the connection to the broker, if there is one.
@@ -113,7 +136,7 @@ func (a *agent) newClient(cfg Config) (err error) {
 	}
 	control := &mqtt.Control{
 		Enabled: cfg.Control.Enabled, Executor: a,
-		Clock: func() mqtt.Clock { return mqtt.Clock(readClock()) },
+		Clock: func() mqtt.Clock { return commandClock(cfg.Control) },
 	}
 	for _, v := range cfg.Control.Allow {
 		control.Allow = append(control.Allow, mqtt.Verb(v))
@@ -136,7 +159,10 @@ func (a *agent) newClient(cfg Config) (err error) {
 	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.tlsFiles()
 	var shadow *mqtt.Shadow
 	if cfg.isAWSIoT() { // where policies identify the client as the thing
-		broker.ClientID, shadow = cfg.thing(), &mqtt.Shadow{Thing: cfg.thing(), Desire: a.desire}
+		broker.ClientID = cfg.thing()
+	}
+	if cfg.isAWSIoT() && a.invalid == nil {
+		shadow = &mqtt.Shadow{Thing: cfg.thing(), Desire: a.desire}
 	}
 	a.mqtt, err = mqtt.New(mqtt.Config{
 		Broker: broker, Profile: mqtt.Profile(cfg.MQTT.Profile), Shadow: shadow,
@@ -197,12 +223,14 @@ func (a *agent) Run(ctx context.Context) {
 	working, stop := context.WithCancel(background)
 	var tell, work errgroup.Group
 	a.working = working
-	a.nameStreams()
 	a.publishInfo()
-	a.reportShadow()
 	a.updateSlate()
-	a.tellShadow()
-	a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs, streams: %d", version, len(a.all())), nil)
+	if a.invalid == nil {
+		a.nameStreams()
+		a.reportShadow()
+		a.tellShadow()
+		a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs, streams: %d", version, len(a.all())), nil)
+	}
 	a.tellDamage()
 	if err := a.positions.Err(); err != nil {
 		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
@@ -212,6 +240,7 @@ func (a *agent) Run(ctx context.Context) {
 		s.start(working)
 	}
 	work.Go(func() error { a.tick(working); return nil })
+	work.Go(func() error { a.obeyHangups(working); return nil })
 	work.Go(func() error {
 		a.prober.keepUp(working, func() bool { return a.renderer.Stats().Shown > 0 })
 		return nil
@@ -222,7 +251,7 @@ func (a *agent) Run(ctx context.Context) {
 	}
 
 	<-ctx.Done()
-	a.event("agent.stopped", "", "the agent was told to stop", nil)
+	a.event("agent.stopped", "", stopReason(ctx), nil)
 	hush()
 	tell.Wait()
 	stop()

@@ -99,12 +99,14 @@ type DecodeConfig struct {
 }
 
 // ControlConfig says which commands from MQTT are obeyed. With PublicKeys they have to be signed.
-// Shadow permits a device shadow to desire a configuration.
+// Shadow permits a device shadow to desire a configuration. Clock says whose word is taken for the box's clock: the kernel's, or
+// the operator's, who vouches for it.
 type ControlConfig struct {
 	Enabled    bool     `toml:"enabled"`
 	Allow      []string `toml:"allow"`
 	PublicKeys []string `toml:"public_keys"`
 	Shadow     bool     `toml:"shadow"`
+	Clock      string   `toml:"clock"`
 }
 
 // HomeAssistantConfig says whether and where Home Assistant is told of the agent; see mqtt.HomeAssistant.
@@ -165,7 +167,7 @@ func Defaults() Config {
 		MQTT:    MQTTConfig{Profile: string(mqtt.Standard), TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
-		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}},
+		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}, Clock: clockSynced},
 		Log:     LogConfig{Level: "info", Format: "text"},
 
 		HomeAssistant: HomeAssistantConfig{DiscoveryPrefix: mqtt.DefaultDiscoveryPrefix, BirthTopic: mqtt.DefaultBirthTopic},

@@ -197,7 +197,14 @@ func checkDisplay(c *Config, fault reportFault) {
 	}
 }
 
+// Values of [control] clock.
+const (
+	clockSynced = "synced" // commands that change something are obeyed while the kernel says that the clock is synchronised
+	clockSystem = "system" // always: whoever set this vouches for the clock
+)
+
 func checkControl(c *Config, fault reportFault) {
+	checkOneOf("control.clock", c.Control.Clock, []string{clockSynced, clockSystem}, fault)
 	checkList("control.allow", c.Control.Allow, knownVerbs, fault)
 	for i, text := range c.Control.PublicKeys {
 		if _, err := mqtt.ParsePublicKey(text); err != nil {

@@ -22,6 +22,8 @@ const codeFailed = "control.failed"
 // Execute carries out a command that has been admitted. mqtt.Client calls it, for one command at
 // a time, and after Run has started the streams. explain it answers itself.
 func (a *agent) Execute(ctx context.Context, c mqtt.Command) (any, error) {
+	a.carrying.Lock()
+	defer a.carrying.Unlock()
 	data, err := a.execute(ctx, c)
 	if err != nil {
 		return nil, asResponse(err)
@@ -52,7 +54,7 @@ func (a *agent) execute(ctx context.Context, c mqtt.Command) (any, error) {
 }
 
 // asResponse gives an error the code that its response is to have.
-func asResponse(err error) error {
+func asResponse(err error) *mqtt.Error {
 	if faults, ok := errors.AsType[ConfigErrors](err); ok {
 		return &mqtt.Error{Code: faults[0].Code, Message: faults.Error()}
 	}

@@ -67,6 +67,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 
 	wait(ctx, c.For)
 	saved, err := d.savePicture()
+	state := d.status().state // before it is that of a stream that was stopped
 	stop()
 	all.Wait()
 	d.view.close()
@@ -77,7 +78,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 		fmt.Fprintf(std.Out, "There is no display here (%s), so the picture is in %s.\n",
 			strings.Join(d.agent.renderer.Stats().Passed, "; "), demoSnapshot)
 	}
-	return d.verdict()
+	return d.verdict(state)
 }
 
 // wait waits for the end of ctx or, if it is not 0, of a time.
@@ -236,18 +237,28 @@ func (d *demo) savePicture() (bool, error) {
 	return true, nil
 }
 
-// verdict is nil when the whole way worked.
-func (d *demo) verdict() error {
+// verdict is nil when the whole way worked; else it says why not, as far as the stream's last state knows.
+func (d *demo) verdict(state mqtt.State) error {
 	s := d.status()
 	fmt.Fprintf(d.view.out, "%d pictures shown by %s, %d fragments, %d reconnects; over MQTT came %d telemetry messages and %d events.\n",
 		s.picture.Shown, orNone(s.picture.Decoder), s.fragments, s.reconnects, s.telemetry, s.events)
 	switch {
 	case s.picture.Shown == 0:
-		return &failure{Code: "demo.failed", Message: "no picture was shown"}
+		return noPicture(state)
 	case d.broker == nil:
-		return &failure{Code: "demo.failed", Message: "no telemetry came back, as there is no broker"}
+		return &failure{Code: "demo.failed", Message: "no telemetry came back, as there is no broker", Action: "Install mosquitto, which the demo starts by itself."}
 	case s.telemetry == 0:
 		return &failure{Code: "demo.failed", Message: "no telemetry came back over MQTT"}
 	}
 	return nil
+}
+
+// noPicture says why a demo has shown nothing, and what to do about it.
+func noPicture(state mqtt.State) error {
+	f := &failure{Code: "demo.failed", Message: "no picture was shown"}
+	if code, known := mqtt.Lookup(state.Code); known {
+		f.Message += fmt.Sprintf(" (%s: %s)", state.Code, state.Message)
+		f.Action = code.Action
+	}
+	return f
 }

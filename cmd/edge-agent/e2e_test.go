@@ -493,6 +493,16 @@ func startXvfbProcess(t *testing.T, args ...string) (*exec.Cmd, string) {
 // frameOnScreen takes a screenshot and reads the number of the frame in it.
 func frameOnScreen(t *testing.T, display string) int {
 	t.Helper()
+	n, err := clip.ReadFrameNumber(screenOf(t, display))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// screenOf takes a screenshot.
+func screenOf(t *testing.T, display string) image.Image {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "screen.png")
 	shot := exec.Command("gst-launch-1.0", "-q", "ximagesrc", "display-name="+display, "num-buffers=1", "use-damage=false", "show-pointer=false",
 		"!", "videoconvert", "!", "pngenc", "!", "filesink", "location="+file)
@@ -508,11 +518,7 @@ func frameOnScreen(t *testing.T, display string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := clip.ReadFrameNumber(img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return img
 }
 
 // Every frame of a real capture becomes a picture.

@@ -49,7 +49,8 @@ type grammar struct {
 const defaultConfigFile = "/etc/edge-agent/config.toml"
 
 type runCommand struct {
-	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
+	Config        string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
+	InvalidConfig string `default:"auto" enum:"auto,wait,exit" placeholder:"WHAT" help:"With a configuration that is not valid: show that on the display and wait until it is (wait), or end with status 1 (exit). Default: wait for a service of systemd, else exit."`
 }
 
 type demoCommand struct {

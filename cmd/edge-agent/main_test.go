@@ -80,8 +80,8 @@ func TestCtlAdvice(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for line, want := range map[string]command{
-		"run":                      &runCommand{Config: "/etc/edge-agent/config.toml"},
-		"run --config c.toml":      &runCommand{Config: "c.toml"},
+		"run":                      &runCommand{Config: "/etc/edge-agent/config.toml", InvalidConfig: "auto"},
+		"run --config c.toml":      &runCommand{Config: "c.toml", InvalidConfig: "auto"},
 		"demo":                     &demoCommand{},
 		"demo --for 1m30s":         &demoCommand{For: 90 * time.Second},
 		"inspect -":                &inspectCommand{File: "-"},

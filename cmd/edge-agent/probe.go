@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -41,9 +42,26 @@ func (c probeCommand) Run(ctx context.Context, std stdio) error {
 		return err
 	}
 	if c.JSON {
-		return listProbeJSON(std.Out, report)
+		err = listProbeJSON(std.Out, report)
+	} else {
+		err = listProbe(std.Out, report, probe.Prefer)
 	}
-	return listProbe(std.Out, report, probe.Prefer)
+	if err != nil {
+		return err
+	}
+	return noneWorks(report)
+}
+
+// noneWorks is an error if nothing on this box decodes, so that scripts see it.
+func noneWorks(r decode.ProbeReport) error {
+	if slices.ContainsFunc(r.Candidates, func(c decode.Candidate) bool { return c.Result == decode.Passed }) {
+		return nil
+	}
+	found := "none was found"
+	if n := len(r.Candidates); n > 0 {
+		found = fmt.Sprintf("%d were found, and the table says what is wrong with each", n)
+	}
+	return &failure{Code: decode.CodeNoDecoder, Message: "no decoder works on this box: " + found}
 }
 
 // config reads the configuration; a box that has none yet gets the defaults.

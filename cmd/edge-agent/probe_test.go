@@ -50,6 +50,24 @@ func TestProbeListings(t *testing.T) {
 	}
 }
 
+// A probe that finds nothing that works has failed, for scripts.
+func TestProbeWithoutADecoder(t *testing.T) {
+	failed := probed.Candidates[0]
+	for name, c := range map[string]struct {
+		found []decode.Candidate
+		says  string
+	}{
+		"nothing":        {nil, "none was found"},
+		"all are faulty": {[]decode.Candidate{failed, {Element: "avdec_h265", Result: decode.Untried}}, "2 were found"},
+		"one works":      {probed.Candidates, ""},
+	} {
+		err := noneWorks(decode.ProbeReport{Candidates: c.found})
+		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), decode.CodeNoDecoder)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestProbeNeedsItsConfiguration(t *testing.T) {
 	status, _, errs := run("probe", "--config", filepath.Join(t.TempDir(), "absent.toml"))
 	if status != exitFailed || !strings.Contains(errs, "config.unreadable") {

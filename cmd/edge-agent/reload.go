@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -21,6 +22,26 @@ func (a *agent) reload() (any, error) {
 	}
 	a.desireAgain()
 	return out, nil
+}
+
+// obeyHangups reloads the file when a signal asks for it, until ctx ends.
+func (a *agent) obeyHangups(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.hangup:
+		}
+		a.carrying.Lock()
+		_, err := a.reload()
+		a.carrying.Unlock()
+		if err != nil {
+			f := asResponse(err)
+			a.log.Error("the configuration was not reloaded", "code", f.Code, "cause", f.Message)
+			continue
+		}
+		a.log.Info("the configuration was reloaded")
+	}
 }
 
 // reconfigure puts the file into effect with what a device shadow desires over it, if check has nothing against the outcome.

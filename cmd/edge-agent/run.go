@@ -2,15 +2,32 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/edge-agent/edge-agent/ingest"
 )
 
 // Run is the daemon: it works until ctx ends.
 func (c runCommand) Run(ctx context.Context, std stdio) error {
+	var hangup chan os.Signal
+	waits := c.waits(os.Getenv, onTerminal())
+	if waits {
+		hangup = make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+	}
 	cfg, err := LoadConfig(c.Config)
+	if faults, ok := errors.AsType[ConfigErrors](err); ok && waits {
+		cfg, err = c.awaitValid(ctx, faults, hangup, std)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -28,6 +45,7 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	if len(cfg.Streams) == 0 {
 		log.Warn("no [[streams]] are configured, so there is nothing to show", "config", c.Config)
 	}
+	a.hangup = hangup
 	a.Run(ctx)
 	return nil
 }

@@ -126,6 +126,8 @@ func (a *agent) tellShadow() {
 // desire puts a configuration into effect that is desired in the device shadow, the way a reload
 // does: all of it, or nothing. mqtt.Client calls it, in turn with commands.
 func (a *agent) desire(_ context.Context, d mqtt.Desired) {
+	a.carrying.Lock()
+	defer a.carrying.Unlock()
 	a.mu.Lock()
 	over := a.shadow.over
 	wish := desiredConfig{Thing: over.Thing, Version: d.Version, Config: d.Config}

@@ -21,6 +21,9 @@ func (a *agent) slate() decode.Slate {
 		Device: cfg.Agent.ID, After: time.Duration(cfg.Display.SlateAfter),
 		Version: "edge-agent " + version, Address: a.address.now(time.Now()), Broker: a.broker(),
 	}
+	if a.waitsForConfig() {
+		return a.invalidSlate(slate)
+	}
 	if s := a.shownStream(); s == nil {
 		slate.State = "No stream is configured"
 		slate.Action = "Add [[streams]] to the configuration file and reload it, or restart the agent."

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
+	"github.com/edge-agent/edge-agent/mqtt"
+)
+
+func TestWhoWaitsForAValidConfiguration(t *testing.T) {
+	for _, c := range []struct {
+		flag, invocation string
+		terminal, want   bool
+	}{
+		{"auto", "", false, false},
+		{"auto", "", true, false},
+		{"auto", "0123", false, true},
+		{"auto", "0123", true, false}, // a terminal of a desktop session
+		{"wait", "", true, true},
+		{"exit", "0123", false, false},
+	} {
+		getenv := func(key string) string { return map[string]string{"INVOCATION_ID": c.invocation}[key] }
+		if got := (runCommand{InvalidConfig: c.flag}).waits(getenv, c.terminal); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+// What is in order of a file with faults is used to show and report them.
+func TestSalvage(t *testing.T) {
+	const whole = `
+[agent]
+id = "gate-7"
+[aws]
+region = "eu-west-1"
+[mqtt]
+broker = "mqtts://broker.example"
+[display]
+sink = "kms"
+connector = "HDMI-A-2"
+[control]
+enabled = true
+allow = ["status"]
+[log]
+format = "json"
+[[streams]]
+name = "gate"
+stream_name = "camera"
+`
+	for name, c := range map[string]struct {
+		text         string
+		mqtt         bool
+		sink, format string
+		streams      []string
+	}{
+		"an unknown key of a stream":   {whole + "start_at = \"now\"\n", true, "kms", "json", []string{"gate"}},
+		"an unknown key of mqtt":       {strings.Replace(whole, "broker =", "brokre =", 1), false, "kms", "json", []string{"gate"}},
+		"an unknown key of the agent":  {strings.Replace(whole, "id =", "name =", 1), false, "kms", "json", []string{"gate"}},
+		"an unknown table":             {whole + "[dispaly]\nsink = \"none\"\n", true, "kms", "json", []string{"gate"}},
+		"a wrong value of the display": {strings.Replace(whole, `"kms"`, `"hdmi"`, 1), true, "auto", "json", []string{"gate"}},
+		"values that contradict":       {strings.Replace(whole, `"kms"`, `"x11"`, 1), true, "x11", "json", []string{"gate"}},
+		"a stream without a name":      {strings.Replace(whole, `name = "gate"`, `name = ""`, 1), true, "kms", "json", nil},
+		"a wrong type":                 {strings.Replace(whole, `"json"`, `7`, 1), true, "kms", "text", []string{"gate"}},
+		"a table that is a value":      {"mqtt = 7\n" + strings.Replace(whole, "[mqtt]\nbroker = \"mqtts://broker.example\"\n", "", 1), false, "kms", "json", []string{"gate"}},
+		"no TOML":                      {whole + "name = gate", false, "auto", "text", nil},
+		"nothing":                      {"", false, "auto", "text", nil},
+	} {
+		_, err := parseConfig("box.toml", c.text)
+		var faults ConfigErrors
+		if name == "nothing" {
+			faults = ConfigErrors{unreadable("box.toml", os.ErrNotExist)}
+		} else if !errors.As(err, &faults) {
+			t.Errorf("%s: the file is valid", name)
+		}
+		got := salvageText("box.toml", c.text, faults)
+		if (got.MQTT.Broker != "") != c.mqtt || got.Display.Sink != c.sink || got.Log.Format != c.format || !slices.Equal(got.streams, c.streams) {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if got.Control.Enabled || len(got.Streams) > 0 {
+			t.Errorf("%s: commands or streams are left: %+v", name, got)
+		}
+		if faults := got.check(); len(faults) > 0 {
+			t.Errorf("%s: what is left is not valid: %v", name, faults)
+		}
+	}
+}
+
+// A file is read when it has changed and stayed the same for a moment, and at once when somebody asks.
+func TestWatchFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "config.toml")
+		write := func(text string) {
+			t.Helper()
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := LoadConfig(path)
+		var known ConfigErrors
+		errors.As(err, &known)
+		hangup := make(chan os.Signal)
+		told := make(chan ConfigErrors, 10)
+		found := make(chan Config, 1)
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		go func() {
+			cfg, err := watchFile(ctx, path, known, hangup, func(f ConfigErrors) { told <- f })
+			if err != nil {
+				t.Error(err)
+			}
+			found <- cfg
+		}()
+		next := func(what, code string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case f := <-told:
+				if f[0].Code != code {
+					t.Errorf("%s: %v", what, f)
+				}
+			default:
+				if code != "" {
+					t.Errorf("%s: nothing is told", what)
+				}
+			}
+		}
+		time.Sleep(10*lookAtFile + lookAtFile/2) // all that follows is between two looks
+		next("the file is still missing", "")
+		write("[agent]\nidd = \"x\"\n")
+		time.Sleep(3 * lookAtFile)
+		next("a file with another fault", codeConfigUnknownKey)
+		time.Sleep(10 * lookAtFile)
+		next("the same fault", "")
+		hangup <- syscall.SIGHUP
+		next("asked to read it again", codeConfigUnknownKey)
+		for i := range 10 { // it is being written
+			write(fmt.Sprintf("[agent]\nid = \"%s\"\n", strings.Repeat("x", i+1)))
+			time.Sleep(lookAtFile)
+			next("a file that changes", "")
+		}
+		select {
+		case cfg := <-found:
+			t.Errorf("a file that was still being written is used: %v", cfg.Agent)
+		default:
+		}
+		write("[agent]\nid = \"gate-7\"\n")
+		asked := time.Now()
+		hangup <- syscall.SIGHUP
+		if cfg := <-found; cfg.Agent.ID != "gate-7" || time.Since(asked) != 0 {
+			t.Errorf("%v after %v", cfg.Agent, time.Since(asked))
+		}
+	})
+}
+
+// A service whose configuration is not valid shows and reports that, and starts when the file is.
+func TestServiceWaitsForAValidConfiguration(t *testing.T) {
+	display := startXvfb(t)
+	s := newSite(t, clip.H264())
+	w := s.watch()
+	path := s.config("x11", cameraStream+"start_at = \"now\"\n")
+	p := start(t, []string{"DISPLAY=" + display, "INVOCATION_ID=0123"}, "run", "--config", path)
+	state, event := false, false
+	w.until("the fault in event and state", func(m mqtt.Message, f map[string]any) bool {
+		text, _ := f["message"].(string)
+		named := f["code"] == codeConfigUnknownKey && strings.Contains(text, "start_at")
+		event = event || m.Topic == w.topics.Events() && named
+		state = state || m.Topic == w.topics.State("gate") && named && f["state"] == string(mqtt.Failed)
+		return event && state
+	})
+	await(t, "the slate of an error", func() bool { return slateOfAnError(t, display) })
+	p.cmd.Process.Signal(syscall.SIGHUP) // it is still not valid
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "start_at", "start", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.event("agent.started")
+	w.shown()
+	frameOnScreen(t, display)
+	p.cmd.Process.Signal(syscall.SIGHUP) // now it is a reload
+	p.until("the configuration was reloaded")
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if status := p.wait(); status != exitOK {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// slateOfAnError says that the screen has the bar that a slate has when something is wrong.
+func slateOfAnError(t *testing.T, display string) bool {
+	t.Helper()
+	img := screenOf(t, display)
+	r, g, b, _ := img.At(2, img.Bounds().Dy()/2).RGBA()
+	return r>>8 > 0xe0 && g>>8 > 0x90 && g>>8 < 0xd0 && b>>8 < 0x60
+}
+
+// Without a service manager, and with --invalid-config=exit, faults end the program.
+func TestInvalidConfigurationEndsTheProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing.toml")
+	for _, c := range []struct {
+		env  []string
+		args []string
+	}{
+		{nil, []string{"run", "--config", path}},
+		{[]string{"INVOCATION_ID=0123"}, []string{"run", "--invalid-config=exit", "--config", path}},
+	} {
+		p := start(t, c.env, c.args...)
+		if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), codeConfigUnreadable) {
+			t.Errorf("%v %v: exit status %d", c.env, c.args, status)
+		}
+	}
+	p := start(t, nil, "run", "--invalid-config=wait", "--config", path)
+	p.until(codeConfigUnreadable, "waiting for a valid file")
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if status := p.wait(); status != exitOK {
+		t.Errorf("exit status %d", status)
+	}
+}
