@@ -32,7 +32,7 @@ func (b *bench) returningContest() contest {
 		rows: []row{
 			{
 				// As late as any picture, and as long after the one before as is allowed after a cut.
-				name: "connection cut to picture", figure: "cut", unit: "ms", peer: bareGetMedia, most: millis(budget) + gapAim,
+				name: "connection cut to picture", figure: "cut", unit: "ms", peer: bareGetMedia, most: millis(latency+frameTime) + gapAim,
 				compared: "From the reset of the connection by the service " + until + "The peer, cut at the same moment, calls GetMedia again without any pause, and its time " +
 					"ends when it has read such a frame, which is then neither decoded nor shown.",
 			},
