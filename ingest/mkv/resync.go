@@ -17,7 +17,7 @@ const (
 	// lookback is what verdictOn needs at most.
 	lookback = maxHeader + maxPrologue + maxHeader + maxHeader
 
-	maxErrorTags = 4 << 10 // of a document by which the service ends a stream
+	maxError = 4 << 10 // of a document by which the service ends a stream, up to the end of its tags
 )
 
 // prologue reads the EBML header and the Segment's header at the front of b, which stands at offset. It gives
@@ -100,27 +100,35 @@ func verdictOn(b []byte) verdict {
 	return noDocument
 }
 
-// isError says whether b begins with a document by which the service ends a stream: its tags, which come first, have an error
-// and no fragment. known is false when b is too short to tell.
+// isError says whether b begins with a document by which the service ends a stream: its tags have an error and no fragment, and no
+// frames come before them. known is false when b is too short to tell.
 func isError(b []byte) (yes, known bool) {
 	_, n, err := prologue(b, 0)
 	if err != nil || n == 0 {
 		return false, err != nil
 	}
-	h := parseHeader(b[n:])
-	switch {
-	case h.n == 0:
-		return false, false
-	case h.n < 0 || h.id != idTags || h.size == unknown || h.size > maxErrorTags:
-		return false, true
-	case len(b)-n < h.n+int(h.size):
-		return false, false
+	for {
+		h := parseHeader(b[n:])
+		end := n + h.n + int(min(h.size, maxError))
+		switch {
+		case h.n == 0:
+			return false, false
+		case h.n < 0 || h.size == unknown || h.size > maxError || end > lookback+maxError:
+			return false, true
+		case len(b) < end:
+			return false, false
+		}
+		switch h.id {
+		case idTags:
+			var r Reader
+			err := r.parseTags(element{header: h, data: b[n+h.n : end]})
+			return err == nil && r.fragment.Failed() && r.fragment.Number == "" && r.fragment.Token == "", true
+		case idVoid, idCRC32, idSeekHead, idInfo, idTracks:
+			n = end
+		default:
+			return false, true
+		}
 	}
-	var r Reader
-	if err := r.parseTags(element{header: h, data: b[n+h.n : n+h.n+int(h.size)]}); err != nil {
-		return false, true
-	}
-	return r.fragment.Failed() && r.fragment.Number == "" && r.fragment.Token == "", true
 }
 
 // within is the search for a document within an element. What an element holds comes from the camera, which may write
@@ -152,7 +160,7 @@ func (r *Reader) look(w *within) (at int64, found bool) {
 		case yes || w.alien():
 			return at, true
 		case !known && r.buf.err == nil && !r.buf.refused:
-			w.needed = at + lookback + maxErrorTags
+			w.needed = at + lookback + maxError
 			return 0, false
 		case w.doubt == unknown:
 			w.doubt = at

@@ -74,6 +74,20 @@ func readError(src io.Reader) (faults []error, err error) {
 	}
 }
 
+// The service may describe the stream before it says what is wrong.
+func TestErrorWithMoreInFront(t *testing.T) {
+	tags := errorBytes()[len(prologueBytes()):]
+	inner := join(prologueBytes(), el(idInfo, el(idTimestampScale, num(1e6))), el(idVoid, []byte("padding")), el(idTracks, trackBytes(1, "V_TEST", nil)), tags)
+	whole := cuttable()
+	for n := 0; n < len(whole); n += 13 {
+		for way, src := range map[string]io.Reader{"silent": &silent{join(whole[:n], inner), len(whole)}, "byte by byte": &silent{join(whole[:n], inner), 1}} {
+			if _, err := readError(src); err != nil {
+				t.Fatalf("cut at %d, %s: %v", n, way, err)
+			}
+		}
+	}
+}
+
 // Wherever a fragment is cut, and after a complete one, the error that the service sends next is read with its last
 // byte: in one read or byte by byte, whether the body ends after it, stays open and silent, or goes on.
 func TestErrorAfterACutAnywhere(t *testing.T) {
