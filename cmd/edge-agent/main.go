@@ -64,7 +64,7 @@ type inspectCommand struct {
 
 type simulateCommand struct {
 	Listen  string       `default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to listen on (${default}); port 0 takes a free one."`
-	Streams []streamFile `name:"stream" xor:"source" sep:"none" placeholder:"NAME=FILE" help:"Serve this Matroska file or GetMedia capture as the stream NAME. May be repeated."`
+	Streams []streamFile `name:"stream" xor:"source" sep:"none" placeholder:"NAME=FILE" help:"Serve this Matroska file or GetMedia capture as the stream NAME. May be repeated. Without it and --script: a clip of the program's own, as the stream clock."`
 	Script  string       `xor:"source" placeholder:"FILE" help:"Serve what this TOML file says: streams, how their producers write, and which faults are injected when. docs/simulator.md describes it."`
 	Keys    []accessKey  `name:"credentials" sep:"none" placeholder:"ID:SECRET[:TOKEN]" help:"Accept calls signed with this access key, and with its session token if it has one. May be repeated. Replaces the built-in key, and those of the script."`
 }

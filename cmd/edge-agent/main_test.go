@@ -46,7 +46,6 @@ func TestBadUsage(t *testing.T) {
 		{"inspect", "-", "again"},
 		{"run", "--confg", "x"},
 		{"demo", "--for", "soon"},
-		{"simulate"},
 		{"simulate", "--stream", "gate"},
 		{"simulate", "--stream", "a gate=clip.mkv"},
 		{"simulate", "--stream", "=clip.mkv"},
@@ -87,6 +86,7 @@ func TestParse(t *testing.T) {
 		"inspect -":                &inspectCommand{File: "-"},
 		"inspect --json a.mkv":     &inspectCommand{File: "a.mkv", JSON: true},
 		"explain":                  &explainCommand{},
+		"simulate":                 &simulateCommand{Listen: "127.0.0.1:0"},
 		"simulate --stream a=b=,c": &simulateCommand{Listen: "127.0.0.1:0", Streams: []streamFile{{"a", "b=,c"}}},
 		"simulate --stream a=b --credentials A:b/c+d= --credentials E:f:g:h,i": &simulateCommand{
 			Listen: "127.0.0.1:0", Streams: []streamFile{{"a", "b"}},

@@ -15,14 +15,6 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 )
 
-// Validate wants something to serve.
-func (c simulateCommand) Validate() error {
-	if c.Script == "" && len(c.Streams) == 0 {
-		return errors.New("nothing to serve: name a --stream or a --script")
-	}
-	return nil
-}
-
 // Run serves until ctx ends. The events of a script happen meanwhile.
 func (c simulateCommand) Run(ctx context.Context, std stdio) error {
 	script, err := c.script()
@@ -56,6 +48,9 @@ func (c simulateCommand) script() (kvstest.Script, error) {
 	if c.Script != "" {
 		return loadScript(c.Script)
 	}
+	if len(c.Streams) == 0 {
+		return firstClip()
+	}
 	var script kvstest.Script
 	for _, s := range c.Streams {
 		source, err := readSource(s.File)
@@ -65,6 +60,12 @@ func (c simulateCommand) script() (kvstest.Script, error) {
 		script.Streams = append(script.Streams, kvstest.ScriptStream{Name: s.Name, Source: source})
 	}
 	return script, nil
+}
+
+// firstClip is what is served when nothing is named: the clip of the demo.
+func firstClip() (kvstest.Script, error) {
+	source, err := kvstest.ReadSource(clip.H264())
+	return kvstest.Script{Streams: []kvstest.ScriptStream{{Name: demoStream, Source: source}}}, err
 }
 
 // unusable says that what was asked for, although well written, cannot be simulated.
