@@ -32,6 +32,9 @@ const fakeHealedEnv = "EDGE_AGENT_FAKE_HEALED"
 // fakeNodeEnv names the device node of the hardware decoder: children that start without it do not know the decoder.
 const fakeNodeEnv = "EDGE_AGENT_FAKE_NODE"
 
+// fakeUnconfinedEnv is what the sandbox of a child lacks, as it says.
+const fakeUnconfinedEnv = "EDGE_AGENT_FAKE_UNCONFINED"
+
 // fakePackageEnv names a file without which children know no decoder, as without a package that has some.
 const fakePackageEnv = "EDGE_AGENT_FAKE_PACKAGE"
 
@@ -75,7 +78,7 @@ func fakeChild() {
 		}
 	}
 	version := cmp.Or(os.Getenv(fakeVersionEnv), strconv.Itoa(os.Getpid()))
-	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: elements})
+	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: elements, Unconfined: strings.Fields(os.Getenv(fakeUnconfinedEnv))})
 	// Heartbeats while there is a pipeline say nothing, rather than that there is none: that would prove it gone.
 	var telling sync.Mutex
 	piped := false
@@ -522,6 +525,19 @@ func TestChildThatDoesNotStart(t *testing.T) {
 func TestNoSuchProgram(t *testing.T) {
 	r := start(t, "", func(c *Config) { c.Command = []string{"/does/not/exist"} })
 	r.report(CodeStart)
+}
+
+// That a kernel cannot confine renderers is reported once, and the picture comes all the same.
+func TestUnconfinedRendererIsReportedOnce(t *testing.T) {
+	r := start(t, "crash", func(c *Config) { c.Env = append(c.Env, fakeUnconfinedEnv+"=landlock") })
+	if report := r.report(CodeSandbox); !strings.HasSuffix(report.Message, ": landlock") {
+		t.Error(report.Message)
+	}
+	r.push("Kdddd")
+	r.report(CodeCrash)
+	r.report(CodeFallback) // by another process
+	r.until("pictures", func() bool { return r.Stats().Shown > 0 })
+	expect(t, "reports", len(r.reports), 0)
 }
 
 func TestNoDecoder(t *testing.T) {
