@@ -291,6 +291,25 @@ func TestCredentialsOfTheEnvironment(t *testing.T) {
 	}
 }
 
+// A machine without credentials is told so in words, not with what the SDK tried last.
+func TestNoCredentialsAnywhere(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	c, err := config.LoadDefaultConfig(t.Context(), config.WithRegion("us-east-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r recorder
+	r.until(t, ingest.NewService(c, "http://127.0.0.1:1"), ingest.CodeCredentials)
+	if p := r.find(ingest.CodeCredentials); !strings.Contains(p.Message, "no AWS credentials were found, neither in") {
+		t.Errorf("%+v", p)
+	}
+}
+
 // A region that cannot be part of a host name is an error of the configuration.
 func TestRegionWithOddCharacters(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, o *odd) {

@@ -57,7 +57,7 @@ func remedyFor(code string) remedy {
 		r.clock = true
 		return r
 	case CodeConfig:
-		return remedy{state: Failed, base: time.Minute, limit: 5 * time.Minute, does: "this needs a change of the configuration"}
+		return remedy{state: Failed, base: time.Minute, limit: 5 * time.Minute, does: "the configuration has to be changed; trying again"}
 	case CodeCredentials:
 		r := slowly
 		r.credentials = true

@@ -228,21 +228,39 @@ func (s *Service) signed(ctx context.Context, base string, stream Stream, sel Se
 
 // credentials gives what to sign with. The SDK keeps it and fetches it anew when it expires.
 func (s *Service) credentials(ctx context.Context) (aws.Credentials, error) {
-	if s.cfg.Region == "" {
-		return aws.Credentials{}, &Error{Code: CodeConfig, Message: "no AWS region is set, neither in [aws] region nor in AWS_REGION"}
-	}
-	if len(s.cfg.Region) > 64 || !regionPattern.MatchString(s.cfg.Region) {
-		return aws.Credentials{}, &Error{Code: CodeConfig, Message: "invalid AWS region " + quoted(s.cfg.Region, maxMessage) +
-			": use a-z, 0-9 and '-', as in eu-west-1; check [aws] region and AWS_REGION"}
+	if err := s.CheckRegion(); err != nil {
+		return aws.Credentials{}, err
 	}
 	if s.cfg.Credentials == nil {
 		return aws.Credentials{}, &Error{Code: CodeCredentials, Message: "no credentials are configured"}
 	}
 	creds, err := s.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		return aws.Credentials{}, &Error{Code: CodeCredentials, Message: "could not retrieve AWS credentials: " + readable(err.Error(), maxMessage), Err: err}
+		return aws.Credentials{}, &Error{Code: CodeCredentials, Message: withoutCredentials(err), Err: err}
 	}
 	return creds, checkCredentials(creds)
+}
+
+// withoutCredentials says why there are no credentials. The SDK asks the machine for its role last; when that has none, the
+// words of its error do not tell that everything before had none either.
+func withoutCredentials(err error) string {
+	if strings.Contains(err.Error(), "no EC2 IMDS role found") {
+		return "no AWS credentials were found, neither in the environment nor in ~/.aws nor as a role of this machine"
+	}
+	return "could not retrieve AWS credentials: " + readable(err.Error(), maxMessage)
+}
+
+// CheckRegion says what is wrong with the region that requests are signed for, as an *Error: that none is set, or that none can
+// have such a name.
+func (s *Service) CheckRegion() error {
+	if s.cfg.Region == "" {
+		return &Error{Code: CodeConfig, Message: "no AWS region is set, neither in [aws] region nor in AWS_REGION nor in the AWS profile"}
+	}
+	if len(s.cfg.Region) > 64 || !regionPattern.MatchString(s.cfg.Region) {
+		return &Error{Code: CodeConfig, Message: "invalid AWS region " + quoted(s.cfg.Region, maxMessage) +
+			": use a-z, 0-9 and '-', as in eu-west-1"}
+	}
+	return nil
 }
 
 var regionPattern = regexp.MustCompile(`^[a-zA-Z0-9-]+$`)

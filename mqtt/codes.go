@@ -251,4 +251,5 @@ var codeTable = []Code{
 	{"storage.damaged", SeverityWarning, "A file in the state directory was damaged. It was moved aside and a new one was started.", "What it held is lost: positions, waiting events, trials of decoders or records of commands. If it happens again, check the disk (dmesg, smartctl)."},
 	{"storage.missing", SeverityWarning, "The state directory, or a file in it, was removed while the agent was running.", "The agent makes it again where it may, and writes what it still knows. Find out what removes it, such as a cleanup of temporary files."},
 	{"decode.sandbox", SeverityWarning, "The process that parses what cameras send could do more than it needs to.", "The message says what is missing: landlock needs Linux 5.13 or later and its name in lsm=; for the user see [decode] renderer_user, or set sandbox = false there."},
+	{"storage.unusable", SeverityWarning, "The state directory cannot be used.", "Check that [agent] state_dir exists, is writable, not full and used by one agent only, and restart the agent. Until then nothing outlives a restart."},
 }

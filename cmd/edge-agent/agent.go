@@ -45,6 +45,7 @@ type agent struct {
 	began     time.Time
 	session   string // id of this run
 	positions *positionStore
+	stateDir  string // where state is kept; "" when it cannot be
 	renderer  *decode.Renderer
 	turning   sync.Mutex // one Show at a time
 	prober    *prober
@@ -103,11 +104,11 @@ func (a *agent) prepare(load func() (*ingest.Service, error)) (err error) {
 		return err
 	}
 	a.service.SetLog(log)
+	a.useStateDir(cfg.Agent.StateDir)
 	if err := a.newClient(cfg); err != nil {
 		return err
 	}
 	a.prober.remembered()
-	a.positions = openPositions(cfg.Agent.StateDir)
 	for _, sc := range cfg.Streams {
 		s, err := a.newStream(cfg, sc, nil)
 		if err != nil {
@@ -166,7 +167,7 @@ func (a *agent) newClient(cfg Config) (err error) {
 	}
 	a.mqtt, err = mqtt.New(mqtt.Config{
 		Broker: broker, Profile: mqtt.Profile(cfg.MQTT.Profile), Shadow: shadow,
-		Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, StateDir: cfg.Agent.StateDir, Control: control, Logger: a.log,
+		Prefix: cfg.MQTT.TopicPrefix, AgentID: cfg.Agent.ID, StateDir: a.stateDir, Control: control, Logger: a.log,
 		HomeAssistant: home,
 	})
 	return err
@@ -231,10 +232,7 @@ func (a *agent) Run(ctx context.Context) {
 		a.tellShadow()
 		a.event("agent.started", "", fmt.Sprintf("edge-agent %s runs, streams: %d", version, len(a.all())), nil)
 	}
-	a.tellDamage()
-	if err := a.positions.Err(); err != nil {
-		a.event(ingest.CodePosition, "", "the places to resume at cannot be kept: "+err.Error(), nil)
-	}
+	a.tellStateDir()
 	work.Go(func() error { return a.renderer.Run(working) })
 	for _, s := range a.all() {
 		s.start(working)

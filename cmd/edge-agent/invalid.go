@@ -27,6 +27,9 @@ import (
 // lookAtFile is how often it is looked whether the file has changed.
 const lookAtFile = time.Second
 
+// readAnyway is in which of these looks the file is read even if it has not changed.
+const readAnyway = 10
+
 // errValid ends the wait for a valid configuration.
 var errValid = errors.New("the configuration is valid now")
 
@@ -80,7 +83,7 @@ func (c runCommand) awaitValid(ctx context.Context, faults ConfigErrors, hangup 
 		a.tellInvalid(faults)
 		a.Run(waiting)
 	}()
-	cfg, err := watchFile(waiting, c.Config, faults, hangup, a.stillInvalid)
+	cfg, err := watchFile(waiting, c.Config, c.valid, faults, hangup, a.stillInvalid)
 	if err == nil {
 		end(errValid)
 	}
@@ -113,13 +116,13 @@ func (a *agent) nameWaiting(streams []string) {
 }
 
 // watchFile waits until the file is valid: it reads it when it has changed and then stayed the same for a moment, since it may
-// still be being written, and when somebody asks for that. invalid is told of faults that are not those known, and each time
-// somebody has asked.
-func watchFile(ctx context.Context, path string, known ConfigErrors, hangup <-chan os.Signal, invalid func(ConfigErrors)) (Config, error) {
+// still be being written, when somebody asks for that, and now and then, because a fault may be in the files of the AWS tools.
+// invalid is told of faults that are not those known, and each time somebody has asked.
+func watchFile(ctx context.Context, path string, valid func(context.Context) (Config, error), known ConfigErrors, hangup <-chan os.Signal, invalid func(ConfigErrors)) (Config, error) {
 	ticker := time.NewTicker(lookAtFile)
 	defer ticker.Stop()
 	var read, before stamp // the file may have changed since known was found out: it is read once more
-	for {
+	for looks := 1; ; looks++ {
 		asked := false
 		select {
 		case <-ctx.Done():
@@ -130,12 +133,12 @@ func watchFile(ctx context.Context, path string, known ConfigErrors, hangup <-ch
 			now := fileStamp(path)
 			settled := now == before
 			before = now
-			if now == read || !settled {
+			if !settled || now == read && looks%readAnyway != 0 {
 				continue
 			}
 			read = now
 		}
-		cfg, err := LoadConfig(path)
+		cfg, err := valid(ctx)
 		if err == nil {
 			return cfg, nil
 		}

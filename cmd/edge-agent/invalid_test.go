@@ -114,7 +114,7 @@ func TestWatchFile(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
 		go func() {
-			cfg, err := watchFile(ctx, path, known, hangup, func(f ConfigErrors) { told <- f })
+			cfg, err := watchFile(ctx, path, func(context.Context) (Config, error) { return LoadConfig(path) }, known, hangup, func(f ConfigErrors) { told <- f })
 			if err != nil {
 				t.Error(err)
 			}
@@ -191,6 +191,39 @@ func TestServiceWaitsForAValidConfiguration(t *testing.T) {
 	frameOnScreen(t, display)
 	p.cmd.Process.Signal(syscall.SIGHUP) // now it is a reload
 	p.until("the configuration was reloaded")
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if status := p.wait(); status != exitOK {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// What is missing in the environment and in the files of the AWS tools is a fault of the configuration too: it ends what was
+// started by hand, and a service waits until it is there.
+func TestServiceWithoutARegion(t *testing.T) {
+	s := newSite(t, clip.H264())
+	path := s.config("none", cameraStream)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "region =", "# region =", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	profile := filepath.Join(t.TempDir(), "config")
+	env := []string{"AWS_REGION=", "AWS_DEFAULT_REGION=", "AWS_CONFIG_FILE=" + profile}
+	p := start(t, env, "run", "--config", path)
+	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), "no AWS region is set") {
+		t.Errorf("exit status %d", status)
+	}
+
+	w := s.watch()
+	p = start(t, append(env, "INVOCATION_ID=0123"), "run", "--config", path)
+	w.event(codeConfigInvalid)
+	if err := os.WriteFile(profile, []byte("[default]\nregion = us-east-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	w.event("agent.started")
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	if status := p.wait(); status != exitOK {
 		t.Errorf("exit status %d", status)

@@ -71,11 +71,8 @@ func (p *positionStore) Close() error {
 	return errors.Join(p.Flush(), p.db.Close())
 }
 
-// Load gives the position of a stream; the zero Position when none is stored.
+// Load gives the position of a stream; the zero Position when none is stored, as when there is no file.
 func (p *positionStore) Load(stream string) (ingest.Position, error) {
-	if p.err != nil {
-		return ingest.Position{}, p.err
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.known[stream], nil

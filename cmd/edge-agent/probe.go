@@ -75,7 +75,7 @@ func (c probeCommand) config() (Config, error) {
 
 // probeConfig is how this program probes: with its own clips and what it found before.
 func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
-	p := decode.ProbeConfig{Prefer: preference(cfg), Sandbox: sandboxOf(cfg.Decode), Cache: cacheFile(cfg), Log: log}
+	p := decode.ProbeConfig{Prefer: preference(cfg), Sandbox: sandboxOf(cfg.Decode), Cache: cacheFile(cfg.Agent.StateDir), Log: log}
 	for _, file := range [][]byte{clip.H264(), clip.H265()} {
 		c, err := decode.ReadClip(bytes.NewReader(file), probeFrames)
 		if err != nil {
@@ -91,13 +91,19 @@ func sandboxOf(c DecodeConfig) decode.Sandbox {
 	return decode.Sandbox{Off: !c.Sandbox, User: c.RendererUser, Env: c.RendererEnv, Paths: c.RendererPaths}
 }
 
-// cacheFile keeps what was found out.
-func cacheFile(cfg Config) string { return filepath.Join(cfg.Agent.StateDir, "decoders.json") }
+// cacheFile keeps what was found out; there is none without a state directory.
+func cacheFile(stateDir string) string {
+	if stateDir == "" {
+		return ""
+	}
+	return filepath.Join(stateDir, "decoders.json")
+}
 
 // prober tries out the decoders for a running agent: after the start, as far as it is news, and when it
 // is asked to.
 type prober struct {
 	cfg   Config
+	cache string // see cacheFile
 	log   *slog.Logger
 	found func(decode.ProbeReport) // is told of every report
 
@@ -126,6 +132,7 @@ func (p *prober) run(ctx context.Context, change func(*decode.ProbeConfig)) (dec
 	if err != nil {
 		return decode.ProbeReport{}, err
 	}
+	c.Cache = p.cache
 	change(&c)
 	report, err := decode.Probe(ctx, c)
 	if err != nil {
@@ -144,7 +151,7 @@ const pictureFirst = 10 * time.Second
 
 // remembered makes what was found out before known to the agent, right or wrong by now.
 func (p *prober) remembered() {
-	report, damage := decode.LastProbe(cacheFile(p.cfg))
+	report, damage := decode.LastProbe(p.cache)
 	p.damage = damage
 	p.mu.Lock()
 	p.report = report

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/edge-agent/edge-agent/ingest"
@@ -22,8 +23,14 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 		defer signal.Stop(hangup)
 	}
 	cfg, err := LoadConfig(c.Config)
+	var a *agent
+	if err == nil {
+		a, err = c.agent(ctx, cfg, std)
+	}
 	if faults, ok := errors.AsType[ConfigErrors](err); ok && waits {
-		cfg, err = c.awaitValid(ctx, faults, hangup, std)
+		if cfg, err = c.awaitValid(ctx, faults, hangup, std); err == nil {
+			a, err = c.agent(ctx, cfg, std)
+		}
 	}
 	if ctx.Err() != nil {
 		return nil
@@ -31,23 +38,56 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
+	defer a.service.Close()
+	a.hangup = hangup
+	a.Run(ctx)
+	return nil
+}
+
+// agent makes the agent of a configuration.
+func (c runCommand) agent(ctx context.Context, cfg Config, std stdio) (*agent, error) {
 	cfg, shadow := underShadow(c.Config, cfg)
 	log, level := newLogger(cfg.Log, std.Err)
-	a, err := newAgent(cfg, func() (*ingest.Service, error) {
-		return ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
-	}, log)
+	a, err := newAgent(cfg, func() (*ingest.Service, error) { return loadService(ctx, c.Config, cfg) }, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer a.service.Close()
 	a.file, a.level = c.Config, level
 	a.shadow = shadow
 	if len(cfg.Streams) == 0 {
 		log.Warn("no [[streams]] are configured, so there is nothing to show", "config", c.Config)
 	}
-	a.hangup = hangup
-	a.Run(ctx)
-	return nil
+	return a, nil
+}
+
+// loadService reads what the AWS tools' own files and the environment add to a configuration. What is wrong with that is a
+// fault of the configuration as well: nothing can be pulled before somebody changes it.
+func loadService(ctx context.Context, file string, cfg Config) (*ingest.Service, error) {
+	s, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
+	if err == nil && len(cfg.Streams) > 0 {
+		err = s.CheckRegion()
+	}
+	if err != nil {
+		return nil, ConfigErrors{{
+			Code: codeConfigInvalid, File: file, Key: "aws", Message: "cannot be used: " + strings.TrimPrefix(err.Error(), ingest.CodeConfig+": "), Err: err,
+			Action: "Write the region of the streams into [aws] region, or correct AWS_REGION, AWS_PROFILE or ~/.aws/config.",
+		}}
+	}
+	return s, nil
+}
+
+// valid is the configuration in the file, if an agent can be made of it.
+func (c runCommand) valid(ctx context.Context) (Config, error) {
+	cfg, err := LoadConfig(c.Config)
+	if err != nil {
+		return Config{}, err
+	}
+	s, err := loadService(ctx, c.Config, cfg)
+	if err != nil {
+		return Config{}, err
+	}
+	s.Close()
+	return cfg, nil
 }
 
 // credentials are those of the device's certificate, or nil for the SDK's own ways.

@@ -169,7 +169,10 @@ func (a *agent) tryDesired(d desiredConfig) mqtt.ShadowOutcome {
 		message = "nothing is desired in the device shadow any more, and the file alone counts"
 	}
 	a.event("shadow.applied", "", message, map[string]any{"version": d.Version, "config": d.Config})
-	if err := d.keep(a.started.Agent.StateDir); err != nil {
+	if a.stateDir == "" {
+		return d.applied() // told at the start
+	}
+	if err := d.keep(a.stateDir); err != nil {
 		a.event("shadow.storage", "", "the configuration desired in the device shadow cannot be kept for a restart", map[string]any{"cause": err.Error()})
 	}
 	return d.applied()

@@ -2,16 +2,34 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
-// codeStateMissing is of a state directory, or a file in it, that was removed while the agent runs.
-const codeStateMissing = "storage.missing"
+const (
+	codeStateMissing  = "storage.missing"  // a state directory, or a file in it, that was removed while the agent runs
+	codeStateUnusable = "storage.unusable" // a state directory in which nothing can be kept
+)
 
-// tellDamage reports what was found damaged in the state directory at the start. The MQTT client reports its own files.
-func (a *agent) tellDamage() {
+// useStateDir opens the state directory. One that cannot be used would fail everything that keeps something there: it is
+// told once, by tellStateDir, and the agent works without it.
+func (a *agent) useStateDir(dir string) {
+	a.positions = openPositions(dir)
+	if a.positions.Err() == nil {
+		a.stateDir = dir
+	}
+	a.prober.cache = cacheFile(a.stateDir)
+}
+
+// tellStateDir reports a state directory that cannot be used, or what was found damaged in it at the start. The MQTT client
+// reports its own files.
+func (a *agent) tellStateDir() {
+	if err := a.positions.Err(); err != nil {
+		a.event(codeStateUnusable, "", fmt.Sprintf("the state directory %s cannot be used: %v; positions, events and what is known of the decoders are lost when the agent ends",
+			a.started.Agent.StateDir, rootCause(err)), nil)
+	}
 	for _, err := range []*statefile.Damage{a.positions.damage, a.prober.damage} {
 		if err != nil {
 			a.event(statefile.Code, "", err.Error(), map[string]any{"moved_to": err.Aside})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -60,7 +61,7 @@ func (b box) restrictFiles() error {
 		allow(write|ll.AccessFSIoctlDev, existing(devices)),
 		allow(keep|ll.AccessFSIoctlDev, b.paths),
 		allow(keep, b.listed(writableBy)),
-		allow(keep, b.registry()),
+		allow(keep, b.caches()),
 		allow(keep, b.debugLog()),
 	}
 	for _, socket := range b.sockets() {
@@ -127,21 +128,20 @@ func (b box) own() []string {
 	return paths
 }
 
-// registry is the folder in which GStreamer keeps what it knows of its plugins, which is made where it is missing.
-func (b box) registry() []string {
-	file := b.getenv("GST_REGISTRY")
-	if file == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil
+// caches are the folders in which GStreamer keeps what it knows of its plugins, and fontconfig of fonts. They
+// are made where they are missing. Where one cannot be, that is found out anew at each start.
+func (b box) caches() (folders []string) {
+	if cache, err := os.UserCacheDir(); err == nil {
+		for _, name := range []string{"gstreamer-1.0", "fontconfig"} {
+			folders = append(folders, filepath.Join(cache, name))
 		}
-		file = filepath.Join(cache, "gstreamer-1.0", "registry.bin")
 	}
-	folder := filepath.Dir(file)
-	if folder == "/" || folder == "/tmp" || os.MkdirAll(folder, 0o700) != nil {
-		return nil // then GStreamer keeps nothing
+	if file := b.getenv("GST_REGISTRY"); filepath.IsAbs(file) {
+		folders = append(folders, filepath.Dir(file))
 	}
-	return []string{folder}
+	return slices.DeleteFunc(folders, func(folder string) bool {
+		return folder == "/" || folder == "/tmp" || os.MkdirAll(folder, 0o700) != nil
+	})
 }
 
 // debugLog is the folder of the file that GStreamer writes its log to, if somebody wants one; its name may hold a pattern.
