@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/mqtt"
 )
 
 var (
@@ -43,9 +44,13 @@ func exampleSlates() map[string]decode.Slate {
 	}
 	return map[string]decode.Slate{
 		"connecting": with(func(s *decode.Slate) { s.State = "Connecting" }),
-		"no-stream":  with(func(s *decode.Slate) { s.Stream, s.State, s.Since = "", "No stream is configured", time.Time{} }),
+		"no-stream": with(func(s *decode.Slate) {
+			s.Stream, s.State, s.Since = "", "No stream is configured", time.Time{}
+			s.Action = "Add [[streams]] to the configuration file and reload it, or restart the agent."
+		}),
 		"stopped": with(func(s *decode.Slate) {
 			s.State, s.Picture = "Stopped on request", slateNow.Add(-50*time.Second)
+			s.Action = "The command start starts it again."
 		}),
 		"stalled": with(func(s *decode.Slate) {
 			s.State, s.Code, s.Broker = "Connected, but nothing arrives", "ingest.idle", "MQTT not connected: mqtt.unreachable"
@@ -221,6 +226,29 @@ func TestSpan(t *testing.T) {
 	} {
 		if got := span(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
+
+// What the table of codes says of each fits every common screen, with everything else that a slate may say.
+func TestEveryCodeFitsTheScreen(t *testing.T) {
+	for _, code := range mqtt.Codes() {
+		s := exampleSlates()["unreachable"]
+		s.Code, s.Message, s.Action, s.State = code.Code, code.Summary, code.Action, "Connected, but no picture can be shown (attempt 12)"
+		s.Address, s.Broker = "192.168.117.104 (enp0s31f6)", "MQTT not connected: mqtt.unreachable"
+		for _, size := range sizes {
+			drawing.Lock()
+			lines := layOut(slateParagraphs(s, slateNow), size)
+			drawing.Unlock()
+			var said strings.Builder
+			for _, l := range topDown(lines) {
+				said.WriteString(l.text + " ")
+			}
+			for _, text := range []string{code.Summary, code.Action} {
+				if !strings.Contains(said.String(), text) {
+					t.Errorf("%s on %dx%d: %q is cut: %s", code.Code, size.Width, size.Height, text, &said)
+				}
+			}
 		}
 	}
 }
