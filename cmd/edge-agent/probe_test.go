@@ -97,6 +97,7 @@ func TestProber(t *testing.T) {
 	cfg.Agent.StateDir = t.TempDir()
 	var told []decode.ProbeReport
 	p := newProber(cfg, slog.New(slog.DiscardHandler), func(r decode.ProbeReport) { told = append(told, r) })
+	p.cache = cacheFile(cfg.Agent.StateDir)
 	first, err := p.probe(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +118,7 @@ func TestProber(t *testing.T) {
 			end()
 		}
 	})
+	again.cache = p.cache
 	again.remembered()
 	if last := again.last(); len(told) != 2 || !reflect.DeepEqual(last.Candidates, first.Candidates) {
 		t.Errorf("remembered is %+v, after trials %+v", last, first)
