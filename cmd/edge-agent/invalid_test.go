@@ -162,6 +162,33 @@ func TestWatchFile(t *testing.T) {
 	})
 }
 
+// A fault may be in another file than this one: it is read now and then although it has not changed.
+func TestWatchFileThatDoesNotChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "config.toml")
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		known := ConfigErrors{{Code: codeConfigInvalid, Message: "no region"}}
+		mended := time.Now().Add(time.Minute)
+		valid := func(context.Context) (Config, error) {
+			if time.Now().Before(mended) {
+				return Config{}, known
+			}
+			return Defaults(), nil
+		}
+		told := func(f ConfigErrors) { t.Errorf("%v is told again", f) }
+		ctx, end := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer end()
+		if _, err := watchFile(ctx, path, valid, known, nil, told); err != nil {
+			t.Fatal(err)
+		}
+		if late := time.Since(mended); late > readAnyway*lookAtFile {
+			t.Errorf("it took %v to see that it is mended", late)
+		}
+	})
+}
+
 // A service whose configuration is not valid shows and reports that, and starts when the file is.
 func TestServiceWaitsForAValidConfiguration(t *testing.T) {
 	display := startXvfb(t)
