@@ -95,7 +95,7 @@ type ShadowStreamConfig struct {
 	MaxLag      string   `json:"max_lag,omitempty"`
 	OnLag       string   `json:"on_lag,omitempty"`
 	DecodeOrder []string `json:"decode_order,omitzero"`
-	VideoTrack  string   `json:"video_track,omitempty"`
+	VideoTrack  *string  `json:"video_track,omitempty"` // nil: not named; "": the first that can be decoded
 }
 
 // object is a JSON object as encoding/json decodes it.

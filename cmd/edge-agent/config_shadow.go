@@ -146,10 +146,15 @@ func shadowConfig(c Config, desired json.RawMessage) mqtt.ShadowConfig {
 		Streams: make(map[string]mqtt.ShadowStreamConfig),
 	}
 	for _, s := range c.Streams {
-		out.Streams[s.Name] = mqtt.ShadowStreamConfig{
+		of := mqtt.ShadowStreamConfig{
 			StreamName: s.StreamName, StreamARN: s.StreamARN, Start: s.Start,
-			MaxLag: spelled(s.MaxLag, wanted.Streams[s.Name].MaxLag), OnLag: s.OnLag, DecodeOrder: s.DecodeOrder, VideoTrack: string(s.VideoTrack),
+			MaxLag: spelled(s.MaxLag, wanted.Streams[s.Name].MaxLag), OnLag: s.OnLag, DecodeOrder: s.DecodeOrder,
+			VideoTrack: wanted.Streams[s.Name].VideoTrack, // also an empty one, if it is desired
 		}
+		if s.VideoTrack != "" {
+			of.VideoTrack = new(string(s.VideoTrack))
+		}
+		out.Streams[s.Name] = of
 	}
 	return out
 }
