@@ -273,10 +273,9 @@ func TestCredentialsWithOddCharacters(t *testing.T) {
 	}
 }
 
-// The same by the SDK's chain, as the agent loads it.
-func TestCredentialsOfTheEnvironment(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "KEY\r")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret\r")
+// noCredentials is what a session reports that has credentials of the environment alone, by the SDK's chain.
+func noCredentials(t *testing.T) *ingest.Report {
+	t.Helper()
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
@@ -286,7 +285,14 @@ func TestCredentialsOfTheEnvironment(t *testing.T) {
 	}
 	var r recorder
 	r.until(t, ingest.NewService(c, "http://127.0.0.1:1"), ingest.CodeCredentials)
-	if p := r.find(ingest.CodeCredentials); !strings.Contains(p.Message, "carriage return") || !strings.Contains(p.Message, "EnvConfig") {
+	return r.find(ingest.CodeCredentials)
+}
+
+// The same by the SDK's chain, as the agent loads it.
+func TestCredentialsOfTheEnvironment(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "KEY\r")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret\r")
+	if p := noCredentials(t); !strings.Contains(p.Message, "carriage return") || !strings.Contains(p.Message, "EnvConfig") {
 		t.Errorf("%+v", p)
 	}
 }
@@ -296,16 +302,7 @@ func TestNoCredentialsAnywhere(t *testing.T) {
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"} {
 		t.Setenv(name, "")
 	}
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-	c, err := config.LoadDefaultConfig(t.Context(), config.WithRegion("us-east-1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r recorder
-	r.until(t, ingest.NewService(c, "http://127.0.0.1:1"), ingest.CodeCredentials)
-	if p := r.find(ingest.CodeCredentials); !strings.Contains(p.Message, "no AWS credentials were found, neither in") {
+	if p := noCredentials(t); !strings.Contains(p.Message, "no AWS credentials were found, neither in") {
 		t.Errorf("%+v", p)
 	}
 }
