@@ -57,7 +57,7 @@ var payloads = map[string]any{
 		Config: ShadowConfig{
 			MQTT: ShadowMQTT{TelemetryInterval: "10s"}, Display: ShadowDisplay{Connector: new(""), Show: new("door"), SlateAfter: "3s"},
 			Decode: ShadowDecode{Order: []string{"va", "software"}}, Log: ShadowLog{Level: "info"},
-			Streams: map[string]ShadowStreamConfig{"door": {StreamName: "door-camera", Start: "now", MaxLag: "10s", OnLag: "jump", DecodeOrder: []string{}, VideoTrack: new("2")}},
+			Streams: map[string]ShadowStreamConfig{"door": {StreamName: new("door-camera"), Start: "now", MaxLag: "10s", OnLag: "jump", DecodeOrder: []string{}, VideoTrack: new("2")}},
 		},
 		Streams: map[string]ShadowStream{"door": {State: Playing, Decoder: "vah264dec"}},
 	},
@@ -66,8 +66,8 @@ var payloads = map[string]any{
 		MQTT: ShadowMQTT{TelemetryInterval: "30s"}, Display: ShadowDisplay{Connector: new("HDMI-A-1"), Show: new("yard"), SlateAfter: "5s"},
 		Decode: ShadowDecode{Order: []string{"v4l2", "software"}}, Log: ShadowLog{Level: "debug"},
 		Streams: map[string]ShadowStreamConfig{
-			"door": {StreamName: "door-camera", Start: "resume", MaxLag: "20s", OnLag: "stay", DecodeOrder: []string{"software"}, VideoTrack: new("main")},
-			"yard": {StreamARN: "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000"},
+			"door": {StreamName: new("door-camera"), Start: "resume", MaxLag: "20s", OnLag: "stay", DecodeOrder: []string{"software"}, VideoTrack: new("main")},
+			"yard": {StreamARN: new("arn:aws:kinesisvideo:eu-west-1:123456789012:stream/yard/1600000000000")},
 		},
 	}},
 	"shadow-desired-empty": ShadowDesired{},

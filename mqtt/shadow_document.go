@@ -88,14 +88,15 @@ type ShadowLog struct {
 	Level string `json:"level,omitempty"`
 }
 
+// ShadowStreamConfig has its name, ARN and track as they were desired: nil is not named, which "" is.
 type ShadowStreamConfig struct {
-	StreamName  string   `json:"stream_name,omitempty"`
-	StreamARN   string   `json:"stream_arn,omitempty"`
+	StreamName  *string  `json:"stream_name,omitempty"`
+	StreamARN   *string  `json:"stream_arn,omitempty"`
 	Start       string   `json:"start,omitempty"`
 	MaxLag      string   `json:"max_lag,omitempty"`
 	OnLag       string   `json:"on_lag,omitempty"`
 	DecodeOrder []string `json:"decode_order,omitzero"`
-	VideoTrack  *string  `json:"video_track,omitempty"` // nil: not named; "": the first that can be decoded
+	VideoTrack  *string  `json:"video_track,omitempty"` // "": the first that can be decoded
 }
 
 // object is a JSON object as encoding/json decodes it.

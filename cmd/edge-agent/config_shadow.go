@@ -146,17 +146,22 @@ func shadowConfig(c Config, desired json.RawMessage) mqtt.ShadowConfig {
 		Streams: make(map[string]mqtt.ShadowStreamConfig),
 	}
 	for _, s := range c.Streams {
-		of := mqtt.ShadowStreamConfig{
-			StreamName: s.StreamName, StreamARN: s.StreamARN, Start: s.Start,
-			MaxLag: spelled(s.MaxLag, wanted.Streams[s.Name].MaxLag), OnLag: s.OnLag, DecodeOrder: s.DecodeOrder,
-			VideoTrack: wanted.Streams[s.Name].VideoTrack, // also an empty one, if it is desired
+		desired := wanted.Streams[s.Name]
+		out.Streams[s.Name] = mqtt.ShadowStreamConfig{
+			StreamName: named(s.StreamName, desired.StreamName), StreamARN: named(s.StreamARN, desired.StreamARN), Start: s.Start,
+			MaxLag: spelled(s.MaxLag, desired.MaxLag), OnLag: s.OnLag, DecodeOrder: s.DecodeOrder,
+			VideoTrack: named(string(s.VideoTrack), desired.VideoTrack),
 		}
-		if s.VideoTrack != "" {
-			of.VideoTrack = new(string(s.VideoTrack))
-		}
-		out.Streams[s.Name] = of
 	}
 	return out
+}
+
+// named leaves out what is empty, unless that is desired.
+func named(value string, desired *string) *string {
+	if value == "" && desired == nil {
+		return nil
+	}
+	return &value
 }
 
 func spelled(d Duration, wanted string) string {

@@ -210,9 +210,7 @@ func TestServiceWaitsForAValidConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "start_at", "start", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, path, strings.Replace(string(text), "start_at", "start", 1)) // at once: the signal may not have been served
 	w.event("agent.started")
 	w.shown()
 	frameOnScreen(t, display)
@@ -254,6 +252,18 @@ func TestServiceWithoutARegion(t *testing.T) {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	if status := p.wait(); status != exitOK {
 		t.Errorf("exit status %d", status)
+	}
+}
+
+// replaceFile puts a whole file in the place of another.
+func replaceFile(t *testing.T, path, text string) {
+	t.Helper()
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		t.Fatal(err)
 	}
 }
 
