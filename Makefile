@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
 VERSION ?= $(or $(shell git describe --tags --dirty 2>/dev/null),0.0.0-dev)
 COMMIT  ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 FUZZTIME ?= 10s
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X github.com/edge-agent/edge-agent/decode.Build=$(VERSION)+$(COMMIT)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -17,8 +17,10 @@ help: ## List the targets
 demo: setup-demo build ## See it work: a simulated camera, a broker, the agent, the picture. ARGS="--for 20s"
 	bin/edge-agent demo $(ARGS)
 
-build: setup-build ## Build bin/edge-agent
-	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/edge-agent ./cmd/edge-agent
+# The agent is Go alone and runs on a box that lacks GStreamer; only the renderer is linked with it.
+build: setup-build ## Build bin/edge-agent and bin/edge-agent-renderer
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/edge-agent
+	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/edge-agent-renderer
 
 # Go's ten minutes for a package are not enough on a busy machine.
 test: setup-test lint ## Check the code and run every test

@@ -79,14 +79,13 @@ type need struct {
 	path   string
 	rights fs.FileMode
 	device bool // whoever runs renderers is given its group
+	open   bool // the agent has it open: no folder on the way to it matters
 }
 
 // needs are the files without which there is no picture: the program, libraries at places of their own, the devices, and how to reach
 // the display.
-func needs(command []string, dev string, getenv func(string) string) (all []need) {
-	if filepath.IsAbs(command[0]) && !strings.HasPrefix(command[0], "/proc/") { // /proc/self/exe is reached by whoever runs it
-		all = append(all, need{path: command[0], rights: 1})
-	}
+func needs(program, dev string, getenv func(string) string) (all []need) {
+	all = append(all, need{path: program, rights: 1, open: true})
 	for _, name := range []string{"LD_LIBRARY_PATH", "LD_PRELOAD", "LIBVA_DRIVERS_PATH", "GST_PLUGIN_PATH", "GST_PLUGIN_PATH_1_0"} {
 		for _, path := range filepath.SplitList(getenv(name)) {
 			if filepath.IsAbs(path) {
@@ -141,7 +140,7 @@ func (a *account) reaches(n need) error {
 	if err != nil {
 		return nil // it is not there: nobody needs it
 	}
-	for folder := filepath.Dir(path); ; folder = filepath.Dir(folder) {
+	for folder := filepath.Dir(path); !n.open; folder = filepath.Dir(folder) {
 		if !a.may(folder, 1) {
 			return fmt.Errorf("enter the folder %s, which leads to %s", folder, n.path)
 		}

@@ -82,18 +82,18 @@ func TestNeeds(t *testing.T) {
 	cookies := makeFile(t, filepath.Join(folder, "home", ".Xauthority"), 0o600)
 	env := map[string]string{"DISPLAY": ":0", "HOME": filepath.Join(folder, "home"), "WAYLAND_DISPLAY": "wayland-1", "XDG_RUNTIME_DIR": "/run/user/7"}
 	var got []string
-	for _, n := range needs([]string{"/opt/agent", "renderer"}, filepath.Join(folder, "dev"), func(name string) string { return env[name] }) {
+	for _, n := range needs("/opt/renderer", filepath.Join(folder, "dev"), func(name string) string { return env[name] }) {
 		got = append(got, strings.TrimPrefix(n.path, folder)+" "+string('0'+rune(n.rights)))
 	}
 	slices.Sort(got)
 	want := []string{
-		"/dev/dri/card0 6", "/dev/dri/renderD128 6", "/dev/media0 6", "/dev/video10 6", "/home/.Xauthority 4", "/opt/agent 1", "/run/user/7/wayland-1 2",
+		"/dev/dri/card0 6", "/dev/dri/renderD128 6", "/dev/media0 6", "/dev/video10 6", "/home/.Xauthority 4", "/opt/renderer 1", "/run/user/7/wayland-1 2",
 	}
 	expect(t, "needs", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	env["LIBVA_DRIVERS_PATH"], env["GST_PLUGIN_PATH"] = "/opt/va", "relative:"
 	env["XAUTHORITY"] = makeFile(t, filepath.Join(folder, "cookies"), 0o600)
-	all := needs([]string{"/proc/self/exe", "renderer"}, folder, func(name string) string { return env[name] })
-	if len(all) != 3 || all[0].path != "/opt/va" || all[1].path != env["XAUTHORITY"] || slices.ContainsFunc(all, func(n need) bool { return n.path == cookies }) {
+	all := needs("/opt/renderer", folder, func(name string) string { return env[name] })
+	if len(all) != 4 || all[1].path != "/opt/va" || all[2].path != env["XAUTHORITY"] || slices.ContainsFunc(all, func(n need) bool { return n.path == cookies }) {
 		t.Errorf("%+v", all)
 	}
 }

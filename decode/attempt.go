@@ -289,6 +289,9 @@ func (a *attempt) take(m Message) error {
 		if err := m.decodeBounded(&h); err != nil {
 			return err
 		}
+		if err := h.check(); err != nil {
+			return err
+		}
 		select {
 		case a.hello <- h:
 			a.r.greet(h)

@@ -55,14 +55,20 @@ type child struct {
 
 // launch is how renderer processes are started.
 type launch struct {
-	command, env []string
-	dev          string // default: /dev
-	sandbox      Sandbox
+	program *Program
+	trial   bool // it shows nothing and ends soon, which ps is to show
+	env     []string
+	dev     string // default: /dev
+	sandbox Sandbox
 }
 
 // startChild starts a process with one end of a new socket pair. The caller must
 // run both keep and copyLog until they return, and stop the child.
 func startChild(l launch) (*child, error) {
+	start, program, err := l.program.open()
+	if err != nil {
+		return nil, err
+	}
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -76,13 +82,17 @@ func startChild(l launch) (*child, error) {
 	defer logWrite.Close()
 
 	c := &child{conn: ours, log: logRead, started: make(chan error, 1), exited: make(chan struct{}), said: make(chan struct{}), logged: make(chan struct{}), oomKills: oomKills()}
-	c.cmd = exec.Command(l.command[0], l.command[1:]...)
+	c.cmd = exec.Command(start, l.program.args...)
+	c.cmd.Args[0] = program
+	if l.trial {
+		c.cmd.Args = append(c.cmd.Args, "trial")
+	}
 	c.cmd.Env = childEnvironment(os.Environ(), l.sandbox)
 	c.cmd.Stderr = logWrite
 	c.cmd.ExtraFiles = []*os.File{theirs}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var who *account
-	if who, c.unconfined = l.sandbox.rendererAccount(needs(l.command, cmp.Or(l.dev, "/dev"), os.Getenv)); who != nil {
+	if who, c.unconfined = l.sandbox.rendererAccount(needs(program, cmp.Or(l.dev, "/dev"), os.Getenv)); who != nil {
 		c.cmd.SysProcAttr.Credential = who.credential()
 		c.cmd.Env = append(c.cmd.Env, who.home(cacheRoot(os.Getenv))...)
 	}
@@ -219,6 +229,9 @@ func (c *child) ending(ctx context.Context) error {
 	defer c.mu.Unlock()
 	if len(c.lastLine) > 0 {
 		detail["last_line"] = string(c.lastLine)
+	}
+	if f := lacksLibrary(string(c.lastLine)); f != nil && status.Exited() {
+		return f
 	}
 	if status.Signal() == syscall.SIGKILL && oomKills() > c.oomKills {
 		return &failure{Report: Report{Code: CodeMemory, Message: "the kernel ended the renderer process because memory ran out", Detail: detail}}

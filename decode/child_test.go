@@ -15,6 +15,11 @@ import (
 )
 
 // A child that is gone leaves no descriptor behind.
+// programOf is a program with arguments.
+func programOf(path string, args ...string) *Program {
+	return &Program{places: []string{path}, args: args}
+}
+
 func TestChildLeavesNothing(t *testing.T) {
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -23,8 +28,9 @@ func TestChildLeavesNothing(t *testing.T) {
 		}
 		return len(entries)
 	}
+	sleep := programOf("/bin/sleep", "60")
 	life := func() {
-		c, err := startChild(launch{command: []string{"/bin/sleep", "60"}, sandbox: Sandbox{Off: true}})
+		c, err := startChild(launch{program: sleep, sandbox: Sandbox{Off: true}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +50,7 @@ func TestChildLeavesNothing(t *testing.T) {
 	if after := descriptors(); after != before {
 		t.Errorf("%d descriptors before, %d after 50 children", before, after)
 	}
-	if _, err := startChild(launch{command: []string{"/does/not/exist"}, sandbox: Sandbox{Off: true}}); err == nil {
+	if _, err := startChild(launch{program: programOf("/does/not/exist"), sandbox: Sandbox{Off: true}}); err == nil {
 		t.Error("a program that does not exist starts")
 	}
 	if after := descriptors(); after != before {
@@ -54,7 +60,7 @@ func TestChildLeavesNothing(t *testing.T) {
 
 // A process that does not go, because a driver holds it in the kernel, is left behind.
 func TestChildThatCannotBeKilled(t *testing.T) {
-	c, err := startChild(launch{command: []string{"/bin/sleep", "60"}, sandbox: Sandbox{Off: true}})
+	c, err := startChild(launch{program: programOf("/bin/sleep", "60"), sandbox: Sandbox{Off: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +91,7 @@ func TestMemoryIsWeighedOnceASecond(t *testing.T) {
 
 // What a child has started ends with it, also when nobody stops it, and before its process id can be another's.
 func TestChildTakesItsGroupAlong(t *testing.T) {
-	c, err := startChild(launch{command: []string{"/bin/sh", "-c", "sleep 600 & echo $! >&2"}, sandbox: Sandbox{Off: true}})
+	c, err := startChild(launch{program: programOf("/bin/sh", "-c", "sleep 600 & echo $! >&2"), sandbox: Sandbox{Off: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +116,7 @@ func TestChildTakesItsGroupAlong(t *testing.T) {
 
 // A process id of which nothing is known any more is left alone: it may be that of another process.
 func TestStopLeavesOthersAlone(t *testing.T) {
-	other, err := startChild(launch{command: []string{"/bin/sleep", "600"}, sandbox: Sandbox{Off: true}})
+	other, err := startChild(launch{program: programOf("/bin/sleep", "600"), sandbox: Sandbox{Off: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +186,7 @@ func TestLogLimit(t *testing.T) {
 // A child that logs without end is not held up and costs few lines; all that it logged is counted.
 func TestLogOfAChildIsLimited(t *testing.T) {
 	const lines = 200_000
-	c, err := startChild(launch{command: []string{"/bin/sh", "-c", fmt.Sprintf("yes 0123456789 | head -n %d >&2; head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; echo the last >&2", lines)}, sandbox: Sandbox{Off: true}})
+	c, err := startChild(launch{program: programOf("/bin/sh", "-c", fmt.Sprintf("yes 0123456789 | head -n %d >&2; head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; echo the last >&2", lines)), sandbox: Sandbox{Off: true}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ const (
 	CodeNoKeyFrame      = "decode.no_key_frame"      // the stream has no frame that decoding can begin with
 
 	CodeStart     = "decode.start"     // the renderer process cannot be started
+	CodeRenderer  = "decode.renderer"  // the renderer program is missing, or cannot run on this box
 	CodeError     = "decode.error"     // a pipeline element reported an error
 	CodeCrash     = "decode.crash"     // the renderer process died
 	CodeHang      = "decode.hang"      // the renderer process does not answer, or its decoder takes no more frames

@@ -67,7 +67,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 		run++
 		file := filepath.Join(dir, fmt.Sprint(run))
 		r := New(Config{
-			Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none", fakeShownEnv + "=" + file, "GORACE=atexit_sleep_ms=0"},
+			Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none", fakeShownEnv + "=" + file, "GORACE=atexit_sleep_ms=0"},
 			Sink: None, DRM: fstest.MapFS{}, Dev: dir, Limits: Limits{Units: 12, Bytes: 4 << 10},
 			Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
 		})

@@ -111,7 +111,7 @@ const trialLimit = 15 * time.Second
 
 // ProbeConfig says how to probe. Zero values mean the defaults.
 type ProbeConfig struct {
-	Command []string // starts a renderer child; as in Config
+	Program *Program // of the children; default: the installed one
 	Env     []string
 	Sandbox Sandbox
 	Prefer  Preference
@@ -128,8 +128,8 @@ type ProbeConfig struct {
 }
 
 func (c *ProbeConfig) setDefaults() {
-	if len(c.Command) == 0 {
-		c.Command = ownRenderer
+	if c.Program == nil {
+		c.Program = InstalledProgram()
 	}
 	if c.Limit == 0 {
 		c.Limit = trialLimit
@@ -151,7 +151,7 @@ func (c *ProbeConfig) setDefaults() {
 // only those stop the probe that keep it from asking for the decoders at all.
 func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	c.setDefaults()
-	stage := &stage{launch: launch{command: c.Command, env: c.Env, sandbox: c.Sandbox}, limit: c.Limit, log: c.Log}
+	stage := &stage{launch: launch{program: c.Program, env: c.Env, sandbox: c.Sandbox}, limit: c.Limit, log: c.Log}
 	hello, devices, err := stage.describe(ctx, false, func(found []string) []string {
 		var names []string
 		for _, d := range Decoders(c.Prefer, found) {

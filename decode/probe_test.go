@@ -33,7 +33,7 @@ func probe(t *testing.T, fault string, change ...func(*ProbeConfig)) (ProbeRepor
 	t.Helper()
 	var tried []string
 	c := ProbeConfig{
-		Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, fakeVersionEnv + "=1.22.0", "GORACE=atexit_sleep_ms=0"},
+		Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, fakeVersionEnv + "=1.22.0", "GORACE=atexit_sleep_ms=0"},
 		Clips: tenFrames(), Limit: 20 * time.Second, Sys: sysWith("i915"),
 		Tried: func(c Candidate) { tried = append(tried, c.Element) },
 	}
@@ -86,7 +86,7 @@ func TestProbeWithoutClip(t *testing.T) {
 }
 
 func TestProbeThatCannotStart(t *testing.T) {
-	_, err := Probe(t.Context(), ProbeConfig{Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=exit"}})
+	_, err := Probe(t.Context(), ProbeConfig{Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=exit"}})
 	var e *Error
 	if !errors.As(err, &e) || e.Code != CodeCrash {
 		t.Errorf("got %v", err)
@@ -206,7 +206,7 @@ func TestProbeThatIsCutShort(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	c := ProbeConfig{
-		Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=mute", "GORACE=atexit_sleep_ms=0"}, Clips: tenFrames(), Cache: file, Sys: sysWith("i915"),
+		Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=mute", "GORACE=atexit_sleep_ms=0"}, Clips: tenFrames(), Cache: file, Sys: sysWith("i915"),
 	}
 	ended := make(chan error, 1)
 	go func() { _, err := Probe(ctx, c); ended <- err }()

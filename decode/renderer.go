@@ -17,7 +17,7 @@ import (
 
 // Config says how a Renderer works. Zero values mean the defaults.
 type Config struct {
-	Command   []string // starts a renderer child; default: this executable with the argument "renderer"
+	Program   *Program // of the children; default: the installed one
 	Env       []string // added to the child's environment
 	Sandbox   Sandbox
 	Sink      Sink   // default: Auto
@@ -57,9 +57,6 @@ const (
 	checkEvery        = 100 * time.Millisecond // supervision
 	dialTimeout       = time.Second            // for a display server
 )
-
-// ownRenderer starts a child of the very same build, even after an upgrade on disk.
-var ownRenderer = []string{"/proc/self/exe", "renderer"}
 
 // Renderer keeps a picture on a screen by way of one child process at a time.
 // Its methods may be called from any goroutine.
@@ -105,8 +102,8 @@ type Renderer struct {
 
 // New makes a renderer, which does nothing before Run but queue frames.
 func New(c Config) *Renderer {
-	if len(c.Command) == 0 {
-		c.Command = ownRenderer
+	if c.Program == nil {
+		c.Program = InstalledProgram()
 	}
 	if c.Sink == "" {
 		c.Sink = Auto
@@ -179,7 +176,7 @@ func (r *Renderer) startChild() (*child, []deviceNode, error) {
 }
 
 func (r *Renderer) launch() launch {
-	return launch{command: r.config.Command, env: r.config.Env, dev: r.config.Dev, sandbox: r.config.Sandbox}
+	return launch{program: r.config.Program, env: r.config.Env, dev: r.config.Dev, sandbox: r.config.Sandbox}
 }
 
 // Run keeps a renderer child alive until the context ends, and returns when
@@ -235,7 +232,7 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	c, nodes, err := r.child()
 	r.devicesNow(nodes)
 	if err != nil {
-		return failed(CodeStart, "the renderer process cannot be started: %v", err)
+		return notStarted(err)
 	}
 	running, end := context.WithCancelCause(ctx)
 	a := newAttempt(r, c, nodes, again, running.Done())

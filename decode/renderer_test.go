@@ -42,6 +42,9 @@ const fakePackageEnv = "EDGE_AGENT_FAKE_PACKAGE"
 // end with a mark have a fate of their own in such children; see fakeFates.
 const fakeShownEnv = "EDGE_AGENT_FAKE_SHOWN"
 
+// fakeBuildEnv is the build that a fake child says it is of, instead of this one.
+const fakeBuildEnv = "EDGE_AGENT_FAKE_BUILD"
+
 // fakeVersionEnv is the version of GStreamer that a fake child says it has, instead of its process id.
 const fakeVersionEnv = "EDGE_AGENT_FAKE_VERSION"
 
@@ -78,7 +81,7 @@ func fakeChild() {
 		}
 	}
 	version := cmp.Or(os.Getenv(fakeVersionEnv), strconv.Itoa(os.Getpid()))
-	_ = out.JSON(KindHello, Hello{GStreamer: version, Elements: elements, Unconfined: strings.Fields(os.Getenv(fakeUnconfinedEnv))})
+	_ = out.JSON(KindHello, Hello{Build: cmp.Or(os.Getenv(fakeBuildEnv), Build), GStreamer: version, Elements: elements, Unconfined: strings.Fields(os.Getenv(fakeUnconfinedEnv))})
 	// Heartbeats while there is a pipeline say nothing, rather than that there is none: that would prove it gone.
 	var telling sync.Mutex
 	piped := false
@@ -298,7 +301,7 @@ func start(t *testing.T, fault string, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, reports: make(chan Report, 100), end: make(chan error, 1)}
 	c := Config{
-		Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
+		Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
 		Report:   func(report Report) { r.reports <- report },
 		Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
 	}
@@ -407,7 +410,7 @@ func TestRendererShows(t *testing.T) {
 
 // A child that was started ahead of a Run that has nothing to do any more is ended by it.
 func TestEarlyStartForNothing(t *testing.T) {
-	r := New(Config{Command: []string{os.Args[0]}, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir()})
+	r := New(Config{Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir()})
 	r.Start()
 	ended := r.early.exited
 	ctx, cancel := context.WithCancel(context.Background())
@@ -523,8 +526,8 @@ func TestChildThatDoesNotStart(t *testing.T) {
 }
 
 func TestNoSuchProgram(t *testing.T) {
-	r := start(t, "", func(c *Config) { c.Command = []string{"/does/not/exist"} })
-	r.report(CodeStart)
+	r := start(t, "", func(c *Config) { c.Program = NewProgram("/does/not/exist") })
+	r.report(CodeRenderer)
 }
 
 // That a kernel cannot confine renderers is reported once, and the picture comes all the same.
@@ -599,7 +602,7 @@ func TestNoDisplay(t *testing.T) {
 func TestOverflowIsReportedOnce(t *testing.T) {
 	r := start(t, "none", func(c *Config) {
 		c.Limits = Limits{Units: 4, Bytes: 1 << 20}
-		c.Command = []string{"/bin/sleep", "60"} // says nothing, takes nothing
+		c.Program = programOf("/bin/sleep", "60") // says nothing, takes nothing
 	})
 	r.push("Kdddddddd")
 	r.report(CodeDropped)
@@ -619,7 +622,7 @@ func TestSnapshotWithoutChild(t *testing.T) {
 }
 
 func TestSnapshotHasADeadline(t *testing.T) {
-	r := start(t, "none", func(c *Config) { c.Command = []string{"/bin/sleep", "60"} })
+	r := start(t, "none", func(c *Config) { c.Program = programOf("/bin/sleep", "60") })
 	deadline := time.After(20 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

@@ -89,21 +89,23 @@ type stage struct {
 // converse runs one child for as long as talk talks to it, at most for the limit. The error
 // is why the child ended when that was before talk had finished, else that of talk.
 func (s *stage) converse(ctx context.Context, talk func(ctx context.Context, l *line) error) error {
-	c, err := startChild(s.launch)
+	l := s.launch
+	l.trial = true
+	c, err := startChild(l)
 	if err != nil {
-		return failed(CodeStart, "the renderer process cannot be started: %v", err)
+		return notStarted(err)
 	}
-	l := &line{in: NewReader(c.conn, FromRenderer), out: NewWriter(c.conn)}
+	conn := &line{in: NewReader(c.conn, FromRenderer), out: NewWriter(c.conn)}
 	running, end := context.WithCancelCause(ctx)
 	unblock := context.AfterFunc(running, func() { _ = c.conn.SetDeadline(time.Now()) })
 	defer unblock()
-	overdue := time.AfterFunc(s.limit, func() { end(l.overdue(s.limit)) })
+	overdue := time.AfterFunc(s.limit, func() { end(conn.overdue(s.limit)) })
 	defer overdue.Stop()
 	var all sync.WaitGroup
 	all.Go(func() { c.copyLog(s.log) })
 	all.Go(func() { end(c.ending(running)) })
 
-	err = talk(running, l)
+	err = talk(running, conn)
 	if err != nil {
 		var f *failure
 		if !errors.As(err, &f) { // a connection that broke; the end of the process says why
@@ -157,11 +159,19 @@ func (l *line) await(kind Kind, v any) error {
 	}
 }
 
+// greeting reads what a child says first.
+func (l *line) greeting(h *Hello) error {
+	if err := l.await(KindHello, h); err != nil {
+		return err
+	}
+	return h.check()
+}
+
 // describe gives what a child says of itself, and the device nodes of those of its elements
 // that pick picks; it opens them or not.
 func (s *stage) describe(ctx context.Context, opened bool, pick func(found []string) []string) (h Hello, d Devices, err error) {
 	err = s.converse(ctx, func(_ context.Context, l *line) error {
-		if err := l.await(KindHello, &h); err != nil {
+		if err := l.greeting(&h); err != nil {
 			return err
 		}
 		if err := l.out.JSON(KindDescribe, Describe{Elements: pick(h.Elements), Opened: opened}); err != nil {
@@ -183,7 +193,7 @@ func (s *stage) try(ctx context.Context, p Plan, units []Unit) (t trial, err err
 	p.Display, p.Unpaced, p.Checksums = Display{Sink: None}, true, true
 	err = s.converse(ctx, func(ctx context.Context, l *line) error {
 		var h Hello
-		if err := l.await(KindHello, &h); err != nil {
+		if err := l.greeting(&h); err != nil {
 			return err
 		}
 		if err := l.out.JSON(KindOpen, Open{Number: 1, Plan: p}); err != nil {

@@ -119,11 +119,11 @@ func TestChildIsNotBelieved(t *testing.T) {
 		t.Errorf("a report of %d bytes", len(whole))
 	}
 
-	take(says(t, KindHello, Hello{GStreamer: long, Elements: append(slices.Repeat([]string{"avdec_h264"}, 10_000), "varenderD"+strings.Repeat("1", 1<<16)+"h264dec")}))
+	take(says(t, KindHello, Hello{Build: Build, GStreamer: long, Elements: append(slices.Repeat([]string{"avdec_h264"}, 10_000), "varenderD"+strings.Repeat("1", 1<<16)+"h264dec")}))
 	if s := a.r.Stats(); len(s.GStreamer) > 2*mostName || len(s.Decoders) != 1 {
 		t.Errorf("%d bytes, %d decoders", len(s.GStreamer), len(s.Decoders))
 	}
-	for name, m := range map[string]Message{"hello again": says(t, KindHello, Hello{}), "no JSON": {Kind: KindStatus, Payload: []byte("{")}} {
+	for name, m := range map[string]Message{"hello again": says(t, KindHello, Hello{Build: Build}), "no JSON": {Kind: KindStatus, Payload: []byte("{")}} {
 		if err := a.take(m); !errors.As(err, &f) || f.Code != CodeCrash {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -173,7 +173,7 @@ func said(data []byte) (all []Message) {
 	for len(data) > 0 && len(all) < 200 {
 		switch next() % 9 {
 		case 0:
-			add(KindHello, Hello{GStreamer: word(), Elements: []string{word(), "avdec_h264", "fakesink"}})
+			add(KindHello, Hello{Build: Build, GStreamer: word(), Elements: []string{word(), "avdec_h264", "fakesink"}})
 		case 1:
 			add(KindOpened, Opened{Number: uint32(count())})
 		case 2, 3:

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// The protocol between agent and renderer. Both ends are the same executable, so
+// The protocol between agent and renderer. Both ends are of the same build, see Hello.Build, so
 // there is no version. Each message is a header of 32 bytes, little endian, and a payload:
 //
 //	0      1      2          4               8                              16                   24                  32
@@ -106,6 +106,7 @@ func maxPayload(k Kind) int {
 
 // Hello is what the renderer says of itself.
 type Hello struct {
+	Build     string   // of its program, see Build
 	GStreamer string   // version
 	Elements  []string // video decoders and sinks that exist
 

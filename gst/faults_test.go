@@ -101,7 +101,7 @@ const agentEnv = "EDGE_AGENT_TEST_AGENT"
 
 func beAgent() {
 	os.Unsetenv(agentEnv)
-	r := decode.New(decode.Config{Command: []string{os.Args[0]}, Sandbox: decode.Sandbox{User: "root"}, Env: []string{childEnv + "=1"}, Sink: decode.None, DRM: fstest.MapFS{}})
+	r := decode.New(decode.Config{Program: decode.NewProgram(os.Args[0]), Sandbox: decode.Sandbox{User: "root"}, Env: []string{childEnv + "=1"}, Sink: decode.None, DRM: fstest.MapFS{}})
 	_ = r.Run(context.Background())
 }
 

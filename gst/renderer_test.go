@@ -30,7 +30,7 @@ const childEnv = "EDGE_AGENT_TEST_RENDERER"
 func run(t *testing.T, c decode.Config) (*decode.Renderer, chan decode.Report) {
 	t.Helper()
 	reports := make(chan decode.Report, 100)
-	c.Command, c.Env = []string{os.Args[0]}, append(c.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0")
+	c.Program, c.Env = decode.NewProgram(os.Args[0]), append(c.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0")
 	if c.Sandbox.User == "" {
 		c.Sandbox.User = "root" // another user may not come to where go test puts its programs
 	}

@@ -26,6 +26,7 @@ import (
 // agent left at descriptor decode.ChildFD until the agent closes it. Signals that end the agent are not for
 // this process: the agent decides when it ends.
 func Main(ctx context.Context) error {
+	_ = os.WriteFile("/proc/self/comm", []byte(decode.RendererName), 0) // it was started through a descriptor, whose number would be its name
 	var unconfined []string
 	if os.Getenv(decode.SandboxEnv) != decode.SandboxOff {
 		unconfined = sandbox.Enter(os.Getenv, filepath.SplitList(os.Getenv(decode.SandboxPathsEnv)))
@@ -57,7 +58,7 @@ func tidy() {
 // end (nil), the context ends or the pipeline is frozen. It closes conn. unconfined is what the sandbox of this process lacks.
 func Serve(ctx context.Context, conn io.ReadWriteCloser, unconfined []string) error {
 	s := &server{out: decode.NewWriter(conn), done: make(chan struct{}), reworded: make(chan struct{}, 1)}
-	hello := decode.Hello{GStreamer: Version(), Elements: Elements(), Unconfined: unconfined}
+	hello := decode.Hello{Build: decode.Build, GStreamer: Version(), Elements: Elements(), Unconfined: unconfined}
 	if err := s.out.JSON(decode.KindHello, hello); err != nil {
 		_ = conn.Close()
 		return err

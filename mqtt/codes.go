@@ -252,4 +252,5 @@ var codeTable = []Code{
 	{"storage.missing", SeverityWarning, "The state directory, or a file in it, was removed while the agent was running.", "The agent makes it again where it may, and writes what it still knows. Find out what removes it, such as a cleanup of temporary files."},
 	{"decode.sandbox", SeverityWarning, "The process that parses what cameras send could do more than it needs to.", "The message says what is missing: landlock needs Linux 5.13 or later and its name in lsm=; for the user see [decode] renderer_user, or set sandbox = false there."},
 	{"storage.unusable", SeverityWarning, "The state directory cannot be used.", "Check that [agent] state_dir exists, is writable, not full and used by one agent only, and restart the agent. Until then nothing outlives a restart."},
+	{"decode.renderer", SeverityError, "The renderer program, which decodes and shows, is missing or cannot run on this box.", "Install what the message names, or agent and renderer of one release. The agent tries again and goes on without a picture."},
 }

@@ -43,10 +43,11 @@ var allowed = map[string][]string{
 	},
 	"mqtt/brokertest": {"github.com/eclipse/paho.mqtt.golang"},
 	"cmd/edge-agent": {
-		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "gst", "mqtt", "mqtt/brokertest", "mqtt/statefile",
+		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest", "mqtt/statefile",
 		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2",
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys",
 	},
+	"cmd/edge-agent-renderer":       {"gst"},
 	"test":                          {},
 	"test/virtual-hardware/box":     {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
 	"test/virtual-hardware/scanout": {},
@@ -57,7 +58,7 @@ var allowed = map[string][]string{
 }
 
 // pure are the packages that must build and pass without a C compiler.
-var pure = []string{"ingest/...", "decode/...", "mqtt/..."}
+var pure = []string{"ingest/...", "decode/...", "mqtt/...", "cmd/edge-agent"}
 
 // listed is what `go list -json` says of a package.
 type listed struct {
@@ -141,11 +142,12 @@ func TestMayImport(t *testing.T) {
 // no cgo but behind gst.
 func TestTransitiveImports(t *testing.T) {
 	for name, foreign := range map[string][]string{
-		"ingest/mkv": {module + "/ingest", module + "/decode", "github.com/aws/", "github.com/eclipse/"},
-		"decode":     {module + "/ingest/kvstest", module + "/mqtt", "github.com/aws/", "github.com/eclipse/", "github.com/go-gst/"},
-		"gst":        {module + "/mqtt", "github.com/aws/", "github.com/eclipse/"},
-		"mqtt":       {module + "/ingest", module + "/decode", module + "/gst", "github.com/aws/", "github.com/go-gst/"},
-		"ingest":     {module + "/decode", module + "/mqtt", module + "/gst", "github.com/eclipse/", "github.com/go-gst/"},
+		"ingest/mkv":     {module + "/ingest", module + "/decode", "github.com/aws/", "github.com/eclipse/"},
+		"decode":         {module + "/ingest/kvstest", module + "/mqtt", "github.com/aws/", "github.com/eclipse/", "github.com/go-gst/"},
+		"gst":            {module + "/mqtt", "github.com/aws/", "github.com/eclipse/"},
+		"mqtt":           {module + "/ingest", module + "/decode", module + "/gst", "github.com/aws/", "github.com/go-gst/"},
+		"cmd/edge-agent": {module + "/gst", "github.com/go-gst/"},
+		"ingest":         {module + "/decode", module + "/mqtt", module + "/gst", "github.com/eclipse/", "github.com/go-gst/"},
 	} {
 		for _, p := range goList(t, "-deps", "./"+name) {
 			if p.ImportPath == module+"/"+name {
@@ -173,14 +175,14 @@ func TestBuildsWithoutCgo(t *testing.T) {
 	}
 }
 
-// Every module in the binary is in NOTICE.
+// Every module in one of the two binaries is in NOTICE.
 func TestNoticeIsComplete(t *testing.T) {
 	notice, err := os.ReadFile("../NOTICE")
 	if err != nil {
 		t.Fatal(err)
 	}
 	modules := map[string]bool{}
-	for _, p := range goList(t, "-deps", "./cmd/edge-agent") {
+	for _, p := range goList(t, "-deps", "./cmd/edge-agent", "./cmd/edge-agent-renderer") {
 		if p.Module != nil && p.Module.Path != module {
 			modules[p.Module.Path] = true
 		}
@@ -190,7 +192,7 @@ func TestNoticeIsComplete(t *testing.T) {
 			path = "github.com/aws/aws-sdk-go-v2 and the modules below it"
 		}
 		if !strings.Contains(string(notice), "\n"+path) {
-			t.Errorf("NOTICE does not name %s, which is in the binary", path)
+			t.Errorf("NOTICE does not name %s, which is in a binary", path)
 		}
 	}
 }

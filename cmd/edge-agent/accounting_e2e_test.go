@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
@@ -78,7 +79,7 @@ func (b *books) until(what string, so func() bool) {
 	})
 }
 
-// childOf finds the process that an agent has started as its renderer.
+// childOf finds the process that an agent has started as its renderer: not one in which a decoder is tried out.
 func childOf(t *testing.T, pid int) int {
 	t.Helper()
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
@@ -92,7 +93,7 @@ func childOf(t *testing.T, pid int) int {
 		}
 		for _, child := range strings.Fields(string(text)) {
 			line, _ := os.ReadFile("/proc/" + child + "/cmdline")
-			if strings.Contains(string(line), "renderer") {
+			if strings.HasSuffix(string(line), decode.RendererName+"\x00") {
 				n, err := strconv.Atoi(child)
 				if err != nil {
 					t.Fatal(err)

@@ -42,6 +42,7 @@ type agent struct {
 	started   Config           // the configuration that this run began with
 	service   *ingest.Service
 	log       *slog.Logger
+	events    eventLog
 	began     time.Time
 	session   string // id of this run
 	positions *positionStore
@@ -87,10 +88,12 @@ func agentOf(cfg Config, log *slog.Logger) *agent {
 // prepare checks what can be checked before anything runs; see newAgent.
 func (a *agent) prepare(load func() (*ingest.Service, error)) (err error) {
 	cfg, log := a.cfg, a.log
+	program := programOf(cfg.Decode)
 	a.prober = newProber(cfg, log, func(r decode.ProbeReport) { a.renderer.SetProbe(r) })
+	a.prober.program = program
 	a.renderer = decode.New(decode.Config{
-		Sandbox: sandboxOf(cfg.Decode),
-		Sink:    decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
+		Program: program, Sandbox: sandboxOf(cfg.Decode),
+		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
 		Prefer: preference(cfg), Latency: time.Duration(cfg.Display.Latency), Log: log,
 		Report: a.pictureReport, Devices: a.prober.devices,
 	})
@@ -318,18 +321,7 @@ func (a *agent) publishStates() {
 
 // event tells of something: in the log, and over MQTT.
 func (a *agent) event(code, stream, message string, detail map[string]any) {
-	known, _ := mqtt.Lookup(code)
-	level := map[mqtt.Severity]slog.Level{
-		mqtt.SeverityWarning: slog.LevelWarn, mqtt.SeverityError: slog.LevelError,
-	}[known.Severity]
-	attrs := []slog.Attr{slog.String("code", code)}
-	if stream != "" {
-		attrs = append(attrs, slog.String("stream", stream))
-	}
-	for _, key := range sortedKeys(detail) {
-		attrs = append(attrs, slog.Any(key, detail[key]))
-	}
-	a.log.LogAttrs(context.Background(), level, message, attrs...)
+	a.events.write(a.log, code, stream, message, detail)
 	if a.mqtt != nil {
 		a.mqtt.Event(mqtt.Event{Code: code, Stream: stream, Message: message, Detail: detail})
 	}

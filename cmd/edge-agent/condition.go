@@ -55,7 +55,7 @@ func (c conditions) worst() condition {
 // pictureless are the codes after which there is no picture until a decoder has made one again. Other reports of the
 // renderer come while the picture goes on, or are conditions of the input or the display.
 var pictureless = map[string]bool{
-	decode.CodeStart: true, decode.CodeError: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeSilent: true,
+	decode.CodeStart: true, decode.CodeRenderer: true, decode.CodeError: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeSilent: true,
 	decode.CodeStale: true, decode.CodeMemory: true, decode.CodeNoDecoder: true, decode.CodeStream: true,
 }
 
@@ -75,7 +75,7 @@ func (f *pictureFault) note(r decode.Report, stream string, now time.Time) {
 
 // ofTheProcess are faults of the renderer process, which has no picture of any stream then.
 var ofTheProcess = map[string]bool{
-	decode.CodeStart: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeMemory: true,
+	decode.CodeStart: true, decode.CodeRenderer: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeMemory: true,
 }
 
 // of is what the fault means for the stream on the display: nothing once a picture was shown after it. picture is when

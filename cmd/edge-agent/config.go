@@ -85,13 +85,14 @@ type DisplayConfig struct {
 
 // DecodeConfig orders the decoder families, most wanted first, and names elements of the
 // vendor family, and elements whose pictures need not be those of the processor; see decode.Choose. The rest says
-// what the processes that decode may do; see decode.Sandbox.
+// which program decodes and what its processes may do; see decode.Program and decode.Sandbox.
 type DecodeConfig struct {
 	Order          []string `toml:"order"`
 	VendorElements []string `toml:"vendor_elements"`
 
 	TrustedElements []string `toml:"trusted_elements"`
 
+	Renderer      string   `toml:"renderer"`
 	Sandbox       bool     `toml:"sandbox"`
 	RendererUser  string   `toml:"renderer_user"`
 	RendererEnv   []string `toml:"renderer_env"`

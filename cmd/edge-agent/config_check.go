@@ -321,8 +321,11 @@ func checkElements(key string, names []string, fault reportFault) {
 	}
 }
 
-// checkRenderer checks what the processes that decode may have besides what they need. A secret is not given away by mistake.
+// checkRenderer checks the program that decodes, and what its processes may have besides what they need. A secret is not given away by mistake.
 func checkRenderer(c *DecodeConfig, fault reportFault) {
+	if c.Renderer != "" && !filepath.IsAbs(c.Renderer) {
+		fault("decode.renderer", fmt.Sprintf("is %q", c.Renderer), "Name the program by its whole path, or leave it empty for the one beside edge-agent.")
+	}
 	for _, name := range c.RendererEnv {
 		if !variablePattern.MatchString(name) || strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "EDGE_AGENT_") {
 			fault("decode.renderer_env", fmt.Sprintf("has %q, which no renderer gets", name), "Name environment variables that drivers read, without their values.")

@@ -130,7 +130,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 		},
 		Decode: DecodeConfig{
 			Order: []string{"v4l2-stateful", "software"}, VendorElements: []string{"amlvdec"}, TrustedElements: []string{"v4l2slh264dec"},
-			RendererUser: "kiosk", RendererEnv: []string{"RKMPP_DEBUG"}, RendererPaths: []string{"/dev/vendor0"},
+			Renderer: "/opt/edge-agent/edge-agent-renderer", RendererUser: "kiosk", RendererEnv: []string{"RKMPP_DEBUG"}, RendererPaths: []string{"/dev/vendor0"},
 		},
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}, PublicKeys: []string{"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}, Shadow: false, Clock: "system"},
 		Log:     LogConfig{Level: "debug", Format: "json"},

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -29,15 +30,19 @@ import (
 )
 
 // The tests of this file run the program itself: the test binary is it, when this variable is
-// set. It then starts renderers of its own, so nothing of the way is left out.
+// set. It then starts the renderer program, which is built beside it, so nothing of the way is left out.
 const beAgent = "EDGE_AGENT_TEST_BE_AGENT"
 
 func TestMain(m *testing.M) {
 	readClock = func() ingest.Clock { return ingest.ClockSynced } // whoever runs the tests
-	renderer := len(os.Args) == 2 && os.Args[1] == "renderer"     // the agent keeps the environment to itself
-	if (os.Getenv(beAgent) != "" || renderer) && !slices.Contains(os.Args, "-test.fuzzworker") {
-		main()
-		return
+	if !slices.Contains(os.Args, "-test.fuzzworker") {
+		if os.Getenv(beAgent) != "" {
+			main()
+			return
+		}
+		if err := buildRenderer(); err != nil {
+			panic(err)
+		}
 	}
 	os.Setenv(beAgent, "1")
 	cache, err := os.MkdirTemp("", "edge-agent-cache-") // for renderers, which are of another user where root runs the tests
@@ -49,6 +54,24 @@ func TestMain(m *testing.M) {
 	status := m.Run()
 	_ = os.RemoveAll(cache)
 	os.Exit(status)
+}
+
+// buildRenderer builds the renderer program beside this executable, with the race detector if that has it.
+func buildRenderer() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	race := false
+	if info, ok := debug.ReadBuildInfo(); ok {
+		race = slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+	}
+	program := filepath.Join(filepath.Dir(self), decode.RendererName)
+	out, err := exec.Command("go", "build", fmt.Sprintf("-race=%v", race), "-o", program, "../edge-agent-renderer").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
 }
 
 // patience is how long a test waits for what must come; it only passes when something is wrong.
@@ -138,7 +161,13 @@ func start(t *testing.T, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command(self, args...), done: make(chan struct{})}
+	return startProgram(t, []string{self}, env, args...)
+}
+
+// startProgram is start for another build of it, or for one that something else starts.
+func startProgram(t *testing.T, program, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(program[0], append(program[1:len(program):len(program)], args...)...), done: make(chan struct{})}
 	known := kvstest.Credentials()
 	p.cmd.Env = append(cleanEnviron(), "AWS_ACCESS_KEY_ID="+known.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+known.SecretAccessKey,
 		"AWS_EC2_METADATA_DISABLED=true")

@@ -41,8 +41,6 @@ type grammar struct {
 
 	Completion completionCommand `cmd:"" help:"Print the script with which a shell completes this program's command lines."`
 	Complete   completeCommand   `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line. The scripts of completion ask this."`
-
-	Renderer rendererCommand `cmd:"" hidden:"" help:"Decode and show what comes in over file descriptor 3. The agent starts this itself."`
 }
 
 // defaultConfigFile is the default of --config.
@@ -80,8 +78,6 @@ type explainCommand struct {
 }
 
 type versionCommand struct{}
-
-type rendererCommand struct{}
 
 // streamFile is the value of simulate --stream.
 type streamFile struct {
@@ -148,15 +144,12 @@ func execute(ctx context.Context, args []string, std stdio) int {
 // commands have nothing to put in order and die of the signal like any filter,
 // even while they wait for standard input.
 func stopsCleanly(name string) bool {
-	return slices.Contains([]string{"run", "demo", "simulate", "renderer", "watch"}, name)
+	return slices.Contains([]string{"run", "demo", "simulate", "watch"}, name)
 }
 
 // parse returns the command that args name, with its flags filled in. It is nil
 // when args ask for help, which has been printed then.
 func parse(args []string, std stdio) (name string, cmd command, err error) {
-	if slices.Equal(args, []string{"renderer"}) { // by the agent: making the parser would delay the first picture
-		return args[0], &rendererCommand{}, nil
-	}
 	helped := false
 	var g grammar
 	parser, err := newParser(&g, std, func(int) { helped = true })

@@ -23,7 +23,7 @@ func run(args ...string) (status int, out, err string) {
 
 func TestHelpGolden(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
-	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "probe", "simulate", "explain", "version", "completion", "renderer", "ctl", "ctl seek", "ctl set", "ctl watch"} {
+	for _, command := range []string{"edge-agent", "run", "demo", "inspect", "probe", "simulate", "explain", "version", "completion", "ctl", "ctl seek", "ctl set", "ctl watch"} {
 		t.Run(command, func(t *testing.T) {
 			args := append(strings.Fields(command), "--help")
 			if command == "edge-agent" {
@@ -93,7 +93,6 @@ func TestParse(t *testing.T) {
 			Keys: []accessKey{{AccessKeyID: "A", SecretAccessKey: "b/c+d="}, {AccessKeyID: "E", SecretAccessKey: "f", SessionToken: "g:h,i"}},
 		},
 		"simulate --listen :80 --stream a=b --stream c=d": &simulateCommand{Listen: ":80", Streams: []streamFile{{"a", "b"}, {"c", "d"}}},
-		"renderer": &rendererCommand{},
 	} {
 		name, got, err := parse(strings.Fields(line), stdio{})
 		if err != nil || !reflect.DeepEqual(got, want) || name != strings.Fields(line)[0] {

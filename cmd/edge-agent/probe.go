@@ -75,7 +75,7 @@ func (c probeCommand) config() (Config, error) {
 
 // probeConfig is how this program probes: with its own clips and what it found before.
 func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
-	p := decode.ProbeConfig{Prefer: preference(cfg), Sandbox: sandboxOf(cfg.Decode), Cache: cacheFile(cfg.Agent.StateDir), Log: log}
+	p := decode.ProbeConfig{Program: programOf(cfg.Decode), Prefer: preference(cfg), Sandbox: sandboxOf(cfg.Decode), Cache: cacheFile(cfg.Agent.StateDir), Log: log}
 	for _, file := range [][]byte{clip.H264(), clip.H265()} {
 		c, err := decode.ReadClip(bytes.NewReader(file), probeFrames)
 		if err != nil {
@@ -84,6 +84,14 @@ func probeConfig(cfg Config, log *slog.Logger) (decode.ProbeConfig, error) {
 		p.Clips = append(p.Clips, c)
 	}
 	return p, nil
+}
+
+// programOf is the program that decodes.
+func programOf(c DecodeConfig) *decode.Program {
+	if c.Renderer != "" {
+		return decode.NewProgram(c.Renderer)
+	}
+	return decode.InstalledProgram()
 }
 
 // sandboxOf is what the configuration says of the processes that decode.
@@ -106,6 +114,8 @@ type prober struct {
 	cache string // see cacheFile
 	log   *slog.Logger
 	found func(decode.ProbeReport) // is told of every report
+
+	program *decode.Program // the agent's own, which is open; nil: that of the configuration
 
 	changed chan struct{} // holds a token after devices have come or gone
 
@@ -133,6 +143,9 @@ func (p *prober) run(ctx context.Context, change func(*decode.ProbeConfig)) (dec
 		return decode.ProbeReport{}, err
 	}
 	c.Cache = p.cache
+	if p.program != nil {
+		c.Program = p.program
+	}
 	change(&c)
 	report, err := decode.Probe(ctx, c)
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
-	"github.com/edge-agent/edge-agent/gst"
 )
 
 // probed is a box with something of everything.
@@ -90,9 +89,6 @@ func TestProbeClips(t *testing.T) {
 
 // What the agent finds out with real children is kept for its next start.
 func TestProber(t *testing.T) {
-	if !slices.Contains(gst.Elements(), "avdec_h264") {
-		t.Skip("GStreamer has no avdec_h264 here")
-	}
 	cfg := Defaults()
 	cfg.Agent.StateDir = t.TempDir()
 	var told []decode.ProbeReport
@@ -103,6 +99,9 @@ func TestProber(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(first.Candidates, func(c decode.Candidate) bool { return c.Element == "avdec_h264" })
+	if i < 0 {
+		t.Skip("GStreamer has no avdec_h264 here (Debian package gstreamer1.0-libav)")
+	}
 	if c := first.Candidates[i]; c.Result != decode.Passed || c.Pictures != probeFrames || c.FPS <= 0 || c.Checksum == "" {
 		t.Errorf("%+v", c)
 	}

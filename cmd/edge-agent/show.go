@@ -17,6 +17,11 @@ func (a *agent) pictureReport(r decode.Report) {
 	if r.Stream == "" {
 		r.Stream = shown
 	}
+	if r.Code == decode.CodeDropped {
+		if display, picture := a.conditions(r.Stream); display.code != "" || picture.code != "" {
+			return // the queue is full because of that, and the frames are counted
+		}
+	}
 	if r.Stream == shown {
 		a.mu.Lock()
 		a.picture.note(r, shown, time.Now())

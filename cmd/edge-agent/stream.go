@@ -241,7 +241,8 @@ func (s *stream) Report(r ingest.Report) {
 func (s *stream) watchOverload(now time.Time) {
 	s.mu.Lock()
 	before := s.overload.code
-	if s.shown() {
+	display, picture := s.agent.conditions(s.name)
+	if s.shown() && display.code == "" && picture.code == "" { // or those are to blame
 		s.overload.note(s.input.Counts(), now)
 	} else {
 		s.overload.restart()

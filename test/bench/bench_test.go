@@ -37,9 +37,10 @@ func TestQuickBench(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	agent := filepath.Join(t.TempDir(), "edge-agent")
+	folder := t.TempDir()
+	agent := filepath.Join(folder, "edge-agent")
 	// Built as the test is, so that cgo is compiled only once.
-	build := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector), "-o", agent, "../../cmd/edge-agent")
+	build := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector), "-o", folder+"/", "../../cmd/edge-agent", "../../cmd/edge-agent-renderer")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -57,7 +57,7 @@ func (b *bench) hello(ctx context.Context, env string) (took time.Duration, err 
 	if err != nil {
 		return 0, errors.Join(err, far.Close())
 	}
-	cmd := command(ctx, b.agent, "renderer")
+	cmd := command(ctx, rendererBeside(b.agent))
 	cmd.Env, cmd.ExtraFiles = append(cmd.Environ(), env), []*os.File{far}
 	start := time.Now()
 	err = cmd.Start()

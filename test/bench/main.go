@@ -55,6 +55,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode"
 )
 
 // extent is how much is measured.
@@ -174,6 +176,11 @@ func (b *bench) wanted() (list []contest, err error) {
 		return nil, fmt.Errorf("there is no contest %q; there are %s", b.only, strings.Join(names(), ", "))
 	}
 	return list, nil
+}
+
+// rendererBeside is the renderer program of an agent.
+func rendererBeside(agent string) string {
+	return filepath.Join(filepath.Dir(agent), decode.RendererName)
 }
 
 func names() (list []string) {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -163,7 +164,7 @@ func (r *returning) bare(context.Context) (figures, error) {
 	return figures{"cut": millis(r.barely)}, nil
 }
 
-// rendererOf is the renderer process of an agent.
+// rendererOf is the renderer process of an agent: not one in which a decoder is tried out.
 func rendererOf(agent int) (int, error) {
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", agent))
 	if err != nil {
@@ -176,7 +177,7 @@ func rendererOf(agent int) (int, error) {
 		}
 		for _, child := range strings.Fields(string(text)) {
 			line, err := os.ReadFile("/proc/" + child + "/cmdline")
-			if err == nil && strings.Contains(string(line), "\x00renderer\x00") {
+			if err == nil && strings.HasSuffix(string(line), decode.RendererName+"\x00") {
 				var pid int
 				_, err := fmt.Sscan(child, &pid)
 				return pid, err

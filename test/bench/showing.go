@@ -60,7 +60,7 @@ func (s *showing) run(ctx context.Context) (f figures, err error) {
 	defer service.Close()
 	said := newTranscript("")
 	renderer := decode.New(decode.Config{
-		Command: []string{s.agent, "renderer"}, Sink: decode.X11, Latency: latency,
+		Program: decode.NewProgram(rendererBeside(s.agent)), Sink: decode.X11, Latency: latency,
 		Log: slog.New(slog.NewTextHandler(said, nil)),
 	})
 	first, other := s.input(renderer, streamName), s.input(renderer, otherStream)

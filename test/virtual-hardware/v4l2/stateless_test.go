@@ -336,7 +336,7 @@ func unconfined(t *testing.T) string {
 	for _, process := range processes {
 		line, _ := os.ReadFile(filepath.Join(process, "cmdline"))
 		status, err := os.ReadFile(filepath.Join(process, "status"))
-		if err != nil || !strings.HasSuffix(string(line), "\x00renderer\x00") {
+		if err != nil || !strings.Contains(string(line), "/edge-agent-renderer\x00") {
 			continue
 		}
 		found = true
