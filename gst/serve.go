@@ -26,7 +26,7 @@ import (
 // agent left at descriptor decode.ChildFD until the agent closes it. Signals that end the agent are not for
 // this process: the agent decides when it ends.
 func Main(ctx context.Context) error {
-	_ = os.WriteFile("/proc/self/comm", []byte(decode.RendererName), 0) // it was started through a descriptor, whose number would be its name
+	nameThreads(decode.RendererName)
 	var unconfined []string
 	if os.Getenv(decode.SandboxEnv) != decode.SandboxOff {
 		unconfined = sandbox.Enter(os.Getenv, filepath.SplitList(os.Getenv(decode.SandboxPathsEnv)))
@@ -42,6 +42,15 @@ func Main(ctx context.Context) error {
 	}
 	_ = file.Close() // conn has a descriptor of its own
 	return Serve(ctx, conn, unconfined)
+}
+
+// nameThreads names the threads that there are, after which those to come are named: ps shows that. The process was started
+// through a descriptor, whose number is its name otherwise.
+func nameThreads(name string) {
+	files, _ := filepath.Glob("/proc/self/task/*/comm")
+	for _, file := range files {
+		_ = os.WriteFile(file, []byte(name), 0)
+	}
 }
 
 // startUp is how long a start takes, which tidying up would delay.
