@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
@@ -405,10 +403,4 @@ func displays(stats decode.Stats) []mqtt.Display {
 		return []mqtt.Display{}
 	}
 	return []mqtt.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: stats.Mode.Width, Height: stats.Mode.Height}}
-}
-
-// hash tells two configurations apart without giving either away.
-func (c Config) hash() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", c))
-	return hex.EncodeToString(sum[:8])
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -265,3 +268,18 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 // String writes the duration as time.Duration does.
 func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes it as UnmarshalText reads it.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// hash tells two configurations apart without giving either away. It is of the keys of the file, sorted, with their values: what
+// types the code keeps them in, and in which order, is no part of it.
+func (c Config) hash() string {
+	var text bytes.Buffer
+	_ = toml.NewEncoder(&text).Encode(c) // a Config has only what TOML can say
+	keys := make(map[string]any)
+	_, _ = toml.Decode(text.String(), &keys)
+	sorted, _ := json.Marshal(keys)
+	sum := sha256.Sum256(sorted)
+	return hex.EncodeToString(sum[:8])
+}

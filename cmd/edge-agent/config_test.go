@@ -227,3 +227,36 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// The published hash is of what the file says: the same for this file as long as no key comes or goes, another one for every
+// value that is left out.
+func TestConfigHash(t *testing.T) {
+	content, err := os.ReadFile("testdata/full.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(content)
+	whole, err := parseConfig("full.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := whole.hash(); got != "9f3c90515ee7cce3" {
+		t.Errorf("%s: a key has come or gone, or a value is read otherwise", got)
+	}
+	hashes := map[string]string{whole.hash(): "the whole file"}
+	lines := strings.SplitAfter(text, "\n")
+	for i, line := range lines {
+		without := strings.Join(lines[:i], "") + strings.Join(lines[i+1:], "")
+		c, err := parseConfig("full.toml", without)
+		if err != nil || !strings.Contains(line, " = ") || reflect.DeepEqual(c, whole) {
+			continue // it cannot be left out, or is the default
+		}
+		if other, ok := hashes[c.hash()]; ok {
+			t.Errorf("without %q it has the hash of %q", line, other)
+		}
+		hashes[c.hash()] = line
+	}
+	if len(hashes) < 30 {
+		t.Errorf("only %d lines were left out", len(hashes))
+	}
+}
