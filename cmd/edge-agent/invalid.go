@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
@@ -56,10 +57,7 @@ func (c runCommand) waits(getenv func(string) string, terminal bool) bool {
 // onTerminal says that somebody reads what this process says, or types into it.
 func onTerminal() bool { return isTerminal(os.Stdin) || isTerminal(os.Stderr) }
 
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // awaitValid waits until the file is valid, and shows and reports its faults meanwhile. The error is that of ctx.
 func (c runCommand) awaitValid(ctx context.Context, faults ConfigErrors, hangup <-chan os.Signal, std stdio) (Config, error) {

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/mqtt"
@@ -45,12 +45,7 @@ const (
 
 func newView(out io.Writer) *view {
 	f, ok := out.(*os.File)
-	terminal := false
-	if ok {
-		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-		terminal = err == nil
-	}
-	return &view{out: out, terminal: terminal, began: time.Now()}
+	return &view{out: out, terminal: ok && isTerminal(f), began: time.Now()}
 }
 
 // run shows the status until ctx ends.
@@ -145,8 +140,8 @@ func (v *view) draw(lines []string) {
 
 func (v *view) width() int {
 	if f, ok := v.out.(*os.File); ok {
-		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 1 {
-			return int(size.Col)
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 1 {
+			return columns
 		}
 	}
 	return viewWidth
