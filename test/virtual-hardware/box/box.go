@@ -195,6 +195,9 @@ func AsRoot(settings string) string {
 	return settings + "\n[decode]\n" + key
 }
 
+// Renderer is the program beside Program that decodes and shows.
+func Renderer(t *testing.T) string { return Program(t) + "-renderer" }
+
 // Program finds bin/edge-agent from anywhere in the project.
 func Program(t *testing.T) string {
 	t.Helper()

@@ -188,7 +188,7 @@ func probe(t *testing.T, u *user, settings string) report {
 	return r
 }
 
-// runProbe runs a copy of the program: others than root may not be able to get at the project's folder.
+// runProbe runs a copy of the programs: others than root may not be able to get at the project's folder.
 func runProbe(t *testing.T, u *user, state, settings string, flags ...string) []byte {
 	t.Helper()
 	folder := t.TempDir()
@@ -197,6 +197,7 @@ func runProbe(t *testing.T, u *user, state, settings string, flags ...string) []
 	if u != nil {
 		folder = u.home
 		config = filepath.Join(folder, "config.toml")
+		copyFile(t, box.Renderer(t), filepath.Join(folder, decode.RendererName))
 		program = copyFile(t, program, filepath.Join(folder, "edge-agent"))
 	}
 	text := fmt.Sprintf("[agent]\nstate_dir = %q\n%s", state, box.AsRoot(settings))

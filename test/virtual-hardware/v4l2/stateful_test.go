@@ -5,6 +5,7 @@ package v4l2
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -41,8 +42,8 @@ func TestStatefulNames(t *testing.T) {
 	}
 }
 
-// Another size than the one vicodec's decoder begins with. GStreamer 1.22 negotiates it and gets no pictures; with
-// the other, pictures come, and now and then Linux 6.12 dies of them.
+// Another size than the one vicodec's decoder begins with. GStreamer 1.22 negotiates it and gets no pictures, and may wait
+// for them for ever; with the other, pictures come, and now and then Linux 6.12 dies of them.
 const width, height = 640, 360
 
 // fwhtFrame is a grey picture as vicodec's decoder takes it, without compression: header and planes.
@@ -72,7 +73,10 @@ func TestStatefulColorimetry(t *testing.T) {
 	launch := func(decoder string) (string, error) {
 		const caps = "video/x-fwht,width=%d,height=%d,framerate=30/1,colorimetry=0:3:0:1" // the transfer is not known
 		pipeline := fmt.Sprintf("multifilesrc num-buffers=10 location=%s caps="+caps+" ! %s ! fakesink", frame, width, height, decoder)
-		out, err := exec.Command("timeout", append([]string{"30", "gst-launch-1.0", "-q"}, strings.Fields(pipeline)...)...).CombinedOutput()
+		out, err := exec.Command("timeout", append([]string{"20", "gst-launch-1.0", "-q"}, strings.Fields(pipeline)...)...).CombinedOutput()
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 124 && len(out) == 0 {
+			return "", nil // it has negotiated, and waits for pictures
+		}
 		return string(out), err
 	}
 	if out, err := launch("v4l2fwhtdec"); err == nil || !strings.Contains(out, "not-negotiated") {

@@ -69,7 +69,7 @@ func read(t *testing.T, file []byte) []*mkv.Frame {
 // render runs the agent's own renderer, which shows nowhere and as fast as it can, and gives what it is told to.
 func render(t *testing.T, family decode.Family, c decode.Config) *decode.Renderer {
 	t.Helper()
-	c.Program, c.DRM, c.Sandbox.User = decode.NewProgram(box.Program(t)+"-renderer"), fstest.MapFS{}, "root"
+	c.Program, c.DRM, c.Sandbox.User = decode.NewProgram(box.Renderer(t)), fstest.MapFS{}, "root"
 	c.Sink, c.Unpaced, c.Prefer = decode.None, true, decode.Preference{Order: []decode.Family{family}}
 	c.Patience = decode.DefaultPatience
 	c.Patience.First, c.Patience.Next, c.Patience.Status, c.Patience.Still = box.Patience, box.Patience, box.Patience, 0 // 1080p is slow in there
