@@ -1,7 +1,7 @@
 # The targets a person needs: demo build test test-hardware bench lint. Each sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-hardware hardware-shell bench lint fuzz clean setup-%
+.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz clean setup-%
 
 # First the Go that set-up fetched because the machine's is too old, last the one that is installed but not in PATH.
 export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
@@ -21,6 +21,11 @@ demo: setup-demo build ## See it work: a simulated camera, a broker, the agent, 
 build: setup-build ## Build bin/edge-agent and bin/edge-agent-renderer
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/edge-agent
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/edge-agent-renderer
+
+cross: setup-build ## Build the agent for the systems where its tools work: bin/edge-agent-SYSTEM-ARCHITECTURE
+	@for target in linux-arm64 darwin-arm64 windows-amd64; do echo "$$target"; \
+		CGO_ENABLED=0 GOOS=$${target%-*} GOARCH=$${target#*-} go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/edge-agent-$$target ./cmd/edge-agent || exit 1; \
+	done
 
 # Go's ten minutes for a package are not enough on a busy machine.
 test: setup-test lint ## Check the code and run every test

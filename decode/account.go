@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // Sandbox says what renderer processes may have besides what all of them need; see package gst/sandbox.
@@ -117,20 +116,22 @@ func needs(program, dev string, getenv func(string) string) (all []need) {
 // groupsOf are the groups of devices. That of root is none to give away.
 func groupsOf(needed []need) (groups []uint32) {
 	for _, n := range needed {
-		if owner, mode, err := ownerOf(n.path); err == nil && n.device && owner.Gid != 0 && mode>>3&n.rights == n.rights {
-			groups = append(groups, owner.Gid)
+		if _, gid, mode, err := rightsOf(n.path); err == nil && n.device && gid != 0 && mode>>3&n.rights == n.rights {
+			groups = append(groups, gid)
 		}
 	}
 	slices.Sort(groups)
 	return slices.Compact(groups)
 }
 
-func ownerOf(path string) (owner *syscall.Stat_t, mode fs.FileMode, err error) {
+// rightsOf gives who owns a file, and what they and others may do with it.
+func rightsOf(path string) (uid, gid uint32, mode fs.FileMode, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, 0, err
+		return 0, 0, 0, err
 	}
-	return info.Sys().(*syscall.Stat_t), info.Mode().Perm(), nil
+	uid, gid = ownerOf(info)
+	return uid, gid, info.Mode().Perm(), nil
 }
 
 // reaches says what keeps an account from a file: the rights of the file, or of a folder on the way there. It knows nothing of
@@ -155,21 +156,16 @@ func (a *account) reaches(n need) error {
 }
 
 func (a *account) may(path string, rights fs.FileMode) bool {
-	owner, mode, err := ownerOf(path)
+	uid, gid, mode, err := rightsOf(path)
 	switch {
 	case err != nil:
 		return false
-	case owner.Uid == a.uid:
+	case uid == a.uid:
 		mode >>= 6
-	case owner.Gid == a.gid || slices.Contains(a.groups, owner.Gid):
+	case gid == a.gid || slices.Contains(a.groups, gid):
 		mode >>= 3
 	}
 	return mode&rights == rights
-}
-
-// credential is what starts a process for an account.
-func (a *account) credential() *syscall.Credential {
-	return &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}
 }
 
 // cacheRoot is where renderers of another user than the agent's keep what GStreamer knows of its plugins, which takes seconds to find

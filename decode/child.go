@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // ChildFD is the descriptor at which a renderer finds its end of the socket pair.
@@ -90,10 +88,10 @@ func startChild(l launch) (*child, error) {
 	c.cmd.Env = childEnvironment(os.Environ(), l.sandbox)
 	c.cmd.Stderr = logWrite
 	c.cmd.ExtraFiles = []*os.File{theirs}
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var who *account
-	if who, c.unconfined = l.sandbox.rendererAccount(needs(program, cmp.Or(l.dev, "/dev"), os.Getenv)); who != nil {
-		c.cmd.SysProcAttr.Credential = who.credential()
+	who, c.unconfined = l.sandbox.rendererAccount(needs(program, cmp.Or(l.dev, "/dev"), os.Getenv))
+	bind(c.cmd, who)
+	if who != nil {
 		c.cmd.Env = append(c.cmd.Env, who.home(cacheRoot(os.Getenv))...)
 	}
 	c.cmd.Env = append(c.cmd.Env, l.env...)
@@ -106,22 +104,6 @@ func startChild(l launch) (*child, error) {
 	}
 	c.whileThere(sacrifice)
 	return c, nil
-}
-
-func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	file := os.NewFile(uintptr(fds[0]), "renderer")
-	theirs = os.NewFile(uintptr(fds[1]), "agent")
-	defer file.Close()
-	conn, err := net.FileConn(file)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return conn.(*net.UnixConn), theirs, nil
 }
 
 // keep starts the process and waits for its end on one thread: the kernel sends
@@ -143,15 +125,6 @@ func (c *child) keep() {
 	_ = c.cmd.Wait() // ProcessState has all there is to know
 }
 
-// awaitEnd waits until a process of this one has ended, and leaves it to be reaped.
-func awaitEnd(pid int) {
-	for {
-		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
-			return
-		}
-	}
-}
-
 // whileThere calls f with the id of the process, which is not reaped meanwhile. It does not when the process is reaped: the
 // id may be that of another one by then.
 func (c *child) whileThere(f func(pid int)) {
@@ -164,7 +137,7 @@ func (c *child) whileThere(f func(pid int)) {
 
 // kill kills the process and everything it started.
 func (c *child) kill() {
-	c.whileThere(func(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) })
+	c.whileThere(killGroup)
 }
 
 // atWork tells whether a thread of the process computes; see the function of this name.

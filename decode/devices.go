@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // deviceNode is one by which decoders reach their hardware.
@@ -27,8 +26,7 @@ func deviceNodes(dev string) []deviceNode {
 	for _, pattern := range devicePatterns {
 		paths, _ := filepath.Glob(filepath.Join(dev, pattern)) // the only error is one of the pattern
 		for _, path := range paths {
-			const readAndWrite = 4 | 2
-			nodes = append(nodes, deviceNode{path, syscall.Access(path, readAndWrite) != nil})
+			nodes = append(nodes, deviceNode{path, !mayUse(path)})
 		}
 	}
 	slices.SortFunc(nodes, func(a, b deviceNode) int { return cmp.Compare(a.path, b.path) })
@@ -41,10 +39,11 @@ func groupOf(path string) string {
 	if err != nil {
 		return ""
 	}
-	gid := strconv.FormatUint(uint64(info.Sys().(*syscall.Stat_t).Gid), 10)
-	group, err := user.LookupGroupId(gid)
+	_, gid := ownerOf(info)
+	number := strconv.FormatUint(uint64(gid), 10)
+	group, err := user.LookupGroupId(number)
 	if err != nil {
-		return gid
+		return number
 	}
 	return group.Name
 }

@@ -1,9 +1,6 @@
 package decode
 
-import (
-	"sync"
-	"syscall"
-)
+import "sync"
 
 // Frames that gates keep lie outside of Go's heap: the collector lets the heap grow to twice of what is in use, which
 // for the groups of pictures of 64 streams is too much. The memory of a pool goes back to the system in blocks. A process
@@ -61,7 +58,7 @@ func (p *pool) get(n int, hidden bool) *block {
 		p.used += size
 		return b
 	}
-	memory, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	memory, err := mapMemory(size)
 	if err != nil { // the box has no memory: the same as a limit
 		return nil
 	}
@@ -79,7 +76,7 @@ func (p *pool) put(b *block) {
 		p.spare = append(p.spare, b)
 		return
 	}
-	_ = syscall.Munmap(b.memory) // fails only for memory that was not mapped
+	unmapMemory(b.memory)
 }
 
 // add gives memory for a frame of n bytes behind the last one; false when there is no room.

@@ -6,11 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // Build names the build of this executable. The agent and its renderer come from one build: they speak a protocol without
@@ -47,9 +45,6 @@ func InstalledProgram() *Program {
 	return NewProgram(filepath.Join(folder, RendererName), filepath.Join(folder, "../libexec/edge-agent", RendererName))
 }
 
-// aboveAll is a descriptor that starting a process, which arranges low ones for it, does not touch.
-const aboveAll = 512
-
 // open gives the path that starts the program, through its descriptor, and the path where it was found.
 func (p *Program) open() (start, path string, err error) {
 	p.mu.Lock()
@@ -65,19 +60,14 @@ func (p *Program) open() (start, path string, err error) {
 // find opens the program. p.mu is held.
 func (p *Program) find() error {
 	for _, path := range p.places {
-		file, err := os.Open(path)
+		file, err := keepOpen(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return failed(CodeRenderer, "the renderer program cannot be opened: %v", err)
 		}
-		high, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, aboveAll)
-		_ = file.Close()
-		if err != nil {
-			return os.NewSyscallError("fcntl", err)
-		}
-		p.file, p.path = os.NewFile(uintptr(high), path), path
+		p.file, p.path = file, path
 		return nil
 	}
 	return failed(CodeRenderer, "the renderer program is missing: there is no %s", strings.Join(p.places, " and no "))
@@ -90,10 +80,8 @@ func notStarted(err error) error {
 		return f
 	}
 	code := CodeStart
-	for _, ofTheFile := range []error{syscall.ENOENT, syscall.EACCES, syscall.ENOEXEC, syscall.ELIBBAD} {
-		if errors.Is(err, ofTheFile) {
-			code = CodeRenderer
-		}
+	if slices.ContainsFunc(ofTheFile, func(fault error) bool { return errors.Is(err, fault) }) {
+		code = CodeRenderer
 	}
 	return failed(code, "the renderer process cannot be started: %v", err)
 }

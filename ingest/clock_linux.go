@@ -2,17 +2,6 @@ package ingest
 
 import "syscall"
 
-// Clock says how far the producer lag can be believed: it compares this machine's clock
-// with the producer's.
-type Clock string
-
-// What the kernel says of the clock (adjtimex).
-const (
-	ClockSynced   Clock = "synced"
-	ClockUnsynced Clock = "unsynced"
-	ClockUnknown  Clock = "unknown"
-)
-
 const (
 	timeError   = 5    // TIME_ERROR: the state adjtimex returns for a clock that nobody keeps
 	statusUnset = 0x40 // STA_UNSYNC

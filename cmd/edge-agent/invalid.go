@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/edge-agent/edge-agent/decode"
@@ -145,23 +144,6 @@ func watchFile(ctx context.Context, path string, valid func(context.Context) (Co
 			invalid(faults)
 		}
 	}
-}
-
-// stamp changes whenever a file does, or may be read by others than before.
-type stamp struct {
-	missing  bool
-	inode    uint64
-	size     int64
-	modified unix.Timespec
-	changed  unix.Timespec
-}
-
-func fileStamp(path string) stamp {
-	var s unix.Stat_t
-	if err := unix.Stat(path, &s); err != nil {
-		return stamp{missing: true}
-	}
-	return stamp{inode: s.Ino, size: s.Size, modified: s.Mtim, changed: s.Ctim}
 }
 
 // tellInvalid reports the faults of the file.

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -129,6 +130,9 @@ func execute(ctx context.Context, args []string, std stdio) int {
 		return printError(std.Err, usageError(err.Error()))
 	case cmd == nil:
 		return exitOK // it was --help
+	}
+	if runtime.GOOS != "linux" && slices.Contains([]string{"run", "demo", "probe"}, name) {
+		return printError(std.Err, usageError(name+" needs Linux; inspect, simulate, ctl and explain work here too"))
 	}
 	if stopsCleanly(name) {
 		var stop context.CancelFunc

@@ -294,10 +294,10 @@ func (b *Broker) dial(ctx context.Context) (net.Conn, error) {
 func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
 
 // Pause stops mosquitto in its tracks, with its connections open, until Resume.
-func (b *Broker) Pause() error { return b.process.signal(syscall.SIGSTOP) }
+func (b *Broker) Pause() error { return b.process.signal(pauseSignal) }
 
 // Resume lets a paused mosquitto go on.
-func (b *Broker) Resume() error { return b.process.signal(syscall.SIGCONT) }
+func (b *Broker) Resume() error { return b.process.signal(resumeSignal) }
 
 // Stop ends mosquitto and removes its files. It may be called again.
 func (b *Broker) Stop() error {
@@ -325,7 +325,7 @@ type process struct {
 func startProcess(log *os.File, binary string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(binary, args...), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	bind(p.cmd)
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()

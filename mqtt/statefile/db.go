@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -138,8 +137,7 @@ func openLocked(path string, limit int64) (*os.File, error) {
 
 func lock(file *os.File, deadline time.Time) error {
 	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		if taken, err := tryLock(file); taken || err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -84,8 +83,8 @@ func open(path string, flag int, mode fs.FileMode, limit int64) (*os.File, error
 			return nil, err
 		}
 	}
-	f, err := os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, mode)
-	if errors.Is(err, syscall.ELOOP) {
+	f, err := openSafely(path, flag, mode)
+	if isLink(err) {
 		return nil, fmt.Errorf("%w: it is a symbolic link", ErrDamaged)
 	}
 	if err != nil {
@@ -131,8 +130,6 @@ func checkOwner(path string, info fs.FileInfo) error {
 
 // owner is a variable because only root can make files of another user.
 var owner = ownerOf
-
-func ownerOf(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
 func kind(m fs.FileMode) string {
 	switch {
