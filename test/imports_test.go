@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2",
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term",
 	},
-	"cmd/edge-agent-renderer":       {"gst"},
+	"cmd/edge-agent-renderer":       {"decode", "gst"},
 	"test":                          {},
 	"test/virtual-hardware/box":     {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
 	"test/virtual-hardware/scanout": {},

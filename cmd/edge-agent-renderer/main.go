@@ -6,13 +6,19 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
+	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/gst"
 )
 
 func main() {
+	if slices.Equal(os.Args[1:], []string{"--version"}) {
+		fmt.Println(decode.RendererName, decode.Build)
+		return
+	}
 	if err := gst.Main(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "edge-agent-renderer:", err)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", decode.RendererName, err)
 		os.Exit(1)
 	}
 }

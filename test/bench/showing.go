@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,6 +57,11 @@ func (s *showing) run(ctx context.Context) (f figures, err error) {
 	if err := os.Setenv("DISPLAY", screen.display); err != nil { // the renderer looks there, and so does its process
 		return nil, err
 	}
+	build, err := exec.CommandContext(ctx, rendererBeside(s.agent), "--version").Output()
+	if err != nil {
+		return nil, err
+	}
+	_, decode.Build, _ = strings.Cut(strings.TrimSpace(string(build)), " ") // this process is an agent of that build
 	service := newIngest(s.live.url)
 	defer service.Close()
 	said := newTranscript("")

@@ -11,7 +11,9 @@ import (
 	"image"
 	"image/png"
 	"io"
+	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -69,6 +71,11 @@ func read(t *testing.T, file []byte) []*mkv.Frame {
 // render runs the agent's own renderer, which shows nowhere and as fast as it can, and gives what it is told to.
 func render(t *testing.T, family decode.Family, c decode.Config) *decode.Renderer {
 	t.Helper()
+	said, err := exec.Command(box.Renderer(t), "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, decode.Build, _ = strings.Cut(strings.TrimSpace(string(said)), " ") // this process is an agent of that build
 	c.Program, c.DRM, c.Sandbox.User = decode.NewProgram(box.Renderer(t)), fstest.MapFS{}, "root"
 	c.Sink, c.Unpaced, c.Prefer = decode.None, true, decode.Preference{Order: []decode.Family{family}}
 	c.Patience = decode.DefaultPatience
