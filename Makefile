@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
 VERSION ?= $(or $(shell git describe --tags --dirty 2>/dev/null),0.0.0-dev)
 COMMIT  ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 FUZZTIME ?= 10s
+# go test itself prints a package only when all before it are done.
+GOTEST  ?= go tool gotestsum --format standard-quiet --
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X github.com/edge-agent/edge-agent/decode.Build=$(VERSION)+$(COMMIT)
 
 help: ## List the targets
@@ -27,11 +29,10 @@ cross: setup-build ## Build the agent for the systems where its tools work: bin/
 		CGO_ENABLED=0 GOOS=$${target%-*} GOARCH=$${target#*-} go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/edge-agent-$$target ./cmd/edge-agent || exit 1; \
 	done
 
-# Go's ten minutes for a package are not enough on a busy machine.
+# Go's ten minutes for a package are not enough on a busy machine. Most tests wait for something, so that three packages fit two cores.
 test: setup-test lint ## Check the code and run every test
-	@echo "test: every package with the race detector, two at a time. Each is printed when it and those before it are done:"
-	@echo "test: on two cores the first after 3 to 5 minutes, all after 8 to 12."
-	go test -race -timeout 20m ./...
+	@echo "test: every package with the race detector, the slow ones first; each is printed when it is done. 5 to 8 minutes on two cores."
+	$(GOTEST) -race -timeout 20m -p 3 ./test/bench ./cmd/edge-agent ./gst ./ingest ./...
 
 # In there one test at a time: they measure. And no -race, which the virtual machine cannot.
 test-hardware: setup-hardware build ## Test decoders and display on virtual hardware. ARGS="-run Unplug -v"
