@@ -1,7 +1,7 @@
 # The targets a person needs: demo build test test-hardware bench lint. Each sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz clean setup-%
+.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz mutate clean setup-%
 
 # First the Go that set-up fetched because the machine's is too old, last the one that is installed but not in PATH.
 export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
@@ -54,6 +54,9 @@ lint: setup-build ## Format, vet and staticcheck
 
 bench: setup-bench build ## Measure against GStreamer, ffmpeg and others; prints a table. 18 minutes; ARGS=-quick only tries it
 	go run ./test/bench $(ARGS)
+
+mutate: setup-test ## Put faults into the code and list those that no test notices. Hours; ARGS="-sample 20 mqtt ingest/lag.go"
+	@go run ./test/mutate $(or $(ARGS),ingest ingest/mkv decode mqtt cmd/edge-agent)
 
 fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
 	@grep -ro --include=*_test.go '^func Fuzz[A-Za-z]*' . | sed 's/[^/]*:func / /' | while read -r folder target; do \

@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	},
 	"cmd/edge-agent-renderer":       {"decode", "gst"},
 	"test":                          {},
+	"test/mutate":                   {},
 	"test/virtual-hardware/box":     {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
 	"test/virtual-hardware/scanout": {},
 	"test/bench": {
