@@ -89,7 +89,8 @@ func TestSlicesBecomeOneUnit(t *testing.T) {
 	})
 }
 
-// Blocks without a slice go in front of the next picture, which others need then. A recovery point makes it a key frame.
+// Blocks without a slice go in front of the next picture, which others need then. A recovery point makes it one to begin
+// with.
 func TestBlocksInFrontOfAPicture(t *testing.T) {
 	f := newFeeder()
 	track, at := *h264Track, time.Hour
@@ -104,6 +105,11 @@ func TestBlocksInFrontOfAPicture(t *testing.T) {
 	rest := f.taken()
 	expect(t, "one without", len(rest) == 1 && rest[0].Disposable, true)
 	expect(t, "fates", fates(f.in.Counts()), "no_key_frame 1; queued 3")
+
+	f = newFeeder()
+	f.partsTo(&track, "idK", &at) // the message belongs to a frame that is dropped
+	f.in.Push(&mkv.Frame{Track: &track, Data: slices.Concat(parts['r'], blockOf('d'))}, at+1, false, time.Time{})
+	whole(t, f.taken(), "K", "rd")
 }
 
 // What waits for further slices goes to the gate before another track does.
@@ -208,4 +214,59 @@ func TestFormatInWords(t *testing.T) {
 	inBand := Format{Codec: H264, Stream: ByteStream, CodecData: annexBSets}
 	expect(t, "caps", inBand.Caps(), "video/x-h264,stream-format=byte-stream,alignment=au")
 	expect(t, "prefix", bytes.Equal(inBand.Prefix(), annexBSets), true)
+}
+
+// A held picture has its own time, and goes to the gate before a block that cannot be read.
+func TestHeldPictureHasItsOwnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeeder()
+		track, at := *h264Track, time.Hour
+		f.partsTo(&track, "Ksd", &at)
+		time.Sleep(60 * ms)
+		f.partsTo(&track, "d", &at)
+		time.Sleep(100*ms - 1)
+		synctest.Wait()
+		expect(t, "waiting", f.in.gate.Stats().Waiting, 2)
+		time.Sleep(1)
+		synctest.Wait()
+		expect(t, "when its time is over", f.in.gate.Stats().Waiting, 3)
+		f.partsTo(&track, "dx", &at)
+		expect(t, "waiting", f.in.gate.Stats().Waiting, 4)
+		expect(t, "fates", fates(f.in.Counts()), "unsupported 1; queued 4")
+	})
+}
+
+// Another track is used when the one in use has had no frames for three seconds, unless somebody wants that one.
+func TestTrackWithoutFramesIsReplaced(t *testing.T) {
+	for name, c := range map[string]struct {
+		wanted string
+		first  string // what the first track has
+		after  time.Duration
+		codec  string // of the second
+		used   uint64
+		units  string
+	}{
+		"for three seconds":    {"", "", 3 * time.Second, mkv.CodecH264, 2, "!K"},
+		"for less":             {"", "", 3*time.Second - 1, mkv.CodecH264, 1, ""},
+		"it is wanted":         {"1", "", time.Minute, mkv.CodecH264, 1, ""},
+		"it has frames":        {"", "K", time.Minute, mkv.CodecH264, 1, "!K"},
+		"it had frames":        {"", "d", time.Minute, mkv.CodecH264, 1, ""},
+		"the other is nothing": {"", "", time.Minute, "V_VP9", 1, ""},
+	} {
+		f := newFeeder()
+		first, second := *h264Track, *h264Track
+		first.Number, second.Number, second.CodecID = 1, 2, c.codec
+		f.in.SelectTrack(c.wanted)
+		f.in.SetTracks([]*mkv.Track{&first, &second})
+		feedOf(f.in, &first, c.first)
+		for _, at := range []time.Duration{0, c.after} {
+			f.in.Push(&mkv.Frame{Track: &second, Data: blockOf('K'), Key: true}, at, false, time.Time{})
+		}
+		expect(t, name+": used", f.in.tracks.used.Number, c.used)
+		expect(t, name+": units", unitsOf(f.taken()), c.units)
+		expect(t, name+": reported", len(f.reports) > 0, true)
+		for _, r := range f.reports {
+			expect(t, name+": stream of "+r.Code, r.Stream, "cam")
+		}
+	}
 }
