@@ -193,6 +193,11 @@ func TestUnitsKeepWhatIsKnownOfTheFrame(t *testing.T) {
 	expect(t, "stored: disposable", stored.Disposable, true)
 	expect(t, "stored: received", stored.Received.IsZero(), true)
 	expect(t, "numbers", stored.Number-live.Number, 1)
+
+	lag := f.in.lag.frames // by which it is measured how long frames take to the screen
+	expect(t, "received", len(lag), 2)
+	expect(t, "live", lag[0], reception{number: live.Number, at: time.Minute, received: received})
+	expect(t, "stored: without a time of reception", lag[1].received.IsZero(), false)
 }
 
 // Showing another input gives up the pipeline once; showing the same one, or one of nobody's, changes nothing.
@@ -217,7 +222,9 @@ func TestShowGivesUpThePipeline(t *testing.T) {
 	expect(t, "shown", shown == a, true)
 	expect(t, "the same pipeline", same == turned && !over(turned), true)
 	r.stats.FrameTime, r.stats.Wall, r.after = time.Hour, time.Now(), &failure{}
+	b.lag.onScreen = reception{number: 5} // from when it was shown before
 	r.Show(b)
+	expect(t, "picture of the lag", b.lag.onScreen.number, 0)
 	shown, next := r.showing()
 	expect(t, "shown", shown == b && !a.Shown(), true)
 	expect(t, "given up", over(turned) && !over(next), true)
