@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,19 +22,34 @@ type displayRig struct {
 	*attempt
 	t       *testing.T
 	outputs outputs
+
+	mu      sync.Mutex
 	sent    bytes.Buffer
 	reports []string
+}
+
+// Write takes in what is sent to the child.
+func (s *displayRig) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent.Write(b)
+}
+
+func (s *displayRig) reported(r Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reports = append(s.reports, r.Code+": "+r.Message)
 }
 
 func newDisplayRig(t *testing.T, sink Sink, files ...string) *displayRig {
 	s := &displayRig{t: t}
 	s.attempt, _ = lone(t)
-	s.out = NewWriter(&s.sent)
+	s.out = NewWriter(s)
 	s.own = []string{"avdec_h264", "avdec_h265", "kmssink", "ximagesink", "waylandsink"}
 	s.outputs.plug(files...)
 	c := &s.r.config
 	c.Sink, c.DRM = sink, &s.outputs
-	c.Report = func(r Report) { s.reports = append(s.reports, r.Code+": "+r.Message) }
+	c.Report = s.reported
 	t.Setenv("DISPLAY", "")
 	t.Setenv("WAYLAND_DISPLAY", "")
 	return s
@@ -42,6 +58,8 @@ func newDisplayRig(t *testing.T, sink Sink, files ...string) *displayRig {
 // news gives what was sent, and then what was reported, since it was called last.
 func (s *displayRig) news() string {
 	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var all []string
 	r := NewReader(bytes.NewReader(s.sent.Bytes()), FromAgent)
 	for {
