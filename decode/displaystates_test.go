@@ -252,7 +252,11 @@ func TestDisplayThatFailsIsTriedAgain(t *testing.T) {
 			t.Helper()
 			s.failed(code)
 			expect(t, "display", s.r.Stats().Display, Display{})
-			expect(t, "trouble", s.trouble(), map[string]string{CodeHang: "display.lost"}[code]+strings.TrimPrefix(code, CodeHang))
+			trouble := code
+			if code == CodeHang {
+				trouble = "display.lost"
+			}
+			expect(t, "trouble", s.trouble(), trouble)
 			s.look() // nowhere meanwhile
 			if s.opened(); reported == "" {
 				s.want(screen("none"))
@@ -482,7 +486,8 @@ func TestConnectorThatIsMissing(t *testing.T) {
 	expect(t, "connector", s.r.connector(), "DP-8")
 }
 
-// That a display was lost says more than that none can be used. Access that was refused is over once there is another way.
+// That a display was lost says more than that none can be used. Access that was refused is over once there is another
+// way.
 func TestWhyThereIsNoDisplay(t *testing.T) {
 	of := func(code, told string) *display { return &display{trouble: Report{Code: code}, told: told} }
 	lost := func(code string) *display { return &display{lost: true, trouble: Report{Code: code}} }

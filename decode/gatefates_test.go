@@ -64,8 +64,8 @@ func fates(c FrameCounts) string {
 	return fmt.Sprintf("%s; queued %d", strings.Join(words, ", "), c.Queued)
 }
 
-// What leaves the gate without being given out is settled once, for the reason that it left for. What was given out is not
-// settled by the gate.
+// What leaves the gate without being given out is settled once, for the reason that it left for. What was given out is
+// not settled by the gate.
 func TestGateSettlesWhatLeaves(t *testing.T) {
 	for name, c := range map[string]struct {
 		life  func(g *numbered)

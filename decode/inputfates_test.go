@@ -89,7 +89,7 @@ func TestEveryReasonIsCounted(t *testing.T) {
 	settle(Settled{m[0], DropCatchUp}, Settled{m[1], DropCatchUp}, Settled{m[2], DropCatchUp})
 	feedOf(in, &track, "K")
 	give(1)
-	a.sentTo.died(a.r.everyInput()) // with three frames of which nothing was said; the key frame is kept for the next child
+	a.sentTo.died(a.r.everyInput()) // nothing was said of three; the next child gets the key frame
 
 	feedOf(in, &track, "x")
 	bare := track

@@ -49,8 +49,8 @@ func TestTimelineLeavesJitterAlone(t *testing.T) {
 	}
 }
 
-// Once it is known how long nothing comes between two fragments, it is no surplus that the last frames of one wait, also
-// when a fragment takes half of its time to come.
+// Once it is known how long nothing comes between two fragments, it is no surplus that the last frames of one wait,
+// also when a fragment takes half of its time to come.
 func TestTimelineLeavesSlowFragmentsAlone(t *testing.T) {
 	const fragment = 125 // frames: five seconds
 	line := Timeline{Budget: 200 * ms}

@@ -89,8 +89,8 @@ func TestSlicesBecomeOneUnit(t *testing.T) {
 	})
 }
 
-// Blocks without a slice go in front of the next picture, which others need then. A recovery point makes it one to begin
-// with.
+// Blocks without a slice go in front of the next picture, which others need then. A recovery point makes it one to
+// begin with.
 func TestBlocksInFrontOfAPicture(t *testing.T) {
 	f := newFeeder()
 	track, at := *h264Track, time.Hour
