@@ -1,7 +1,9 @@
 package decode
 
 import (
+	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -19,6 +21,14 @@ var (
 	// annexB has the same SPS, PPS and IDR slice.
 	annexB     = []byte{0, 0, 0, 1, 0x67, 0x42, 0x00, 0x1e, 0, 0, 0, 1, 0x68, 0xce, 0, 0, 0, 1, 0x65, 0x88}
 	annexBSets = annexB[:14]
+	// hvcC has 4-byte lengths, and the VPS, SPS and PPS of hevcAnnexB.
+	hvcC = []byte{
+		1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xf0, 0, 0xfc, 0xfd, 0xf8, 0xf8, 0, 0, 0x0f, 3,
+		0x20, 0, 1, 0, 3, 0x40, 1, 0x0c,
+		0x21, 0, 1, 0, 3, 0x42, 1, 1,
+		0x22, 0, 1, 0, 3, 0x44, 1, 0xc1,
+	}
+	hevcLengths = []byte{0, 0, 0, 3, 19 << 1, 1, 0xaf}
 	// hevcAnnexB has VPS, SPS, PPS and an IDR slice of H.265.
 	hevcAnnexB = []byte{0, 0, 0, 1, 0x40, 1, 0x0c, 0, 0, 0, 1, 0x42, 1, 1, 0, 0, 0, 1, 0x44, 1, 0xc1, 0, 0, 0, 1, 19 << 1, 1, 0xaf}
 )
@@ -27,39 +37,65 @@ func TestFormatOf(t *testing.T) {
 	h264 := func(private []byte) *mkv.Track {
 		return &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: private, Width: 640, Height: 360}
 	}
+	h265 := func(private []byte) *mkv.Track {
+		return &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH265, CodecPrivate: private, Width: 320, Height: 180}
+	}
 	// A NAL unit of 258 bytes: its length begins like a start code.
 	ambiguous := append([]byte{0, 0, 1, 2, 0x65, 0x88}, make([]byte, 256)...)
+	hevcSets := hevcAnnexB[:21]
+	layered := bytes.Clone(hvcC)
+	layered[bytes.Index(layered, []byte{0x42, 1, 1})+2] = 2 << 1 // sps_max_sub_layers_minus1
+	twoBytes := bytes.Clone(avcC)
+	twoBytes[4] = 0xfd
+	as := func(stream StreamFormat, data []byte, lengthSize, layers int) Format {
+		return Format{Stream: stream, CodecData: data, LengthSize: lengthSize, Layers: layers}
+	}
 	for name, c := range map[string]struct {
-		track  *mkv.Track
-		frame  []byte
-		stream StreamFormat
-		data   []byte
-		fails  string
+		track *mkv.Track
+		frame []byte
+		want  Format
+		fails string
 	}{
-		"avcC, lengths":                {h264(avcC), lengths, AVC, avcC, ""},
-		"avcC, length like start code": {h264(avcC), ambiguous, AVC, avcC, ""},
-		"avcC, Annex B":                {h264(avcC), annexB[14:], ByteStream, annexBSets, ""},
-		"nothing, Annex B":             {h264(nil), annexB, ByteStream, annexBSets, ""},
-		"Annex B, Annex B":             {h264(annexBSets), annexB[14:], ByteStream, annexBSets, ""},
-		"junk, Annex B":                {h264([]byte("junk")), annexB, ByteStream, annexBSets, ""},
-		"5-byte start code":            {h264(nil), append([]byte{0}, annexB...), ByteStream, annexBSets, ""},
-		"junk, junk":                   {h264([]byte("junk")), []byte("junkjunk"), "", nil, "not a decoder configuration"},
-		"avcC, length too long":        {h264(avcC), []byte{0, 0, 0, 9, 1}, "", nil, "neither"},
-		"avcC, empty frame":            {h264(avcC), nil, "", nil, "neither"},
-		"another codec":                {&mkv.Track{CodecID: "V_VP9"}, lengths, "", nil, "V_VP9"},
-		"compressed":                   {&mkv.Track{CodecID: mkv.CodecH264, Encoded: true}, lengths, "", nil, "plain"},
+		"avcC, lengths":                {h264(avcC), lengths, as(AVC, avcC, 4, 0), ""},
+		"avcC, length like start code": {h264(avcC), ambiguous, as(AVC, avcC, 4, 0), ""},
+		"avcC, 2-byte lengths":         {h264(twoBytes), lengths[2:], as(AVC, twoBytes, 2, 0), ""},
+		"avcC, Annex B":                {h264(avcC), annexB[14:], as(ByteStream, annexBSets, 0, 0), ""},
+		"nothing, Annex B":             {h264(nil), annexB, as(ByteStream, annexBSets, 0, 0), ""},
+		"Annex B, Annex B":             {h264(annexBSets), annexB[14:], as(ByteStream, annexBSets, 0, 0), ""},
+		"junk, Annex B":                {h264([]byte("junk")), annexB, as(ByteStream, annexBSets, 0, 0), ""},
+		"5-byte start code":            {h264(nil), append([]byte{0}, annexB...), as(ByteStream, annexBSets, 0, 0), ""},
+		"hvcC, lengths":                {h265(hvcC), hevcLengths, as(HVC1, hvcC, 4, 1), ""},
+		"hvcC, three layers":           {h265(layered), hevcLengths, as(HVC1, layered, 4, 3), ""},
+		"hvcC, Annex B":                {h265(hvcC), hevcAnnexB[21:], as(ByteStream, hevcSets, 0, 1), ""},
+		"H.265, nothing, Annex B":      {h265(nil), hevcAnnexB, as(ByteStream, hevcSets, 0, 1), ""},
+		"H.265 without VPS":            {h265(nil), hevcAnnexB[7:], Format{}, "no parameter sets (VPS)"},
+		"H.264 without sets":           {h264(nil), annexB[14:], Format{}, "no parameter sets (SPS and PPS)"},
+		"junk, junk":                   {h264([]byte("junk")), []byte("junkjunk"), Format{}, "not a decoder configuration"},
+		"avcC, length too long":        {h264(avcC), []byte{0, 0, 0, 9, 1}, Format{}, "neither"},
+		"avcC, empty frame":            {h264(avcC), nil, Format{}, "neither"},
+		"another codec":                {&mkv.Track{CodecID: "V_VP9"}, lengths, Format{}, "V_VP9"},
+		"compressed":                   {&mkv.Track{CodecID: mkv.CodecH264, Encoded: true}, lengths, Format{}, "plain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := FormatOf(c.track, c.frame)
 			if c.fails != "" {
+				code := CodeCodec
+				if strings.HasPrefix(c.fails, "no parameter sets") {
+					code = CodeNoParameterSets
+				}
 				var e *Error
-				if !errors.As(err, &e) || e.Code != CodeCodec || !strings.Contains(err.Error(), c.fails) {
-					t.Fatalf("got %v, want %s with %q", err, CodeCodec, c.fails)
+				if !errors.As(err, &e) || e.Code != code || !strings.Contains(err.Error(), c.fails) {
+					t.Fatalf("got %v, want %s with %q", err, code, c.fails)
 				}
 				return
 			}
-			want := Format{Codec: H264, Stream: c.stream, CodecData: c.data, Width: 640, Height: 360}
-			if err != nil || !f.Equal(want) {
+			want := c.want
+			want.Codec, want.Width, want.Height = H264, 640, 360
+			if c.track.CodecID == mkv.CodecH265 {
+				want.Codec, want.Width, want.Height = H265, 320, 180
+			}
+			want.series = 1
+			if err != nil || !reflect.DeepEqual(f, want) {
 				t.Errorf("got %+v, %v, want %+v", f, err, want)
 			}
 		})

@@ -134,11 +134,16 @@ func (l *latest) add(at time.Duration) {
 }
 
 // step is the distance of two pictures on average, 0 when there are fewer.
-func (l *latest) step() time.Duration {
-	if l.n < 2 {
+func (l *latest) step() time.Duration { return step(l.times[:l.n]) }
+
+// stepBefore is step without the newest picture: some of those right before that one may still be to come.
+func (l *latest) stepBefore() time.Duration { return step(l.times[min(1, l.n):l.n]) }
+
+func step(times []time.Duration) time.Duration {
+	if len(times) < 2 {
 		return 0
 	}
-	return (l.times[0] - l.times[l.n-1]) / time.Duration(l.n-1)
+	return (times[0] - times[len(times)-1]) / time.Duration(len(times)-1)
 }
 
 // lateness is what is known of frames that come late.
@@ -372,8 +377,9 @@ func (t *Timeline) catchUp(at, now time.Duration) {
 	}
 	faster := min(s.excess, (at-t.newest)/hurry)
 	settled := min(t.hold, t.step/settleHold)
-	if t.step > 0 { // frames between the two, which come later, are still to be named in their order
-		faster = min(faster, t.step*3/4)
+	// Frames between the two, which come later, are still to be named in their order.
+	if step := t.recent.stepBefore(); step > 0 {
+		faster = min(faster, step*3/4)
 	}
 	s.excess -= faster
 	s.least -= faster

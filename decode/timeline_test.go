@@ -155,58 +155,89 @@ func TestTimelineLeavesWholeFragmentsAlone(t *testing.T) {
 }
 
 // The burst of a stream that is joined in the middle of a fragment is passed over, also when frames come out of
-// order, and the first frame that comes in its own time begins the line.
+// order, and the first frame that comes in its own time begins the line. What is passed over is named before it, in
+// display order, and is long past.
 func TestTimelineJoins(t *testing.T) {
 	const frame = time.Second / 30
-	for name, order := range map[string][]int{"in order": {0, 0, 0}, "B-frames": {2, -1, -1}} {
-		line := Timeline{Budget: 200 * ms}
-		const burst = 24
-		for i := range 60 {
-			now := max(burst, time.Duration(i)) * frame // those of the burst all at once
-			at := time.Hour + time.Duration(i+order[i%3])*frame
-			joining := line.Joining(at, now)
-			if joining != (i <= burst) {
-				t.Fatalf("%s: frame %d: joining %v", name, i, joining)
+	const burst = 24
+	for name, c := range map[string]struct {
+		order []int
+		after int // frames that are displayed before one of the burst
+	}{"in order": {[]int{0, 0, 0}, 0}, "B-frames": {[]int{2, -1, -1}, 2}} {
+		for _, begin := range []time.Duration{0, time.Hour} { // of the producer's line
+			line := Timeline{Budget: 200 * ms}
+			names := map[int]time.Duration{}
+			for i := range 60 {
+				now := time.Minute + max(burst, time.Duration(i))*frame // those of the burst all at once
+				picture := i + c.order[i%3]
+				at := begin + time.Duration(picture)*frame
+				joining := line.Joining(at, now)
+				if joining != (i <= burst) {
+					t.Fatalf("%s: frame %d: joining %v", name, i, joining)
+				}
+				if joining || line.Replayed(at) {
+					names[picture] = line.Replay(at, false, now)
+					if joining && names[picture] > now-time.Second {
+						t.Errorf("%s: frame %d is named %v, %v before its arrival", name, i, names[picture], now-names[picture])
+					}
+					if of, ok := line.FrameTime(names[picture]); !ok || of != at {
+						t.Errorf("%s: frame %d: %v is the name of %v, says FrameTime, not of %v", name, i, names[picture], of, at)
+					}
+					continue
+				}
+				due, anchored := line.Map(at, false, now)
+				if anchored != (i == burst+1+c.after) || c.after == 0 && due != now+200*ms {
+					t.Fatalf("%s: frame %d arrives at %v, is due at %v, anchored %v", name, i, now, due, anchored)
+				}
+				names[picture] = due
 			}
-			if joining {
-				line.Replay(at, false, now)
-				continue
-			}
-			if due, anchored := line.Map(at, false, now); anchored != (i == burst+1) || order[0] == 0 && due != now+200*ms {
-				t.Fatalf("%s: frame %d arrives at %v, is due at %v, anchored %v", name, i, now, due, anchored)
-			}
+			rising(t, name, names, 0, 60)
 		}
 	}
 }
 
-// After a long break, too; after a short one all frames are shown.
+// rising checks that pictures have names that rise in display order.
+func rising(t *testing.T, what string, names map[int]time.Duration, from, to int) {
+	t.Helper()
+	for d := from + 1; d < to; d++ {
+		if names[d] <= names[d-1] {
+			t.Fatalf("%s: picture %d is named %v, the one before it %v", what, d, names[d], names[d-1])
+		}
+	}
+}
+
+// After a long break, too; after a short one all frames are shown. The lag is what it was before.
 func TestTimelineJoinsAfterALongBreak(t *testing.T) {
-	for _, c := range []struct {
-		held   time.Duration
+	const frame = 40 * ms
+	for name, c := range map[string]struct {
+		held   time.Duration // the frame of second 2 and those that follow
 		joined int
-	}{{600 * ms, 0}, {1500 * ms, 16}} { // the budget and half a second more are not too late
-		const frame = time.Second / 30
+		lag    time.Duration
+	}{
+		"short":                        {600 * ms, 0, 200 * ms},
+		"the budget and half a second": {700 * ms, 0, 200 * ms},
+		"a moment more":                {701 * ms, 19, 200 * ms}, // those that were made by then, and the next one
+		"long":                         {1500 * ms, 39, 200 * ms},
+	} {
 		line := Timeline{Budget: 200 * ms}
 		joined := 0
-		for i := range 120 {
+		names := map[int]time.Duration{}
+		for i := range 200 {
 			at := time.Duration(i) * frame
 			now := at
-			if i >= 30 {
-				now = max(at, 30*frame+c.held)
+			if i >= 50 {
+				now = max(at, 50*frame+c.held)
 			}
-			if line.Joining(at, now) && i > 1 {
+			if line.Joining(at, now) && i > 0 {
 				joined++
-				line.Replay(at, false, now)
+				names[i] = line.Replay(at, false, now)
 				continue
 			}
-			line.Map(at, i%30 == 0, now)
+			names[i], _ = line.Map(at, i%25 == 0, now)
 		}
-		if (joined == 0) != (c.joined == 0) || joined < c.joined {
-			t.Errorf("held up for %v: %d frames were passed over", c.held, joined)
-		}
-		if late := line.due(119*frame) - 119*frame; c.joined > 0 && late > 260*ms {
-			t.Errorf("held up for %v: the lag stays at %v", c.held, late)
-		}
+		expect(t, name+": passed over", joined, c.joined)
+		rising(t, name, names, 0, 200)
+		expect(t, name+": lag", names[199]+line.Hold()-199*frame, c.lag)
 	}
 }
 
@@ -360,11 +391,7 @@ func TestNamesRiseInDisplayOrder(t *testing.T) {
 			}
 			names[d], _ = line.Map(time.Hour+time.Duration(d)*modelFrame, i == 0, time.Duration(i)*modelFrame+delay)
 		}
-		for d := 1; d < 590; d++ {
-			if names[d] <= names[d-1] {
-				t.Fatalf("%s: picture %d is named %v, the one before it %v", name, d, names[d], names[d-1])
-			}
-		}
+		rising(t, name, names, 0, 590)
 	}
 }
 
