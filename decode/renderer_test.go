@@ -435,16 +435,6 @@ func TestNewFormatReopens(t *testing.T) {
 	expect(t, "got", r.got(), "|Kd|Kd")
 }
 
-func TestSameFormatDoesNotReopen(t *testing.T) {
-	r := start(t, "none")
-	r.push("Kd")
-	same := *r.track
-	r.track = &same
-	r.push("Kd")
-	r.shown(4)
-	expect(t, "got", r.got(), "|KdKd")
-}
-
 func TestFallback(t *testing.T) {
 	quick := func(c *Config) { c.Patience.Status = 500 * time.Millisecond }
 	impatient := func(c *Config) { c.Patience.Next, c.Patience.More = 100*time.Millisecond, 2 }
