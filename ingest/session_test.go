@@ -121,6 +121,17 @@ func (r *recorder) find(code string) *ingest.Report {
 	return nil
 }
 
+// of are the reports of a code.
+func (r *recorder) of(code string) []ingest.Report {
+	var out []ingest.Report
+	for _, p := range r.reports {
+		if p.Code == code {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // memory is a store of positions.
 type memory map[string]ingest.Position
 
