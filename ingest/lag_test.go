@@ -81,6 +81,7 @@ func TestLag(t *testing.T) {
 			ingest.Earliest, 20 * time.Second, false, "600000 20000 20001 1", "F F F lag.high ingest.skipped f lag.normal", 1,
 		},
 		"from the past, nobody says": {ingest.Earliest, 20 * time.Second, false, "- - -", "F F F", 0},
+		"from the past, said later":  {ingest.Earliest, 20 * time.Second, false, "- 30000 30000", "F F F", 0},
 		"from the past, a small bound": {
 			ingest.Earliest, 5 * time.Second, false, "60000 10001 10000 1", "F F F lag.high ingest.skipped f lag.normal", 1,
 		},
