@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest"
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -361,6 +362,56 @@ func TestLookingLosesNothing(t *testing.T) {
 		}
 		if want := []string{ingest.CodeIdle, ingest.CodePlaying}; !slices.Equal(s.codes()[:2], want) || o.asked[4] != "NOW" {
 			t.Errorf("reports %q, asked for %q", s.codes(), o.asked)
+		}
+	})
+}
+
+// parts is a fragment with three frames, and the same without the third of them and all that follows.
+func parts(n int) (whole, begun []byte) {
+	c := numbered(n)
+	c.frames = []string{fmt.Sprint(n, "a"), fmt.Sprint(n, "b"), fmt.Sprint(n, "c")}
+	end := strings.Index(string(c.head()), c.frames[1]) + len(c.frames[1])
+	return c.bytes(), c.head()[:end]
+}
+
+// A fragment that could not be read does not go on after frames of the next one have come, when both come again after a cut: its
+// frames would come after later ones.
+func TestBrokenFragmentDoesNotGoOnLater(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, o *odd) {
+		first, _ := parts(1)
+		second, broken := parts(2)
+		third, begun := parts(3)
+		fourth, _ := parts(4)
+		o.media = func(w http.ResponseWriter, r *http.Request, in request) {
+			switch in.StartSelector.ContinuationToken {
+			case "":
+				send(w, slices.Concat(first, broken, kvstest.GarbageOf(100), begun))
+				pause(r, time.Second)
+				panic(http.ErrAbortHandler)
+			case "token-1":
+				send(w, slices.Concat(second, third, fourth))
+			}
+			pause(r, time.Hour)
+		}
+		var s shown
+		o.run(5*time.Second, ingest.Now, nil, &s)
+		if got, want := strings.Join(s.data, " "), "1a 1b 1c 2a 2b 3a 3b 3c 4a 4b 4c"; got != want {
+			t.Fatalf("frames %s, want %s", got, want)
+		}
+		for i, f := range s.frames {
+			if want := i == 0 || s.data[i] == "3a"; f.gap != want {
+				t.Errorf("%s says %v that frames before it are missing", s.data[i], f.gap)
+			}
+		}
+		if got, want := strings.Join(s.codes(), " "), "ingest.playing ingest.malformed ingest.cut ingest.resumed"; got != want {
+			t.Errorf("reports %s, want %s", got, want)
+		}
+		var whole []string
+		for _, f := range s.fragments {
+			whole = append(whole, f.Token)
+		}
+		if got, want := strings.Join(whole, " "), "token-1 token-3 token-4"; got != want {
+			t.Errorf("whole fragments %s, want %s", got, want)
 		}
 	})
 }
