@@ -29,6 +29,9 @@ func (d *diary) Frame(ctx context.Context, f *ingest.Frame) {
 func (d *diary) Report(r ingest.Report) {
 	if r.Code != "" && r.Code != ingest.CodePlaying {
 		d.lines = append(d.lines, r.Code)
+		if r.Message == "" {
+			d.lines = append(d.lines, "(without a message)")
+		}
 	}
 	d.recorder.Report(r)
 }

@@ -415,3 +415,31 @@ func TestBrokenFragmentDoesNotGoOnLater(t *testing.T) {
 		}
 	})
 }
+
+// A stream whose very first fragment is cut goes on with that fragment, by its time: the newest is a later one by then.
+func TestFirstFragmentIsCut(t *testing.T) {
+	for name, start := range map[string]ingest.SelectorKind{"now": ingest.Now, "resume, without a position": ingest.Resume} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, o *odd) {
+				whole, begun := parts(1)
+				o.media = func(w http.ResponseWriter, r *http.Request, _ request) {
+					if len(o.calls) == 1 {
+						send(w, begun)
+						pause(r, time.Second)
+						panic(http.ErrAbortHandler)
+					}
+					send(w, whole)
+					pause(r, time.Hour)
+				}
+				var s shown
+				o.run(5*time.Second, start, memory{}, &s)
+				if want := []string{"NOW", "SERVER_TIMESTAMP"}; !slices.Equal(o.asked, want) {
+					t.Errorf("it asks for %q, want %q", o.asked, want)
+				}
+				if got := strings.Join(s.data, " "); got != "1a 1b 1c" || s.frames[2].gap {
+					t.Errorf("frames %s, %+v", got, s.frames)
+				}
+			})
+		})
+	}
+}

@@ -384,6 +384,7 @@ func TestSizeThatLies(t *testing.T) {
 		"skipped, a lie":     {open, idAttachments, 5000, []byte("lie"), true, "it should extend to byte 5"},
 		"skipped, the truth": {open, idAttachments, 5000, el(idVoid), false, ""},
 		"skipped, cut off":   {open, idAttachments, 5000, nil, false, "cut short"},
+		"taken, a lie":       {open, idInfo, 5000, []byte("lie"), true, "it should extend to byte 5"},
 		"too large, whole":   {cluster, idSimpleBlock, tooLarge, []byte("lie"), false, "17825792 bytes, of which at most 16777216 are taken"},
 		"too large, cut off": {cluster, idSimpleBlock, tooLarge, nil, false, "cut short"},
 		"not to be skipped":  {open, idAttachments, 64<<20 + 1, nil, true, "67108865 bytes, of which at most 67108864 are skipped"},
