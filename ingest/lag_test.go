@@ -14,8 +14,8 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
-// diary is a Sink that keeps what happens in the order in which it happens: f is a frame, F is one that is marked as recorded, and
-// a report is its code.
+// diary is a Sink that keeps what happens in the order in which it happens: f is a frame, F is one that is marked as
+// recorded, and a report is its code.
 type diary struct {
 	recorder
 	lines []string
@@ -47,9 +47,9 @@ func behind(i int, ms string) []byte {
 	return append(numbered(i).head(), tagsElement(closing...)...)
 }
 
-// How far behind each fragment is, what is reported of it, when the session jumps, and which frames are marked as recorded. Normal is half
-// of max_lag; a start in the past is not late until it has come within max_lag, or 10 s, for the first time; frames are live
-// again within 2 s; two jumps are 30 s apart.
+// How far behind each fragment is, what is reported of it, when the session jumps, and which frames are marked as
+// recorded. Normal is half of max_lag; a start in the past is not late until it has come within max_lag, or 10 s, for
+// the first time; frames are live again within 2 s; two jumps are 30 s apart.
 func TestLag(t *testing.T) {
 	many := func(n int, ms string) string { return strings.TrimSpace(strings.Repeat(ms+" ", n)) }
 	for name, row := range map[string]struct {
@@ -90,14 +90,16 @@ func TestLag(t *testing.T) {
 		},
 		"from the past, no bound": {ingest.Earliest, 0, false, "60000 2001 2000 60000", "F F F f", 0},
 		"from the past, it stays": {
-			ingest.Earliest, 5 * time.Second, true, "60000 9000 2000 5001 2001 2000 0", "F F lag.high F lag.normal f lag.high F lag.normal F f", 0,
+			ingest.Earliest, 5 * time.Second, true, "60000 9000 2000 5001 2001 2000 0",
+			"F F lag.high F lag.normal f lag.high F lag.normal F f", 0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lags := strings.Fields(row.lags)
 			next := 0
+			sent := func(w http.ResponseWriter) bool { return send(w, behind(next, strings.Trim(lags[next], "-"))) }
 			inBubble(t, func(w http.ResponseWriter, r *http.Request, _ request) {
-				for ; next < len(lags) && send(w, behind(next, strings.Trim(lags[next], "-"))) && pause(r, time.Second); next++ {
+				for ; next < len(lags) && sent(w) && pause(r, time.Second); next++ {
 				}
 				pause(r, 5*time.Second)
 			}, func(t *testing.T, o *odd) {

@@ -145,7 +145,8 @@ func policies() map[string]policy {
 				c.Region = ""
 				o.service = ingest.NewService(c, oddURL)
 			},
-			code: "ingest.config", state: ingest.Failed, pauses: forPerson, does: "the configuration has to be changed; trying again",
+			code: "ingest.config", state: ingest.Failed, pauses: forPerson,
+			does: "the configuration has to be changed; trying again",
 		},
 		"credentials that cannot be": {
 			fault: func(o *odd) { o.secret = "odd\r" },
@@ -208,7 +209,8 @@ func policies() map[string]policy {
 	}
 	for _, status := range []int{401, 403} {
 		rows[fmt.Sprint("status ", status)] = policy{
-			fault: refused(status, ""), code: fmt.Sprint("kvs.http.", status), pauses: atOnce, does: authorised, located: true, renewed: true,
+			fault: refused(status, ""), code: fmt.Sprint("kvs.http.", status), pauses: atOnce, does: authorised,
+			located: true, renewed: true,
 		}
 	}
 	for _, status := range []int{400, 405, 500, 502, 503} {
@@ -228,8 +230,8 @@ func policies() map[string]policy {
 	return rows
 }
 
-// The whole retry policy: when the attempts are made, what is fetched again for each of them, where they ask the service to
-// begin, and what is reported.
+// The whole retry policy: when the attempts are made, what is fetched again for each of them, where they ask the
+// service to begin, and what is reported.
 func TestRetryPolicy(t *testing.T) {
 	var spread []float64 // of all pauses, in parts of the middle
 	for name, row := range policies() {
@@ -304,7 +306,8 @@ func (p policy) check(t *testing.T, o *odd) (spread []float64) {
 		}
 		_, said := splitPause(report.Message)
 		if i+1 < len(attempts) && said != (attempts[i+1].Sub(attempts[i])-p.takes).Round(10*time.Millisecond) {
-			t.Errorf("attempt %d comes %v after the one before, report: %q", i+2, attempts[i+1].Sub(attempts[i]), report.Message)
+			t.Errorf("attempt %d comes %v after the one before, report: %q",
+				i+2, attempts[i+1].Sub(attempts[i]), report.Message)
 		}
 	}
 	if want := strings.Fields(p.asks); !slices.Equal(o.asked[:len(want)], want) {

@@ -15,8 +15,8 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
-// The back-off begins again with the first frame, and a stream without fragments does not count as a failure. Of the first retries that
-// come soon, two are a second apart.
+// The back-off begins again with the first frame, and a stream without fragments does not count as a failure. Of the
+// first retries that come soon, two are a second apart.
 func TestBackOffBeginsAgain(t *testing.T) {
 	plays := map[string]time.Duration{"play": 2 * time.Second, "short": 500 * time.Millisecond}
 	for name, row := range map[string]struct{ calls, pauses, attempts string }{
@@ -138,7 +138,8 @@ func TestRefusedTokenIsNotForEver(t *testing.T) {
 					t.Errorf("%d gaps, want %d; reports %q", len(gaps), row.gaps, r.codes())
 				}
 				for _, p := range gaps {
-					if p.Detail["after_fragment"] != numbered(1).number || p.Detail["cause"] != "kvs.http.InvalidArgumentException" {
+					if p.Detail["after_fragment"] != numbered(1).number ||
+						p.Detail["cause"] != "kvs.http.InvalidArgumentException" {
 						t.Errorf("%+v", p)
 					}
 				}
@@ -192,9 +193,9 @@ func TestPositions(t *testing.T) {
 				var r recorder
 				p := &places{err: err}
 				o.run(time.Second, ingest.Resume, p, &r)
-				want := []ingest.Position{{Token: "token-1", Fragment: numbered(1).number}, {Token: "token-2", Fragment: numbered(2).number}}
-				for i := range want {
-					want[i].Server = time.Unix(1_700_000_001+int64(i), 0)
+				want := []ingest.Position{
+					{Token: "token-1", Fragment: numbered(1).number, Server: time.Unix(1_700_000_001, 0)},
+					{Token: "token-2", Fragment: numbered(2).number, Server: time.Unix(1_700_000_002, 0)},
 				}
 				if !slices.EqualFunc(p.saved, want, func(a, b ingest.Position) bool {
 					return a.Token == b.Token && a.Fragment == b.Fragment && a.Server.Equal(b.Server)
@@ -216,8 +217,8 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-// Fragments from before the position are counted in one report: before the first frame that is new, or when the session ends
-// without one.
+// Fragments from before the position are counted in one report: before the first frame that is new, or when the
+// session ends without one.
 func TestSkippedFragmentsAreReportedOnce(t *testing.T) {
 	for name, row := range map[string]struct {
 		more []byte // after fragments 3 to 5
@@ -237,7 +238,8 @@ func TestSkippedFragmentsAreReportedOnce(t *testing.T) {
 					pause(r, time.Hour)
 				}
 				var d diary
-				positions := memory{"cam": {Token: "token-7", Fragment: numbered(7).number, Server: time.Unix(1_700_000_007, 0)}}
+				seven := ingest.Position{Token: "token-7", Fragment: numbered(7).number, Server: time.Unix(1_700_000_007, 0)}
+				positions := memory{"cam": seven}
 				o.run(30*time.Millisecond, ingest.Resume, positions, &d)
 				if got := strings.Join(d.lines, " "); got != row.want {
 					t.Errorf("got %q, want %q", got, row.want)
@@ -321,8 +323,8 @@ func TestNothingComesAfterTheEnd(t *testing.T) {
 	})
 }
 
-// Seek before Run says where Run begins, and Calls counts all calls. A session that ends while it waits for the limit of calls makes
-// no more of them.
+// Seek before Run says where Run begins, and Calls counts all calls. A session that ends while it waits for the limit
+// of calls makes no more of them.
 func TestSeekBeforeRunAndCalls(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, o *odd) {
 		o.media = func(w http.ResponseWriter, _ *http.Request, _ request) { send(w, numbered(len(o.calls)).bytes()) }
@@ -331,7 +333,8 @@ func TestSeekBeforeRunAndCalls(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer stop()
 		session.Run(ctx)
-		if want := []string{"EARLIEST", "CONTINUATION_TOKEN", "CONTINUATION_TOKEN", "CONTINUATION_TOKEN", "CONTINUATION_TOKEN"}; !slices.Equal(o.asked, want) {
+		token := "CONTINUATION_TOKEN"
+		if want := []string{"EARLIEST", token, token, token, token}; !slices.Equal(o.asked, want) {
 			t.Errorf("it asks for %q", o.asked)
 		}
 		if session.Calls() != 5 {
@@ -340,7 +343,8 @@ func TestSeekBeforeRunAndCalls(t *testing.T) {
 	})
 }
 
-// Fragments that came while nobody asked are not lost when the session, after a while without any, looks at the newest one.
+// Fragments that came while nobody asked are not lost when the session, after a while without any, looks at the
+// newest one.
 func TestLookingLosesNothing(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, o *odd) {
 		o.media = func(w http.ResponseWriter, r *http.Request, in request) {
@@ -360,7 +364,8 @@ func TestLookingLosesNothing(t *testing.T) {
 		if want := []string{"frame 6", "frame 7", "frame 8"}; !slices.Equal(s.data[:min(3, len(s.data))], want) {
 			t.Errorf("frames %q, want %q", s.data, want)
 		}
-		if want := []string{ingest.CodeIdle, ingest.CodePlaying}; !slices.Equal(s.codes()[:2], want) || o.asked[4] != "NOW" {
+		want := []string{ingest.CodeIdle, ingest.CodePlaying}
+		if !slices.Equal(s.codes()[:2], want) || o.asked[4] != "NOW" {
 			t.Errorf("reports %q, asked for %q", s.codes(), o.asked)
 		}
 	})
@@ -374,8 +379,8 @@ func parts(n int) (whole, begun []byte) {
 	return c.bytes(), c.head()[:end]
 }
 
-// A fragment that could not be read does not go on after frames of the next one have come, when both come again after a cut: its
-// frames would come after later ones.
+// A fragment that could not be read does not go on after frames of the next one have come, when both come again after
+// a cut: its frames would come after later ones.
 func TestBrokenFragmentDoesNotGoOnLater(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, o *odd) {
 		first, _ := parts(1)

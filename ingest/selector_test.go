@@ -60,7 +60,8 @@ func TestParseSelectorRefuses(t *testing.T) {
 		"producer:2026-01-31T08:15:00":  "as in producer:2026-01-31T08:15:00Z",
 		"producer:2026-02-30T08:15:00Z": "as in producer:2026-01-31T08:15:00Z",
 	} {
-		if s, err := ingest.ParseSelector(text); err == nil || !strings.Contains(err.Error(), says) || s != (ingest.Selector{}) {
+		if s, err := ingest.ParseSelector(text); err == nil || !strings.Contains(err.Error(), says) ||
+			s != (ingest.Selector{}) {
 			t.Errorf("%q: %+v, %v, want %q", text, s, err, says)
 		}
 	}
@@ -109,8 +110,8 @@ func TestCheckStream(t *testing.T) {
 	}
 }
 
-// Requests as the API reference of GetMedia has them: nothing in them that does not belong to the type of selector. The places
-// are those of three sessions: a start, after a fragment, and after a fragment whose token is refused.
+// Requests as the API reference of GetMedia has them: nothing in them that does not belong to the type of selector.
+// The places are those of three sessions: a start, after a fragment, and after a fragment whose token is refused.
 func TestRequests(t *testing.T) {
 	at := time.Date(2026, 1, 31, 8, 15, 0, 250_000_000, time.UTC)
 	const arn = "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/cam/1500000000000"
@@ -119,9 +120,14 @@ func TestRequests(t *testing.T) {
 		stream ingest.Stream
 		want   string
 	}{
-		"now":      {ingest.Stream{StreamName: "gate"}, byName(`"StartSelectorType":"NOW"`)},
-		"resume":   {ingest.Stream{StreamName: "gate", Start: ingest.Selector{Kind: ingest.Resume}}, byName(`"StartSelectorType":"NOW"`)},
-		"earliest": {ingest.Stream{StreamName: "gate", Start: ingest.Selector{Kind: ingest.Earliest}}, byName(`"StartSelectorType":"EARLIEST"`)},
+		"now": {ingest.Stream{StreamName: "gate"}, byName(`"StartSelectorType":"NOW"`)},
+		"resume": {
+			ingest.Stream{StreamName: "gate", Start: ingest.Selector{Kind: ingest.Resume}}, byName(`"StartSelectorType":"NOW"`),
+		},
+		"earliest": {
+			ingest.Stream{StreamName: "gate", Start: ingest.Selector{Kind: ingest.Earliest}},
+			byName(`"StartSelectorType":"EARLIEST"`),
+		},
 		"fragment": {
 			ingest.Stream{StreamName: "gate", Start: ingest.Selector{Kind: ingest.AfterFragment, Value: "007"}},
 			byName(`"StartSelectorType":"FRAGMENT_NUMBER","AfterFragmentNumber":"007"`),
@@ -156,7 +162,8 @@ func TestRequests(t *testing.T) {
 				want := []string{
 					row.want,
 					stream + `"StartSelector":{"StartSelectorType":"CONTINUATION_TOKEN","ContinuationToken":"token-5"}}`,
-					stream + `"StartSelector":{"StartSelectorType":"FRAGMENT_NUMBER","AfterFragmentNumber":"` + numbered(5).number + `"}}`,
+					stream + `"StartSelector":{"StartSelectorType":"FRAGMENT_NUMBER","AfterFragmentNumber":"` +
+						numbered(5).number + `"}}`,
 				}
 				for i, body := range want {
 					if i >= len(o.bodies) || o.bodies[i] != body {

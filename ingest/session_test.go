@@ -406,7 +406,8 @@ func TestResumeWhereNothingIsLeft(t *testing.T) {
 		if p := r.find(ingest.CodeGap); !maps.Equal(p.Detail, gap) || p.State != ingest.Backoff {
 			t.Errorf("%+v, want %v", p, gap)
 		}
-		if asked, want := b.selectors(), []string{kvstest.Continuation, kvstest.FragmentNumber, kvstest.Now}; !slices.Equal(asked, want) {
+		want := []string{kvstest.Continuation, kvstest.FragmentNumber, kvstest.Now}
+		if asked := b.selectors(); !slices.Equal(asked, want) {
 			t.Errorf("it asks for %q, want %q", asked, want)
 		}
 		if first := number(r.fragments[0]); first != 31 || len(r.fragments) < 19 { // one a second, for 30 s before
@@ -487,7 +488,8 @@ func TestMaxLag(t *testing.T) {
 // after it.
 func checkJump(t *testing.T, r *recorder) {
 	t.Helper()
-	at := slices.IndexFunc(r.fragments[1:], func(f mkv.Fragment) bool { return f.Number == r.find(ingest.CodeSkipped).Detail["to_fragment"] })
+	reached := r.find(ingest.CodeSkipped).Detail["to_fragment"]
+	at := slices.IndexFunc(r.fragments[1:], func(f mkv.Fragment) bool { return f.Number == reached })
 	if at < 0 {
 		t.Fatalf("%+v names no fragment that came", r.find(ingest.CodeSkipped))
 	}
@@ -696,7 +698,8 @@ func checkContents(t interface{ Errorf(string, ...any) }, r *recorder, next map[
 		before := r.frames[i-1]
 		step := f.made.Sub(before.made)
 		follows := step > 30*time.Millisecond && step < 40*time.Millisecond && next[before.content] == f.content
-		malformed := slices.ContainsFunc(r.reports[before.reports:f.reports], func(p ingest.Report) bool { return p.Code == ingest.CodeMalformed })
+		malformed := slices.ContainsFunc(r.reports[before.reports:f.reports],
+			func(p ingest.Report) bool { return p.Code == ingest.CodeMalformed })
 		if !follows && !f.gap || f.gap && follows && !malformed {
 			t.Errorf("frame %d of %s, %v after the one before, follows %v, says that frames are missing %v, malformed %v",
 				i, f.fragment, step, follows, f.gap, malformed)

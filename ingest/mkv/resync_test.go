@@ -364,9 +364,10 @@ func numbers(t *testing.T, src io.Reader) (all []string) {
 	}
 }
 
-// A size that lies, of an element that is skipped and of one that is too large to be taken, and that reaches over the documents behind
-// it: where nothing can follow its end, the documents in it count, and the error says at which byte the first of them begins.
-// Where something follows, the size is right and they are content. Where the body ends in it, it is cut off, not malformed.
+// A size that lies, of an element that is skipped and of one that is too large to be taken, and that reaches over the
+// documents behind it: where nothing can follow its end, the documents in it count, and the error says at which byte
+// the first of them begins. Where something follows, the size is right and they are content. Where the body ends in
+// it, it is cut off, not malformed.
 func TestSizeThatLies(t *testing.T) {
 	const tooLarge = 17 << 20 // more than the 16 MiB of a frame, and less than the 64 MiB that are skipped
 	inner := join(fragmentBytes(7, "inner"), fragmentBytes(8, "inner"))
