@@ -101,10 +101,13 @@ type odd struct {
 	transport *http.Transport
 	server    *http.Server
 	served    chan struct{}
+	secret    string // the secret access key, see count
 
 	mu     sync.Mutex
 	calls  []time.Time // of GetMedia
 	asked  []string    // types of selectors
+	bodies []string    // of GetMedia's requests
+	found  []time.Time // calls of GetDataEndpoint
 	hosts  []string    // that were dialled
 	others []string    // paths of all other requests
 }
@@ -146,15 +149,22 @@ func (o *odd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/getMedia":
 		var in request
-		_ = json.NewDecoder(r.Body).Decode(&in)
+		body, _ := io.ReadAll(r.Body)
+		_ = json.Unmarshal(body, &in)
 		o.mu.Lock()
 		o.calls, o.asked = append(o.calls, time.Now()), append(o.asked, in.StartSelector.StartSelectorType)
+		o.bodies = append(o.bodies, string(body))
 		o.mu.Unlock()
 		o.media(w, r, in)
-	case r.URL.Path == "/getDataEndpoint" && o.control != nil:
-		_, _ = io.Copy(io.Discard, r.Body) // an answer before the request is written may cost the connection
-		o.control(w, r)
 	case r.URL.Path == "/getDataEndpoint":
+		_, _ = io.Copy(io.Discard, r.Body) // an answer before the request is written may cost the connection
+		o.mu.Lock()
+		o.found = append(o.found, time.Now())
+		o.mu.Unlock()
+		if o.control != nil {
+			o.control(w, r)
+			return
+		}
 		endpointAnswer(w, oddURL)
 	default:
 		o.mu.Lock()

@@ -29,6 +29,7 @@ type Positions interface {
 // A fragment that came whole before is not new: the last 512 are known by number and timestamps. A fragment
 // that is not known is not new if it lies before the position that the service accepted: its number is not higher, its
 // SERVER_TIMESTAMP is not later, and nothing new has come in this session. These are counted, see takeSkipped.
+// One that could not be read is not new any more once frames of another have come: its rest would come after them.
 // Everything else is new, whatever its number: a stream that is deleted and created again has lower numbers.
 type place struct {
 	start Selector // of the stream, while nothing else is known
@@ -208,7 +209,7 @@ func later(a, b string) bool {
 // skip counts a whole fragment that is not new. One with the number and the timestamps of another but a
 // continuation token of its own was never handed on.
 func (p *place) skip(f *mkv.Fragment) {
-	if p.open.repeat && p.seen.token(p.open.identity) == p.seen.hash(f.Token) {
+	if token := p.seen.token(p.open.identity); p.open.repeat && (token == givenUp || token == p.seen.hash(f.Token)) {
 		p.session.repeats++
 		return
 	}
@@ -237,9 +238,20 @@ func (p *place) fresh() bool {
 	if d.old || d.read <= d.handed {
 		return false
 	}
+	p.pass()
 	d.handed = d.read
 	p.session.advanced = true
 	return true
+}
+
+// pass gives up the fragments that have not come whole, but for the open one.
+func (p *place) pass() {
+	for identity := range p.partial {
+		if identity != p.open.identity {
+			p.seen.add(identity, givenUp)
+			delete(p.partial, identity)
+		}
+	}
 }
 
 // leave is for the end of a fragment, or of a session: what is not whole may come again.
@@ -291,6 +303,9 @@ func (p *place) found() finding {
 
 // lost is for a fragment that could not be read to its end.
 func (p *place) lost() { p.missing = true }
+
+// givenUp stands for the token of a fragment that never came whole, see place.pass.
+const givenUp = 0
 
 // maxSeen is how many whole fragments are remembered: the fragments of nearly two minutes at the most
 // that the service takes, five a second.

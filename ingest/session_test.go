@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"math/big"
 	"net/http"
@@ -89,10 +90,17 @@ type frame struct {
 	key      bool
 	gap      bool
 	age      time.Duration // since it was received
+	content  uint64        // identity of its bytes
+	reports  int           // that had come before it
 }
 
+// contents makes identities of bytes.
+var contents = maphash.MakeSeed()
+
 func (r *recorder) Frame(_ context.Context, f *ingest.Frame) {
-	r.frames = append(r.frames, frame{f.Fragment, f.Made, f.Key, f.Discontinuity, time.Since(f.Received)})
+	r.frames = append(r.frames, frame{
+		f.Fragment, f.Made, f.Key, f.Discontinuity, time.Since(f.Received), maphash.Bytes(contents, f.Data), len(r.reports),
+	})
 	if r.onFrame != nil {
 		r.onFrame()
 	}
@@ -119,6 +127,17 @@ func (r *recorder) find(code string) *ingest.Report {
 		}
 	}
 	return nil
+}
+
+// of are the reports of a code.
+func (r *recorder) of(code string) []ingest.Report {
+	var out []ingest.Report
+	for _, p := range r.reports {
+		if p.Code == code {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // memory is a store of positions.
@@ -371,21 +390,42 @@ func TestResume(t *testing.T) {
 }
 
 // When nothing that is known of the place is accepted, it goes on at the newest
-// fragment and says that there is a gap.
+// fragment and says once that there is a gap.
 func TestResumeWhereNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{})
+		b := newBench(t, kvstest.Config{}, kvstest.StreamConfig{History: 30 * time.Second})
 		defer b.close()
 		var r recorder
 		b.run(20*time.Second, ingest.Stream{Start: ingest.Selector{Kind: ingest.Resume}},
 			memory{"cam": {Token: "gone", Fragment: "gone"}}, &r)
-		if r.find(ingest.CodeGap) == nil {
-			t.Errorf("reports %q, none of them %s", r.codes(), ingest.CodeGap)
+		const refused = "kvs.http.InvalidArgumentException"
+		if got, want := r.codes(), []string{refused, refused, ingest.CodeGap, ingest.CodeResumed}; !slices.Equal(got, want) {
+			t.Fatalf("reports %q, want %q", got, want)
 		}
-		if len(r.fragments) < 5 {
-			t.Errorf("%d fragments", len(r.fragments))
+		gap := map[string]any{"after_fragment": "gone", "cause": refused}
+		if p := r.find(ingest.CodeGap); !maps.Equal(p.Detail, gap) || p.State != ingest.Backoff {
+			t.Errorf("%+v, want %v", p, gap)
 		}
+		want := []string{kvstest.Continuation, kvstest.FragmentNumber, kvstest.Now}
+		if asked := b.selectors(); !slices.Equal(asked, want) {
+			t.Errorf("it asks for %q, want %q", asked, want)
+		}
+		if first := number(r.fragments[0]); first != 31 || len(r.fragments) < 19 { // one a second, for 30 s before
+			t.Errorf("%d fragments, the first is %d", len(r.fragments), first)
+		}
+		checkWhole(t, &r)
 	})
+}
+
+// selectors are the types of selectors that GetMedia was called with.
+func (b *bench) selectors() []string {
+	var out []string
+	for _, call := range b.server.Calls() {
+		if call.Operation == "GetMedia" {
+			out = append(out, call.Selector.Type)
+		}
+	}
+	return out
 }
 
 // A selector that the user chose and the service refuses is not replaced by another.
@@ -403,39 +443,70 @@ func TestRefusedStart(t *testing.T) {
 	})
 }
 
-// Too far behind: it jumps, and says over what; or stays, and says so.
+// Too far behind: it jumps once, and says over what; or stays, and says so once. An agent comes back after ten minutes
+// over a slow network.
 func TestMaxLag(t *testing.T) {
-	for _, stay := range []bool{false, true} {
-		t.Run(fmt.Sprint("stay ", stay), func(t *testing.T) {
+	for name, row := range map[string]struct {
+		stay  bool
+		codes []string
+	}{
+		"jump": {false, []string{ingest.CodePlaying, ingest.CodeLagHigh, ingest.CodeSkipped, ingest.CodeLagNormal}},
+		"stay": {true, []string{ingest.CodePlaying, ingest.CodeLagHigh}},
+	} {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Bandwidth: 150e3}}, kvstest.StreamConfig{History: 10 * time.Minute})
 				defer b.close()
-				var r recorder
-				// An agent that comes back after ten minutes: its last fragment was the first one.
-				var before recorder
+				var before, r recorder
 				positions := memory{}
 				b.run(2*time.Second, ingest.Stream{Start: ingest.Selector{Kind: ingest.Earliest}}, positions, &before)
+				calls := len(b.selectors())
 				b.run(30*time.Second, ingest.Stream{
-					Start: ingest.Selector{Kind: ingest.Resume}, MaxLag: 20 * time.Second, Stay: stay,
+					Start: ingest.Selector{Kind: ingest.Resume}, MaxLag: 20 * time.Second, Stay: row.stay,
 				}, positions, &r)
-				if r.find(ingest.CodeLagHigh) == nil {
-					t.Fatalf("reports %q, none of them %s", r.codes(), ingest.CodeLagHigh)
+				if got := r.codes(); !slices.Equal(got, row.codes) {
+					t.Fatalf("reports %q, want %q", got, row.codes)
 				}
-				p := r.find(ingest.CodeSkipped)
-				if (p == nil) != stay {
-					t.Fatalf("reports %q", r.codes())
+				asked, want := b.selectors()[calls:], []string{kvstest.Continuation}
+				if !row.stay {
+					want = append(want, kvstest.Now)
 				}
-				if stay {
+				if !slices.Equal(asked, want) {
+					t.Errorf("it asks for %q, want %q", asked, want)
+				}
+				if row.stay {
+					checkWhole(t, &r)
 					return
 				}
-				if ms, _ := p.Detail["skipped_ms"].(int64); ms < 500_000 {
-					t.Errorf("detail %v", p.Detail)
-				}
-				if r.find(ingest.CodeLagNormal) == nil {
-					t.Errorf("reports %q, none of them %s", r.codes(), ingest.CodeLagNormal)
-				}
+				checkJump(t, &r)
 			})
 		})
+	}
+}
+
+// checkJump holds one jump's report against the fragments around it, and the mark of missing frames against the first frame
+// after it.
+func checkJump(t *testing.T, r *recorder) {
+	t.Helper()
+	reached := r.find(ingest.CodeSkipped).Detail["to_fragment"]
+	at := slices.IndexFunc(r.fragments[1:], func(f mkv.Fragment) bool { return f.Number == reached })
+	if at < 0 {
+		t.Fatalf("%+v names no fragment that came", r.find(ingest.CodeSkipped))
+	}
+	from, to := r.fragments[at], r.fragments[at+1]
+	want := map[string]any{
+		"from_fragment": from.Number, "to_fragment": to.Number, "skipped_ms": to.ProducerTime.Sub(from.ProducerTime).Milliseconds(),
+	}
+	if p := r.find(ingest.CodeSkipped); !maps.Equal(p.Detail, want) {
+		t.Errorf("detail %v, want %v", p.Detail, want)
+	}
+	if n := number(to) - number(from); n < 500 || to.Behind > 10*time.Second {
+		t.Errorf("a jump over %d fragments to one that is %v behind", n, to.Behind)
+	}
+	for i, f := range r.frames {
+		if jumped := i > 0 && f.fragment == to.Number && r.frames[i-1].fragment == from.Number; f.gap != (i == 0 || jumped) {
+			t.Errorf("frame %d, of %s, says %v that frames before it are missing", i, f.fragment, f.gap)
+		}
 	}
 }
 
@@ -548,12 +619,16 @@ var disturbances = []func(s *kvstest.Stream, at int64){
 	func(s *kvstest.Stream, at int64) {
 		s.Inject(kvstest.Fault{Kind: kvstest.Slow, Rate: int(at) + 1000, For: 20 * time.Second})
 	},
+	func(s *kvstest.Stream, _ int64) { s.Forget(); s.Cut() },
 }
 
 // check carries the plan out and holds what comes against what was sent.
 func (p plan) check(t *testing.T, rt *rapid.T) {
 	b := newBench(t, kvstest.Config{Limits: kvstest.Limits{Session: p.limit, Connections: 1}}, kvstest.StreamConfig{Layout: p.layout})
 	defer b.close()
+	var undisturbed recorder
+	b.run(15*time.Second, ingest.Stream{}, nil, &undisturbed)
+	next := successors(rt, &undisturbed)
 	positions := memory{}
 	all := recorder{}
 	for rest := p.acts; rest != nil; {
@@ -565,9 +640,7 @@ func (p plan) check(t *testing.T, rt *rapid.T) {
 		}()
 		ingest.NewSession(ingest.Stream{Name: "cam", StreamName: "cam", Start: ingest.Selector{Kind: ingest.Resume}},
 			b.service, positions, &life).Run(ctx)
-		if len(life.frames) > 1 && life.find(ingest.CodeMalformed) == nil {
-			checkFrames(rt, &life)
-		}
+		checkContents(rt, &life, next)
 		all.fragments = append(all.fragments, life.fragments...)
 		all.reports = append(all.reports, life.reports...)
 	}
@@ -578,8 +651,11 @@ func (p plan) check(t *testing.T, rt *rapid.T) {
 	}
 	told := 0
 	for _, code := range all.codes() {
-		if code == ingest.CodeMalformed || code == ingest.CodeGap {
+		if code == ingest.CodeMalformed {
 			told++
+		}
+		if code == ingest.CodeGap { // tokens are lost, and fragment numbers are not
+			rt.Errorf("a gap; reports %q", all.codes())
 		}
 	}
 	for i, f := range all.fragments[1:] {
@@ -590,6 +666,45 @@ func (p plan) check(t *testing.T, rt *rapid.T) {
 	}
 	if len(all.fragments) < 500 {
 		rt.Errorf("%d fragments in more than ten minutes", len(all.fragments))
+	}
+}
+
+// successors says of each frame's content what comes after it, as an undisturbed session shows it: the clip, over and over.
+func successors(t interface{ Errorf(string, ...any) }, r *recorder) map[uint64]uint64 {
+	next := map[uint64]uint64{}
+	for i, f := range r.frames[1:] {
+		before := r.frames[i].content
+		if known, ok := next[before]; ok && known != f.content {
+			t.Errorf("two frames of the clip are the same")
+		}
+		next[before] = f.content
+	}
+	if len(next) == len(r.frames)-1 {
+		t.Errorf("the clip is longer than the undisturbed session")
+	}
+	return next
+}
+
+// checkContents holds that each frame is the one that comes after the one before, or says that frames are missing. It says so only
+// where some are, or where something that could not be read has just been reported.
+func checkContents(t interface{ Errorf(string, ...any) }, r *recorder, next map[uint64]uint64) {
+	for i, f := range r.frames {
+		if i == 0 {
+			if !f.gap {
+				t.Errorf("the first frame does not say that frames before it are missing")
+			}
+			continue
+		}
+		before := r.frames[i-1]
+		step := f.made.Sub(before.made)
+		follows := step > 30*time.Millisecond && step < 40*time.Millisecond && next[before.content] == f.content
+		malformed := slices.ContainsFunc(r.reports[before.reports:f.reports],
+			func(p ingest.Report) bool { return p.Code == ingest.CodeMalformed })
+		if !follows && !f.gap || f.gap && follows && !malformed {
+			t.Errorf("frame %d of %s, %v after the one before, follows %v, says that frames are missing %v, malformed %v",
+				i, f.fragment, step, follows, f.gap, malformed)
+			return
+		}
 	}
 }
 

@@ -339,16 +339,30 @@ func TestRunFromStreamToBroker(t *testing.T) {
 	}
 }
 
-// What was recorded is played at its pace, however fast it comes: nothing is dropped.
+// What was recorded is played at its pace, however fast it comes: nothing is dropped, every frame that came is shown or
+// waits, and all of them are of two minutes ago.
 func TestRunFromThePast(t *testing.T) {
 	s := newSiteWith(t, clip.H264(), kvstest.StreamConfig{History: 2 * time.Minute})
 	w := s.watch()
 	start(t, nil, "run", "--config", s.config("none", cameraStream+"start = \"earliest\"\n"))
-	for range 5 {
-		telemetry := w.shown()
-		if telemetry["dropped_frames"] != 0.0 {
-			t.Fatalf("telemetry %v", telemetry)
+	waiting, shown := 0.0, 0.0
+	for n := 0; n < 5 || shown == 0; n++ {
+		var telemetry map[string]any
+		w.until("telemetry", func(m mqtt.Message, f map[string]any) bool {
+			telemetry = f
+			return m.Topic == w.topics.Telemetry("gate")
+		})
+		count := func(field string) float64 { v, _ := telemetry[field].(float64); return v }
+		if count("dropped_frames") != 0 || count("hidden_frames") != 0 ||
+			count("frames") != count("shown_frames")+count("queued_frames")-waiting {
+			t.Fatalf("%v frames waited, then telemetry %v", waiting, telemetry)
 		}
+		lags, _ := telemetry["lag"].(map[string]any)
+		if lag, ok := lags["producer_ms"].(map[string]any); ok && lag["min"].(float64) < 110_000 || count("frames") > 0 && !ok {
+			t.Fatalf("frames that are not of two minutes ago: telemetry %v", telemetry)
+		}
+		waiting = count("queued_frames")
+		shown += count("shown_frames")
 	}
 }
 

@@ -363,3 +363,88 @@ func numbers(t *testing.T, src io.Reader) (all []string) {
 		}
 	}
 }
+
+// A size that lies, of an element that is skipped and of one that is too large to be taken, and that reaches over the
+// documents behind it: where nothing can follow its end, the documents in it count, and the error says at which byte
+// the first of them begins. Where something follows, the size is right and they are content. Where the body ends in
+// it, it is cut off, not malformed.
+func TestSizeThatLies(t *testing.T) {
+	const tooLarge = 17 << 20 // more than the 16 MiB of a frame, and less than the 64 MiB that are skipped
+	inner := join(fragmentBytes(7, "inner"), fragmentBytes(8, "inner"))
+	open := join(prologueBytes(), el(idTracks, trackBytes(1, "V_TEST", nil)))
+	cluster := join(open, endless(idCluster), el(idTimestamp, num(5)))
+	filler := func(n int) []byte { return bytes.Repeat([]byte("padding "), n/8+1)[:n] }
+	for name, row := range map[string]struct {
+		before []byte // the element
+		id     id
+		size   int    // that it claims
+		after  []byte // behind that size; nil for a body that ends in the element
+		inner  bool   // the documents in it count
+		says   string
+	}{
+		"skipped, a lie":     {open, idAttachments, 5000, []byte("lie"), true, "it should extend to byte 5"},
+		"skipped, the truth": {open, idAttachments, 5000, el(idVoid), false, ""},
+		"skipped, cut off":   {open, idAttachments, 5000, nil, false, "cut short"},
+		"taken, a lie":       {open, idInfo, 5000, []byte("lie"), true, "it should extend to byte 5"},
+		"too large, whole":   {cluster, idSimpleBlock, tooLarge, []byte("lie"), false, "17825792 bytes, of which at most 16777216 are taken"},
+		"too large, cut off": {cluster, idSimpleBlock, tooLarge, nil, false, "cut short"},
+		"not to be skipped":  {open, idAttachments, 64<<20 + 1, nil, true, "67108865 bytes, of which at most 67108864 are skipped"},
+		"not to be taken":    {cluster, idSimpleBlock, 64<<20 + 1, nil, true, "67108865 bytes, of which at most 16777216 are taken"},
+		"of unknown size":    {open, idInfo, -1, nil, true, "of unknown size, of which at most 1048576 are taken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := join(row.before, claim(row.id, uint64(row.size)), []byte("padding "), inner)
+			if row.size < 0 {
+				body = join(row.before, endless(row.id), []byte("padding "), inner)
+			}
+			if row.after != nil {
+				body = join(body, filler(row.size-len(inner)-len("padding ")), row.after, fragmentBytes(9, "outer"))
+			}
+			var got []string
+			r := NewReader(bytes.NewReader(body))
+			says := ""
+			for {
+				ev, err := r.Next()
+				if err != nil && err != io.EOF && says == "" {
+					says = err.Error()
+				}
+				if err != nil {
+					break
+				}
+				if e, ok := ev.(*End); ok {
+					if e.Fragment.Complete() {
+						got = append(got, strings.TrimLeft(e.Fragment.Number, "0"))
+					}
+					if e.Err != nil && says == "" {
+						says = e.Err.Error()
+					}
+				}
+			}
+			var want []string
+			if row.inner {
+				want = []string{"7", "8"}
+			}
+			if row.after != nil {
+				want = append(want, "9")
+			}
+			if !slices.Equal(got, want) || !strings.Contains(says, row.says) || row.says == "" && says != "" {
+				t.Errorf("fragments %q, want %q; error %q, want %q", got, want, says, row.says)
+			}
+		})
+	}
+}
+
+// An element of exactly the size that is taken is taken: 1 MiB, other than frames.
+func TestLargestElement(t *testing.T) {
+	info := func(size int) []byte {
+		scale := el(idTimestampScale, num(1e6))
+		const header = 1 + 4 // of the Void
+		return el(idInfo, scale, el(idVoid, make([]byte, size-len(scale)-header)))
+	}
+	for size, whole := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
+		body := join(prologueBytes(), info(size), fragmentBytes(1, "x")[len(prologueBytes()):])
+		if got := len(numbers(t, bytes.NewReader(body))) == 1; got != whole {
+			t.Errorf("%d bytes: taken %v", size, got)
+		}
+	}
+}
