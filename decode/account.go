@@ -30,8 +30,8 @@ type account struct {
 	groups   []uint32
 }
 
-// rendererAccount chooses the account of the renderers of an agent that is root: nil for the agent's own. why says what the user that
-// was to be used cannot reach, in which case a picture matters more.
+// rendererAccount chooses the account of the renderers of an agent that is root: nil for the agent's own. why says what
+// the user that was to be used cannot reach, in which case a picture matters more.
 func (s Sandbox) rendererAccount(needed []need) (a *account, why string) {
 	if s.Off || os.Geteuid() != 0 {
 		return nil, ""
@@ -81,8 +81,8 @@ type need struct {
 	open   bool // the agent has it open: no folder on the way to it matters
 }
 
-// needs are the files without which there is no picture: the program, libraries at places of their own, the devices, and how to reach
-// the display.
+// needs are the files without which there is no picture: the program, libraries at places of their own, the devices,
+// and how to reach the display.
 func needs(program, dev string, getenv func(string) string) (all []need) {
 	all = append(all, need{path: program, rights: 1, open: true})
 	for _, name := range []string{"LD_LIBRARY_PATH", "LD_PRELOAD", "LIBVA_DRIVERS_PATH", "GST_PLUGIN_PATH", "GST_PLUGIN_PATH_1_0"} {
@@ -134,8 +134,8 @@ func rightsOf(path string) (uid, gid uint32, mode fs.FileMode, err error) {
 	return uid, gid, info.Mode().Perm(), nil
 }
 
-// reaches says what keeps an account from a file: the rights of the file, or of a folder on the way there. It knows nothing of
-// access lists, which show as rights of the group.
+// reaches says what keeps an account from a file: the rights of the file, or of a folder on the way there. It knows
+// nothing of access lists, which show as rights of the group.
 func (a *account) reaches(n need) error {
 	path, err := filepath.EvalSymlinks(n.path)
 	if err != nil {
@@ -168,14 +168,14 @@ func (a *account) may(path string, rights fs.FileMode) bool {
 	return mode&rights == rights
 }
 
-// cacheRoot is where renderers of another user than the agent's keep what GStreamer knows of its plugins, which takes seconds to find
-// out. systemd names it.
+// cacheRoot is where renderers of another user than the agent's keep what GStreamer knows of its plugins, which takes
+// seconds to find out. systemd names it.
 func cacheRoot(getenv func(string) string) string {
 	return cmp.Or(getenv("CACHE_DIRECTORY"), "/var/cache/edge-agent")
 }
 
-// home makes a folder for what an account's processes keep, and returns the environment that leads them there. Without it
-// they keep nothing.
+// home makes a folder for what an account's processes keep, and returns the environment that leads them there. Without
+// it they keep nothing.
 func (a *account) home(root string) []string {
 	folder := filepath.Join(root, "renderer")
 	if os.MkdirAll(root, 0o755) != nil || os.MkdirAll(folder, 0o700) != nil || os.Lchown(folder, int(a.uid), int(a.gid)) != nil {

@@ -134,8 +134,8 @@ func (a *assembler) scan(block []byte) (contents, error) {
 		a.track.Number, len(a.track.CodecPrivate))
 }
 
-// sizes are the length sizes that the blocks may have, the most probable first: 00 00 01 may begin a length as well as a
-// start code, so lengths that lead to the end of the block have the first word.
+// sizes are the length sizes that the blocks may have, the most probable first: 00 00 01 may begin a length as well as
+// a start code, so lengths that lead to the end of the block have the first word.
 func (a *assembler) sizes() []int {
 	switch a.configSize {
 	case 0, 4:
@@ -277,7 +277,8 @@ func (a *assembler) keepPrefix(c contents) {
 	}
 }
 
-// unit makes a unit's data of a block that begins a picture, and what came in front of it. It is valid until the next call.
+// unit makes a unit's data of a block that begins a picture, and what came in front of it. It is valid until the next
+// call.
 func (a *assembler) unit(c contents) []byte {
 	data := c.data
 	if len(a.prefix) > 0 {

@@ -189,8 +189,8 @@ func isNoDecoder(err error) bool {
 	return errors.As(err, &f) && f.Code == CodeNoDecoder
 }
 
-// lack takes in that there is no decoder for a format, and reports it. The child goes on without a pipeline, so that its slate says what is
-// missing; reconsider looks whether a decoder has been installed.
+// lack takes in that there is no decoder for a format, and reports it. The child goes on without a pipeline, so that
+// its slate says what is missing; reconsider looks whether a decoder has been installed.
 func (a *attempt) lack(err error, f *Format, piped bool) error {
 	a.mu.Lock()
 	a.plan, a.format, a.showing, a.lacking = nil, nil, time.Time{}, f

@@ -18,11 +18,12 @@ import (
 // ChildFD is the descriptor at which a renderer finds its end of the socket pair.
 const ChildFD = 3
 
-// PreloadEnv, if set, tells a renderer that software is going to decode, so that it loads the decoders' libraries before
-// it is asked to (gst/preload.c): they are what takes longest at its start.
+// PreloadEnv, if set, tells a renderer that software is going to decode, so that it loads the decoders' libraries
+// before it is asked to (gst/preload.c): they are what takes longest at its start.
 const PreloadEnv = "EDGE_AGENT_PRELOAD"
 
-// killGrace is how long a process may take to go after it was killed. One that a driver holds in the kernel does not go at all.
+// killGrace is how long a process may take to go after it was killed. One that a driver holds in the kernel does not go
+// at all.
 const killGrace = 2 * time.Second
 
 // child is a renderer process and the agent's end of its socket pair.
@@ -125,8 +126,8 @@ func (c *child) keep() {
 	_ = c.cmd.Wait() // ProcessState has all there is to know
 }
 
-// whileThere calls f with the id of the process, which is not reaped meanwhile. It does not when the process is reaped: the
-// id may be that of another one by then.
+// whileThere calls f with the id of the process, which is not reaped meanwhile. It does not when the process is reaped:
+// the id may be that of another one by then.
 func (c *child) whileThere(f func(pid int)) {
 	c.life.Lock()
 	defer c.life.Unlock()
@@ -175,8 +176,8 @@ func (c *child) stop(grace time.Duration) {
 // saidAll notes that all that the process has said is read.
 func (c *child) saidAll() { c.saidOnce.Do(func() { close(c.said) }) }
 
-// ending waits for the end of the process and says how it came. What the process itself said last is a better reason, and
-// ends the context.
+// ending waits for the end of the process and says how it came. What the process itself said last is a better reason,
+// and ends the context.
 func (c *child) ending(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -223,11 +224,12 @@ func await(ctx context.Context, closed <-chan struct{}, most time.Duration) {
 	}
 }
 
-// weighEvery is how often the memory of a process is looked at: the kernel adds up the figures of all its CPUs for that.
+// weighEvery is how often the memory of a process is looked at: the kernel adds up the figures of all its CPUs for
+// that.
 const weighEvery = time.Second
 
-// overweight is the failure of a process that takes more than so many bytes of memory. It looks every weighEvery, and is
-// called by one goroutine.
+// overweight is the failure of a process that takes more than so many bytes of memory. It looks every weighEvery, and
+// is called by one goroutine.
 func (c *child) overweight(most uint64, now time.Time) error {
 	if now.Sub(c.weighed) < weighEvery {
 		return nil

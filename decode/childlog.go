@@ -41,8 +41,8 @@ func (l *logLimit) allow(now time.Time) (dropped uint64, ok bool) {
 	return dropped, true
 }
 
-// copyLog hands on what the child logs, line by line, until nobody can write there any more. It reads all of it, so that
-// whoever writes is never held up, and logs what logLimit allows and the beginning of long lines.
+// copyLog hands on what the child logs, line by line, until nobody can write there any more. It reads all of it, so
+// that whoever writes is never held up, and logs what logLimit allows and the beginning of long lines.
 func (c *child) copyLog(log *slog.Logger) {
 	defer c.log.Close()
 	defer close(c.logged)

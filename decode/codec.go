@@ -33,8 +33,8 @@ type Format struct {
 	Codec  Codec
 	Stream StreamFormat
 
-	// CodecData is the AVCDecoderConfigurationRecord or its H.265 counterpart. For
-	// ByteStream it holds the parameter sets in Annex B form, as far as they are known: they have to precede the first frame.
+	// CodecData is the AVCDecoderConfigurationRecord or its H.265 counterpart. For ByteStream it holds the parameter
+	// sets in Annex B form, as far as they are known: they have to precede the first frame.
 	CodecData []byte
 
 	Width, Height int // as the container says; 0 when it does not

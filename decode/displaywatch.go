@@ -54,7 +54,8 @@ type pass struct {
 	until time.Time
 }
 
-// pass passes over a sink from now on. One that hangs is not tried soon: that takes long, and nothing is shown meanwhile.
+// pass passes over a sink from now on. One that hangs is not tried soon: that takes long, and nothing is shown
+// meanwhile.
 func (d *display) pass(s Sink, hangs bool, now time.Time) time.Duration {
 	p := d.failed[s]
 	span := min(passFirst<<min(p.times, 16), passMost)

@@ -24,8 +24,9 @@ func within(limit time.Duration, f func() error) error {
 	}
 }
 
-// askAbout has the kernel look at outputs of which it knows nothing yet. It looks at most of them by itself when it shows
-// its console; where there is none, it is the first program that asks who learns that there is a screen, and its modes.
+// askAbout has the kernel look at outputs of which it knows nothing yet. It looks at most of them by itself when it
+// shows its console; where there is none, it is the first program that asks who learns that there is a screen, and its
+// modes.
 func askAbout(connectors []Connector, dev string) error {
 	var errs []error
 	for _, c := range connectors {

@@ -12,8 +12,8 @@ const (
 	SandboxOff      = "off"
 )
 
-// What a renderer process gets of the agent's environment: what libraries, drivers and displays read. Everything else stays with the
-// agent, keys of AWS before all.
+// What a renderer process gets of the agent's environment: what libraries, drivers and displays read. Everything else
+// stays with the agent, keys of AWS before all.
 var (
 	childVariables = []string{
 		"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "LANG", "LANGUAGE",

@@ -26,9 +26,9 @@ type Unit struct {
 	block *block // that Data lies in, when a gate keeps it
 }
 
-// Limits bounds what waits between the sessions and the renderer child. A gate holds at most what Units and Bytes allow,
-// and all gates of a renderer together at most Total bytes, of which those of hidden streams leave Bytes to
-// the one that is shown. Total 0 is no less than one gate needs.
+// Limits bounds what waits between the sessions and the renderer child. A gate holds at most what Units and Bytes
+// allow, and all gates of a renderer together at most Total bytes, of which those of hidden streams leave Bytes to the
+// one that is shown. Total 0 is no less than one gate needs.
 type Limits struct {
 	Units, Bytes, Total int
 }
@@ -50,8 +50,8 @@ func (l Limits) pool() *pool {
 //	        └─ given out ─┘└ waiting ┘
 //	                       next
 //
-// A parked gate keeps no more than the units since the last key frame: nobody takes from it. Only the newest of them would
-// be shown, so the others count as hidden.
+// A parked gate keeps no more than the units since the last key frame: nobody takes from it. Only the newest of them
+// would be shown, so the others count as hidden.
 //
 // When it is full, what was given out goes first, then the waiting units that no other refers to, then all that
 // wait and those that follow until the next key frame: pictures that refer to missing ones would be broken.
@@ -267,8 +267,8 @@ func (g *Gate) Park() {
 	}
 }
 
-// Discard lets go of all that the gate has: what comes next is of another place in the stream. What a pipeline was given is
-// settled by that.
+// Discard lets go of all that the gate has: what comes next is of another place in the stream. What a pipeline was
+// given is settled by that.
 func (g *Gate) Discard() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -314,8 +314,8 @@ func (g *Gate) Unpark() {
 	g.markReplay(len(g.units), Hidden)
 }
 
-// readAhead is how much of a recording waits: enough for the network's jitter. More would only make the recording answer
-// late to a seek, and look more recent to the session than it is on the screen.
+// readAhead is how much of a recording waits: enough for the network's jitter. More would only make the recording
+// answer late to a seek, and look more recent to the session than it is on the screen.
 const readAhead = time.Second
 
 // Wait waits until less than a second of video waits and no more than half of the room is taken by it, but not longer
@@ -517,9 +517,9 @@ func (g *Gate) rewind() (replay int) {
 }
 
 // markReplay marks the units before the one that is to be seen first, and leaves out those that the rest can be decoded
-// without, which are settled for a reason; but not those that a pipeline has, which settles them. The one that is to be seen first is the newest; of a recording it is the first
-// that was not shown, as far as the ledger knows, else the first that nobody was given, when so many were given out.
-// It returns how many are marked.
+// without, which are settled for a reason; but not those that a pipeline has, which settles them. The one that is to be
+// seen first is the newest; of a recording it is the first that was not shown, as far as the ledger knows, else the
+// first that nobody was given, when so many were given out. It returns how many are marked.
 func (g *Gate) markReplay(given int, why Reason) (replay int) {
 	if len(g.units) == 0 {
 		return 0

@@ -105,8 +105,8 @@ func (in *Input) Restart() {
 	}
 }
 
-// Prefer changes what is preferred for the stream. A decoder that is to be another one by that is tried beside the one in
-// use, and takes over at a key frame.
+// Prefer changes what is preferred for the stream. A decoder that is to be another one by that is tried beside the one
+// in use, and takes over at a key frame.
 func (in *Input) Prefer(p Preference) {
 	in.r.mu.Lock()
 	defer in.r.mu.Unlock()
@@ -141,7 +141,8 @@ func (in *Input) Blocked() Report {
 	return in.blocked
 }
 
-// Close gives the input up, with all that it keeps; what is pushed later is ignored. If it is shown, nothing is from now on.
+// Close gives the input up, with all that it keeps; what is pushed later is ignored. If it is shown, nothing is from
+// now on.
 func (in *Input) Close() {
 	r := in.r
 	r.mu.Lock()
@@ -175,19 +176,21 @@ func (in *Input) Shown() bool {
 	return shown == in
 }
 
-// Push hands in one frame; its data is copied. at is its presentation time on the producer's line, best
-// as time since 1970; discont says that frames before it are missing; received is when its last byte had been read, if that is
-// of interest. Frames of other tracks than the one in use are ignored. Push never blocks: what finds no room is dropped,
+// Push hands in one frame; its data is copied. at is its presentation time on the producer's line, best as time since
+// 1970; discont says that frames before it are missing; received is when its last byte had been read, if that is of
+// interest. Frames of other tracks than the one in use are ignored. Push never blocks: what finds no room is dropped,
 // counted and reported.
 func (in *Input) Push(f *mkv.Frame, at time.Duration, discont bool, received time.Time) {
 	in.push(f, Unit{Time: at, Key: f.Key, Discont: discont, Received: received})
 }
 
-// storedPatience is how long frames of a recording wait for a renderer that takes none: a child that hangs is replaced in less.
+// storedPatience is how long frames of a recording wait for a renderer that takes none: a child that hangs is replaced
+// in less.
 const storedPatience = 10 * time.Second
 
-// PushStored is Push for frames of a recording, of which every one is to be seen, however fast they come: it waits until
-// there is room or ctx ends, but not when the input is not shown, and not for a renderer that takes nothing for ten seconds.
+// PushStored is Push for frames of a recording, of which every one is to be seen, however fast they come: it waits
+// until there is room or ctx ends, but not when the input is not shown, and not for a renderer that takes nothing for
+// ten seconds.
 func (in *Input) PushStored(ctx context.Context, f *mkv.Frame, at time.Duration, discont bool) {
 	in.gate.Wait(ctx, storedPatience)
 	in.push(f, Unit{Time: at, Key: f.Key, Discont: discont, Stored: true})

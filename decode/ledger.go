@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// mostOpen is how many frames of an input may be on their way. No queue holds as many: what is older was lost by somebody.
+// mostOpen is how many frames of an input may be on their way. No queue holds as many: what is older was lost by
+// somebody.
 const mostOpen = 1 << 16
 
 // ledger accounts for the frames of one input: each is opened once, and settled once. A nil ledger accounts for
@@ -237,8 +238,8 @@ func (s *sentTo) status(now Status, last bool) {
 	}
 }
 
-// heard takes in that the child has said something of a pipeline; 0 says that it has none, which it may have said before
-// it was asked for one. s.mu is held.
+// heard takes in that the child has said something of a pipeline; 0 says that it has none, which it may have said
+// before it was asked for one. s.mu is held.
 func (s *sentTo) heard(number uint32) {
 	if number == 0 {
 		if last := len(s.pipes) - 1; last >= 0 && s.pipes[last].cut && s.pipes[last].opened {
@@ -280,9 +281,9 @@ func (s *sentTo) died(inputs []*Input) {
 	}
 }
 
-// settle settles what a pipeline was given and did not settle, for a reason, or as hidden where it was cut. What the gate
-// will give out again is left, all that it keeps, or while the input is hidden, and not the one that feeds the child,
-// the newest; and so is what one of the later pipelines was given too.
+// settle settles what a pipeline was given and did not settle, for a reason, or as hidden where it was cut. What the
+// gate will give out again is left, all that it keeps, or while the input is hidden, and not the one that feeds the
+// child, the newest; and so is what one of the later pipelines was given too.
 func (p pipe) settle(why Reason, feeding *Input, later []pipe) {
 	oldest, newest := p.in.gate.span()
 	if p.in != feeding && p.in.gate.hidden() {

@@ -226,7 +226,8 @@ func (p Plan) download() []string {
 	return nil
 }
 
-// gpu is what the elements of one VA-API device begin with: va, or varenderD129 for a second one. "" for other decoders.
+// gpu is what the elements of one VA-API device begin with: va, or varenderD129 for a second one. "" for other
+// decoders.
 func (p Plan) gpu() string {
 	device, ok := strings.CutSuffix(p.Element, "dec")
 	if !ok || p.Family != VA || strings.HasPrefix(device, "vaapi") {

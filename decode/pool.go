@@ -3,19 +3,19 @@ package decode
 import "sync"
 
 // Frames that gates keep lie outside of Go's heap: the collector lets the heap grow to twice of what is in use, which
-// for the groups of pictures of 64 streams is too much. The memory of a pool goes back to the system in blocks. A process
-// has one renderer and so one pool, which lives as long as it does.
+// for the groups of pictures of 64 streams is too much. The memory of a pool goes back to the system in blocks. A
+// process has one renderer and so one pool, which lives as long as it does.
 
-// blockSize is the least size of a block: several frames of a stream of 4 Mbit/s. Larger frames have a block of their own
-// size, rounded up to a multiple of blockStep.
+// blockSize is the least size of a block: several frames of a stream of 4 Mbit/s. Larger frames have a block of their
+// own size, rounded up to a multiple of blockStep.
 const (
 	blockSize = 128 << 10
 	blockStep = 64 << 10
 )
 
-// leastSpare is how much memory that nobody uses a pool keeps at the least; beyond it a sixteenth of what is in use. Streams
-// whose key frames come at different times need no more, and those whose key frames come at once would otherwise keep
-// the memory of whole groups beside the groups.
+// leastSpare is how much memory that nobody uses a pool keeps at the least; beyond it a sixteenth of what is in use.
+// Streams whose key frames come at different times need no more, and those whose key frames come at once would
+// otherwise keep the memory of whole groups beside the groups.
 const leastSpare = 2 << 20
 
 // pool is the memory for the frames of all gates of a renderer. Its methods may be called from any goroutine.

@@ -223,8 +223,8 @@ func (r ProbeReport) without(c Candidate, old ProbeReport) ProbeReport {
 	return r.with(c).with(old.Candidates...)
 }
 
-// describeVA adds the device nodes of VA-API decoders, which know theirs only while they have it open. Drivers crash and hang in
-// that, so each device is opened in a child of its own, and one that cannot be is left out.
+// describeVA adds the device nodes of VA-API decoders, which know theirs only while they have it open. Drivers crash
+// and hang in that, so each device is opened in a child of its own, and one that cannot be is left out.
 func (s *stage) describeVA(ctx context.Context, all []Decoder, nodes map[string]string) {
 	of := map[string]string{} // by what the elements of a device begin with
 	for _, d := range all {

@@ -11,8 +11,8 @@ import (
 // maxCache bounds the file, in bytes; a report of a box with many decoders has some 20 KB.
 const maxCache = 1 << 20
 
-// LastProbe is the report that was kept in a file, of whichever hardware; an empty one when there is none that can be read.
-// damage says that the file was damaged and moved aside.
+// LastProbe is the report that was kept in a file, of whichever hardware; an empty one when there is none that can be
+// read. damage says that the file was damaged and moved aside.
 func LastProbe(cache string) (r ProbeReport, damage *statefile.Damage) {
 	r, damage, err := readCache(cache)
 	if err != nil {

@@ -26,7 +26,8 @@ func processState(pid int) string {
 	}
 }
 
-// atWork tells whether a thread of a process computes, waits for its turn to, or waits for memory that is read from disk.
+// atWork tells whether a thread of a process computes, waits for its turn to, or waits for memory that is read from
+// disk.
 func atWork(pid int) bool {
 	folder := fmt.Sprintf("/proc/%d/task", pid)
 	threads, _ := os.ReadDir(folder)

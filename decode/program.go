@@ -11,15 +11,16 @@ import (
 	"sync"
 )
 
-// Build names the build of this executable. The agent and its renderer come from one build: they speak a protocol without
-// versions. The linker sets it, see the Makefile.
+// Build names the build of this executable. The agent and its renderer come from one build: they speak a protocol
+// without versions. The linker sets it, see the Makefile.
 var Build = "dev"
 
 // RendererName is the file name of the program that renderer processes run.
 const RendererName = "edge-agent-renderer"
 
-// Program is the executable of renderer processes. It is opened once and stays open, so that all renderers of an agent are of
-// its own build even after an upgrade on disk. One that is not there is looked for again at the next start of a renderer.
+// Program is the executable of renderer processes. It is opened once and stays open, so that all renderers of an agent
+// are of its own build even after an upgrade on disk. One that is not there is looked for again at the next start of a
+// renderer.
 type Program struct {
 	places []string // where it may be, in this order
 	args   []string
@@ -94,7 +95,8 @@ func (h Hello) check() error {
 	return failed(CodeRenderer, "the renderer program is of build %q, the agent of build %q", h.Build, Build)
 }
 
-// packages are Debian's packages of the libraries that the renderer program is linked with, by the beginning of their names.
+// packages are Debian's packages of the libraries that the renderer program is linked with, by the beginning of their
+// names.
 var packages = []struct{ library, name string }{
 	{"libgstreamer-1.0.", "libgstreamer1.0-0"},
 	{"libgstbase-1.0.", "libgstreamer1.0-0"},

@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// lookForDecoderEvery is how often it is looked whether a decoder has been installed, while there is none; in units of reconsiderEvery.
+// lookForDecoderEvery is how often it is looked whether a decoder has been installed, while there is none; in units of
+// reconsiderEvery.
 const lookForDecoderEvery = 5
 
 // reconsiderEvery is how often it is looked whether a better decoder may be tried again.
 const reconsiderEvery = time.Second
 
-// A trial waits this often for so many frames, which tell a decoder that works from one that delivers old pictures. Streams
-// of key frames alone never have as many.
+// A trial waits this often for so many frames, which tell a decoder that works from one that delivers old pictures.
+// Streams of key frames alone never have as many.
 const (
 	trialFrames = 15
 	trialWaits  = 3
@@ -167,8 +168,8 @@ func (r *Renderer) replace(p *Plan) (before *Plan) {
 	return before
 }
 
-// rescan asks which decoders there are when device nodes have come or gone, as they do when a driver is loaded. It waits until
-// they are the same twice: what creates them sets their permissions a moment later.
+// rescan asks which decoders there are when device nodes have come or gone, as they do when a driver is loaded. It
+// waits until they are the same twice: what creates them sets their permissions a moment later.
 func (a *attempt) rescan(ctx context.Context, s *stage) {
 	nodes := deviceNodes(a.r.config.Dev)
 	settled := slices.Equal(nodes, a.seen)
@@ -190,8 +191,8 @@ func (a *attempt) rescan(ctx context.Context, s *stage) {
 	a.found = hello.Elements
 }
 
-// lookForDecoder asks which decoders there are while there is none for the stream: a package may have been installed. One that is found
-// takes over, in another child, at the next key frame.
+// lookForDecoder asks which decoders there are while there is none for the stream: a package may have been installed.
+// One that is found takes over, in another child, at the next key frame.
 func (a *attempt) lookForDecoder(ctx context.Context, s *stage) {
 	a.mu.Lock()
 	format := a.lacking

@@ -36,7 +36,8 @@ type Config struct {
 	// Report is told what happens to the picture. It is called from the renderer's
 	// goroutines and from Push, and must not block. What is reported is not logged here as well.
 	Report func(Report)
-	// Devices is told that device nodes have come or gone, so that what a probe found may no longer be so. It must not block.
+	// Devices is told that device nodes have come or gone, so that what a probe found may no longer be so. It must not
+	// block.
 	Devices func()
 	Log     *slog.Logger
 
@@ -368,8 +369,8 @@ func (r *Renderer) candidates(f Format, found []string) (elements []string) {
 	return elements
 }
 
-// best makes the best plan for a format; an empty one when there is none. When all are denied it is the one whose denial
-// ends first: a decoder that failed before is better than none.
+// best makes the best plan for a format; an empty one when there is none. When all are denied it is the one whose
+// denial ends first: a decoder that failed before is better than none.
 func (r *Renderer) best(f Format, found []string) (p Plan, denied bool) {
 	now := time.Now()
 	r.mu.Lock()

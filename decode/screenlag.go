@@ -67,8 +67,8 @@ func (l *screenLag) reset() {
 // status takes in what a status says of the input's pipeline. The frame on the screen is the newest one that was shown
 // and has the time of the picture there: several frames may have the same time.
 //
-// Status.Wall is of the wall clock, as the renderer is another process. It is placed on the monotonic clock here, so that only a
-// clock that is set within the moment between the picture and its status matters.
+// Status.Wall is of the wall clock, as the renderer is another process. It is placed on the monotonic clock here, so
+// that only a clock that is set within the moment between the picture and its status matters.
 func (l *screenLag) status(s Status, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,11 +90,12 @@ func (l *screenLag) status(s Status, now time.Time) {
 	}
 }
 
-// maxSlew is how far the time of a picture may be outside the time from its reception to its status: what the wall clock is adjusted by.
+// maxSlew is how far the time of a picture may be outside the time from its reception to its status: what the wall
+// clock is adjusted by.
 const maxSlew = time.Second
 
-// screenTime places the time of a picture on the monotonic clock. It is zero, unknown, when it is before the reception of the frame or after
-// now: the clock was set between the picture and its status, or the renderer is wrong.
+// screenTime places the time of a picture on the monotonic clock. It is zero, unknown, when it is before the reception
+// of the frame or after now: the clock was set between the picture and its status, or the renderer is wrong.
 func screenTime(received, wall, now time.Time) time.Time {
 	at := now.Add(-now.Round(0).Sub(wall))
 	if at.Before(received.Add(-maxSlew)) || at.After(now.Add(maxSlew)) {

@@ -11,7 +11,8 @@ import (
 // mostSets bounds the bytes of the parameter sets of a track: what is larger is not what it says.
 const mostSets = 64 << 10
 
-// parameterSets are the newest of each kind and id, in the order in which a decoder needs them. The zero value has none.
+// parameterSets are the newest of each kind and id, in the order in which a decoder needs them. The zero value has
+// none.
 type parameterSets struct {
 	list  []parameterSet
 	bytes int

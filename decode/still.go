@@ -86,8 +86,8 @@ func (r *Renderer) standsStill(p Plan) bool {
 	return r.shown.still.stream && r.shown.still.caps == p.Caps
 }
 
-// excuses says that a failure is that of the stream: the software decoder makes no other pictures of it, or none at all.
-// Nothing that comes after it would, so it continues.
+// excuses says that a failure is that of the stream: the software decoder makes no other pictures of it, or none at
+// all. Nothing that comes after it would, so it continues.
 func (a *attempt) excuses(err error) bool {
 	a.mu.Lock()
 	plan, in := a.plan, a.feeding

@@ -58,8 +58,8 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-// bind has a process and what it starts be a group of its own, killed when the thread that starts it ends, and run as the
-// account, unless that is nil.
+// bind has a process and what it starts be a group of its own, killed when the thread that starts it ends, and run as
+// the account, unless that is nil.
 func bind(cmd *exec.Cmd, who *account) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if who != nil {

@@ -19,11 +19,11 @@ const (
 	// manyBursts in burstsWithin are not single events: fragments come as a whole, and irregularly.
 	manyBursts   = 3
 	burstsWithin = 15 * time.Second
-	// longPast is the least age of a replayed picture, and the room that is left for frames that are displayed before the
-	// first of a line.
+	// longPast is the least age of a replayed picture, and the room that is left for frames that are displayed before
+	// the first of a line.
 	longPast = time.Second
-	// squeeze divides the distances of replayed frames of a new line: their names must lie between those of frames to be
-	// shown, and only their order matters. squeezeRoom is longPast for them.
+	// squeeze divides the distances of replayed frames of a new line: their names must lie between those of frames to
+	// be shown, and only their order matters. squeezeRoom is longPast for them.
 	squeeze     = 64
 	squeezeRoom = 10 * time.Millisecond
 	// settleHold is the part of a frame's duration by which Hold moves into the names of frames at a time. Pictures on
@@ -207,7 +207,8 @@ func (t *Timeline) follow(at time.Duration, key bool) (restart bool) {
 // Hold is how long after its name a picture is due.
 func (t *Timeline) Hold() time.Duration { return t.hold }
 
-// Gap is how far apart pictures are: the newest two, or the last few on average, whichever is more. 0 while there is only one.
+// Gap is how far apart pictures are: the newest two, or the last few on average, whichever is more. 0 while there is
+// only one.
 func (t *Timeline) Gap() time.Duration {
 	if t.recent.n < 2 {
 		return 0

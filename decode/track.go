@@ -9,8 +9,8 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
-// tracks chooses one video track of a stream: the one with the wanted number or name, else the first that can be decoded. A
-// track that turns out not to be decodable while another one could be is replaced by that. It is pure.
+// tracks chooses one video track of a stream: the one with the wanted number or name, else the first that can be
+// decoded. A track that turns out not to be decodable while another one could be is replaced by that. It is pure.
 //
 // Tracks are told apart by their number and compared by value: every session has *mkv.Track of its own.
 type tracks struct {

@@ -25,8 +25,8 @@ var DefaultPatience = Patience{
 	First: time.Second, Next: 700 * time.Millisecond, Still: 750 * time.Millisecond, Frames: 24, More: 10,
 }
 
-// leastStatuses is how often the child must have said that nothing goes on: where it is not heard, nothing is known of its
-// decoder.
+// leastStatuses is how often the child must have said that nothing goes on: where it is not heard, nothing is known of
+// its decoder.
 const leastStatuses = 3
 
 // softwarePatience is how many times longer the processor's decoders may take: a box that is busy makes them slow, and
@@ -39,7 +39,8 @@ type progress struct {
 	patience Patience
 	atWork   func() bool // tells whether the child computes, or would if the box let it
 
-	// writing tells when the write to the child that is under way began; zero when there is none. nil: it is not watched.
+	// writing tells when the write to the child that is under way began; zero when there is none. nil: it is not
+	// watched.
 	writing func() time.Time
 
 	mu      sync.Mutex
@@ -96,8 +97,8 @@ func (p *progress) cut() {
 	p.fed, p.stuckFed = 0, 0
 }
 
-// screenAsked takes in that a display was asked for. Until there is an answer the child may read nothing, which says nothing
-// about its decoder.
+// screenAsked takes in that a display was asked for. Until there is an answer the child may read nothing, which says
+// nothing about its decoder.
 func (p *progress) screenAsked(number uint32, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -204,9 +204,9 @@ type Status struct {
 	// agent to its being in the decoder's queue. Replayed frames are left out, and those beyond MaxHandover.
 	Handover []time.Duration `json:",omitempty"`
 
-	// Settled are the frames of the pipeline whose fate became known since the last Status, in no order. Every frame that
-	// was sent is settled once, at the latest in the last Status of its pipeline, unless the process ends before. Frames
-	// without a number, those of trials, are left out.
+	// Settled are the frames of the pipeline whose fate became known since the last Status, in no order. Every frame
+	// that was sent is settled once, at the latest in the last Status of its pipeline, unless the process ends before.
+	// Frames without a number, those of trials, are left out.
 	Settled []Settled `json:",omitempty"`
 
 	Checksums []string `json:",omitempty"` // of all pictures that left the decoder, when the plan asks for them; "" when one cannot be seen
@@ -246,8 +246,8 @@ func (m Message) Decode(v any) error {
 	return nil
 }
 
-// Memory of a Reader. What a header says is believed only as far as the data comes: whoever writes the header alone costs
-// no more than firstStep.
+// Memory of a Reader. What a header says is believed only as far as the data comes: whoever writes the header alone
+// costs no more than firstStep.
 const (
 	firstStep = 64 << 10
 	mostKept  = 4 << 20 // from one message to the next: more than most key frames have

@@ -138,8 +138,8 @@ func (l *ledger) measure(f sentFrame) {
 	l.lastMade = f
 }
 
-// withoutPicture is why the frame at an index made no picture of its own. It may be the second field of the picture of the
-// frame before it; then it shares that one's fate.
+// withoutPicture is why the frame at an index made no picture of its own. It may be the second field of the picture of
+// the frame before it; then it shares that one's fate.
 func (l *ledger) withoutPicture(i int) decode.Reason {
 	if i == 0 {
 		return decode.DropNoPicture

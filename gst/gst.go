@@ -14,17 +14,16 @@
 //	frames ──▶ player: source ▸ parser ▸ decoder ──▶ screen: source ▸ scaler ▸ sink ──▶ display
 //	                                         slate ──┘
 //
-// Threads. [Serve] runs on its caller's goroutine, which reads the socket and pushes frames; one more goroutine
-// sends the status at intervals, another draws the slate. For each pipeline one goroutine waits for the bus, in C.
-// Each change of state runs on a goroutine of its own that is given up when it does not come back, because
-// drivers hang there; Serve then returns an error and the process is to end. GStreamer's streaming
-// threads never enter Go: what they have to say they count in C, and what became of each frame they put into a bounded queue
-// there (fates.c), which the status takes and the ledger (fates.go) puts together. The locks they take are never held
-// while a driver works.
+// Threads. [Serve] runs on its caller's goroutine, which reads the socket and pushes frames; one more goroutine sends
+// the status at intervals, another draws the slate. For each pipeline one goroutine waits for the bus, in C. Each
+// change of state runs on a goroutine of its own that is given up when it does not come back, because drivers hang
+// there; Serve then returns an error and the process is to end. GStreamer's streaming threads never enter Go: what they
+// have to say they count in C, and what became of each frame they put into a bounded queue there (fates.c), which the
+// status takes and the ledger (fates.go) puts together. The locks they take are never held while a driver works.
 //
-// A frame's presentation time in a pipeline is its name, given by decode.Timeline: unique, and rising in display order. Its
-// picture is due a little later (player_hold). Package decode decides when; player.c decides what a decoder that is behind
-// has to do without.
+// A frame's presentation time in a pipeline is its name, given by decode.Timeline: unique, and rising in display order.
+// Its picture is due a little later (player_hold). Package decode decides when; player.c decides what a decoder that is
+// behind has to do without.
 package gst
 
 // #cgo pkg-config: gstreamer-1.0 gstreamer-base-1.0 gstreamer-app-1.0 gstreamer-video-1.0
@@ -50,9 +49,9 @@ var initOnce = sync.OnceFunc(func() {
 	gst.Init(nil)
 })
 
-// setRegistry gives GStreamer another registry while the user may not open some devices. It keeps there which elements exist, and
-// asks drivers again when their nodes have changed. That the user came into a group changes no node: with one
-// registry the decoders would stay away until somebody removes it.
+// setRegistry gives GStreamer another registry while the user may not open some devices. It keeps there which elements
+// exist, and asks drivers again when their nodes have changed. That the user came into a group changes no node: with
+// one registry the decoders would stay away until somebody removes it.
 func setRegistry(closed []string) {
 	if len(closed) == 0 {
 		return

@@ -73,8 +73,8 @@ func newPlayer(p decode.Plan, number uint32) (*player, error) {
 	return pl, nil
 }
 
-// mostErrors is after how many errors a decoder is to give up. Behind software there is nothing better, and its errors are
-// mostly those of the stream: it continues.
+// mostErrors is after how many errors a decoder is to give up. Behind software there is nothing better, and its errors
+// are mostly those of the stream: it continues.
 func mostErrors(p decode.Plan) C.int {
 	if p.Family == decode.Software {
 		return -1

@@ -80,8 +80,8 @@ const (
 	xPause    = 100 * time.Millisecond
 )
 
-// xScreen is the size of the X server's screen, which a window fills; without a window manager nothing else does that. A window of
-// another size would stay in a corner.
+// xScreen is the size of the X server's screen, which a window fills; without a window manager nothing else does that.
+// A window of another size would stay in a corner.
 func xScreen() (decode.Mode, error) {
 	for end := time.Now().Add(xPatience); ; time.Sleep(xPause) {
 		var width, height C.int
@@ -236,8 +236,8 @@ func keepOpen(card *os.File) {
 	openCards.files = append(openCards.files, card)
 }
 
-// closeCard gives the right to set modes back before it closes: the sink may leave a picture mapped when it fails, which
-// keeps the file open, and then this very process would be the other program that holds the display.
+// closeCard gives the right to set modes back before it closes: the sink may leave a picture mapped when it fails,
+// which keeps the file open, and then this very process would be the other program that holds the display.
 func (s *screen) closeCard() {
 	if s.card != nil {
 		C.be_no_master(C.int(s.card.Fd()))

@@ -44,8 +44,8 @@ func Main(ctx context.Context) error {
 	return Serve(ctx, conn, unconfined)
 }
 
-// nameThreads names the threads that there are, after which those to come are named: ps shows that. The process was started
-// through a descriptor, whose number is its name otherwise.
+// nameThreads names the threads that there are, after which those to come are named: ps shows that. The process was
+// started through a descriptor, whose number is its name otherwise.
 func nameThreads(name string) {
 	files, _ := filepath.Glob("/proc/self/task/*/comm")
 	for _, file := range files {
@@ -63,8 +63,8 @@ func tidy() {
 	debug.FreeOSMemory()
 }
 
-// Serve does what the agent at the other end of conn says, until it closes its
-// end (nil), the context ends or the pipeline is frozen. It closes conn. unconfined is what the sandbox of this process lacks.
+// Serve does what the agent at the other end of conn says, until it closes its end (nil), the context ends or the
+// pipeline is frozen. It closes conn. unconfined is what the sandbox of this process lacks.
 func Serve(ctx context.Context, conn io.ReadWriteCloser, unconfined []string) error {
 	s := &server{out: decode.NewWriter(conn), done: make(chan struct{}), reworded: make(chan struct{}, 1)}
 	hello := decode.Hello{Build: decode.Build, GStreamer: Version(), Elements: Elements(), Unconfined: unconfined}
@@ -128,8 +128,8 @@ func (s *server) beat() {
 	}
 }
 
-// paint sees to the slate: at intervals, and at once when its text changes. It may take a slow box long, for which neither the heartbeat nor
-// frames are to wait.
+// paint sees to the slate: at intervals, and at once when its text changes. It may take a slow box long, for which
+// neither the heartbeat nor frames are to wait.
 func (s *server) paint() {
 	ticker := time.NewTicker(decode.StatusInterval)
 	defer ticker.Stop()
@@ -326,7 +326,8 @@ const (
 // errNoAnswer says that a display was not opened in time.
 var errNoAnswer = fmt.Errorf("the display did not answer within %v", screenTimeout)
 
-// newScreen opens a display on a goroutine that is given up when it takes too long. What it opens later is closed again.
+// newScreen opens a display on a goroutine that is given up when it takes too long. What it opens later is closed
+// again.
 func (s *server) newScreen(asked decode.Screen) (*screen, error) {
 	type result struct {
 		screen *screen

@@ -184,7 +184,8 @@ func (s *show) old(m decode.Message, at, now time.Duration) bool {
 	return s.catchingUp
 }
 
-// rarity says how far apart frames are, and when the first one came after the newest picture, which was shown at a time.
+// rarity says how far apart frames are, and when the first one came after the newest picture, which was shown at a
+// time.
 func (s *show) rarity(picture time.Time) (gap time.Duration, waiting time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,8 +29,8 @@ var (
 	slateWell   = color.RGBA{0x4a, 0xa3, 0xdf, 0xff} // and when there is none
 )
 
-// The slate's letters, in parts of the shorter side of the screen. Capitals of slateBody are 20 mm high on a 43-inch screen,
-// which is read from three metres and more. Where the text needs more room than there is, all of it is smaller.
+// The slate's letters, in parts of the shorter side of the screen. Capitals of slateBody are 20 mm high on a 43-inch
+// screen, which is read from three metres and more. Where the text needs more room than there is, all of it is smaller.
 const (
 	slateTitle = 0.12
 	slateBody  = 0.062
@@ -169,7 +169,8 @@ func drawSlate(s decode.Slate, size decode.Mode, now time.Time) *image.RGBA {
 // slateMargin is the room around the text.
 func slateMargin(size decode.Mode) int { return min(size.Width, size.Height) / 14 }
 
-// layOut places paragraphs on a screen of a size, in the largest letters in which all of them have room. drawing is held.
+// layOut places paragraphs on a screen of a size, in the largest letters in which all of them have room. drawing is
+// held.
 func layOut(list []paragraph, size decode.Mode) []slateLine {
 	for scale := 1.0; ; scale *= slateShrink {
 		p := &page{size: size, margin: slateMargin(size), scale: scale, most: 1 << 10}
@@ -276,8 +277,8 @@ func (p *page) wrap(of paragraph) []string {
 	return wrap(of.text, most, func(s string) bool { return font.MeasureString(face, s).Ceil() <= room })
 }
 
-// wrap breaks text between words, and words that are too long anywhere, into at most so many lines that fit; what is left
-// over is cut off.
+// wrap breaks text between words, and words that are too long anywhere, into at most so many lines that fit; what is
+// left over is cut off.
 func wrap(text string, most int, fits func(string) bool) (lines []string) {
 	line := ""
 	words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\n' || r == '\t' })
@@ -329,8 +330,8 @@ func ellipsis(line string, fits func(string) bool) string {
 	return strings.TrimSpace(line) + " …"
 }
 
-// faces are kept: a slate with a clock is drawn every second. A face can only be used by one goroutine at a time, the one that
-// holds drawing.
+// faces are kept: a slate with a clock is drawn every second. A face can only be used by one goroutine at a time, the
+// one that holds drawing.
 var (
 	drawing sync.Mutex
 	faces   = map[faceKey]font.Face{}

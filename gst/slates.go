@@ -75,8 +75,8 @@ func (l *slates) picture(at time.Time) {
 // frames takes in how far apart frames are, and since when some wait to be seen.
 func (l *slates) frames(gap time.Duration, waiting time.Time) { l.gap, l.waiting = gap, waiting }
 
-// stays says that the newest picture is all there is to see: frames are rare, or it is the only one so far, and the session
-// plays.
+// stays says that the newest picture is all there is to see: frames are rare, or it is the only one so far, and the
+// session plays.
 func (l *slates) stays(now time.Time) bool {
 	rare := l.gap == 0 || 2*l.gap > l.text.After
 	seen := l.waiting.IsZero() || now.Sub(l.waiting) < l.text.After

@@ -25,7 +25,8 @@ const (
 )
 
 // checkStream holds an answer to GetMedia to be a stream: status 200, not encoded, of a type that Matroska can have.
-// What its first bytes are is seen when they come, see opening. The caller ends the reading of the body after errorBodyTime.
+// What its first bytes are is seen when they come, see opening. The caller ends the reading of the body after
+// errorBodyTime.
 func checkStream(resp *http.Response) error {
 	location := resp.Header.Get("Location")
 	redirect := resp.StatusCode/100 == 3
@@ -43,8 +44,8 @@ func checkStream(resp *http.Response) error {
 	return nil
 }
 
-// streamType says whether a body of a type may be Matroska. The API reference gives no list, and "video/webm" was seen; a type
-// that cannot be read is taken, as the bytes decide in the end.
+// streamType says whether a body of a type may be Matroska. The API reference gives no list, and "video/webm" was seen;
+// a type that cannot be read is taken, as the bytes decide in the end.
 func streamType(contentType string) bool {
 	kind, _, err := mime.ParseMediaType(contentType)
 	if contentType == "" || err != nil {
@@ -73,7 +74,8 @@ func notStream(resp *http.Response, what string) error {
 	}
 }
 
-// opening is a body whose first bytes have to be those of Matroska: an EBML header's, after NULs that the parser skips too.
+// opening is a body whose first bytes have to be those of Matroska: an EBML header's, after NULs that the parser skips
+// too.
 type opening struct {
 	body    io.Reader
 	resp    *http.Response
@@ -134,7 +136,8 @@ func exceptionOf(h http.Header) string {
 	return bareName(anyHeader(h, "x-amzn-ErrorType", "x-amz-ErrorType"))
 }
 
-// bareName takes away what stands around the name of an error: "…Exception:http://…" and "com.amazonaws…#…Exception" both occur.
+// bareName takes away what stands around the name of an error: "…Exception:http://…" and "com.amazonaws…#…Exception"
+// both occur.
 func bareName(name string) string {
 	name, _, _ = strings.Cut(name, ":")
 	return name[strings.LastIndex(name, "#")+1:]
@@ -145,8 +148,8 @@ const maxRequestID = 64
 
 var exceptionPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.]{0,63}$`) })
 
-// exceptionName is the name of an error as part of a code: what the service calls it, if that is short and made of letters, digits,
-// '_' and '.', otherwise the status.
+// exceptionName is the name of an error as part of a code: what the service calls it, if that is short and made of
+// letters, digits, '_' and '.', otherwise the status.
 func exceptionName(name string, status int) string {
 	if name = strings.TrimSpace(name); exceptionPattern().MatchString(name) {
 		return name

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// serviceClock gives the time to sign requests with: the box's, unless the service's Date headers say that it is wrong. Once
-// corrected it counts from the service's time by the monotonic clock, so that a later step of the box's clock does no harm.
-// AWS SDKs do the same (Clock Skew Correction). Its zero value is the box's clock; it may be used from any goroutine.
+// serviceClock gives the time to sign requests with: the box's, unless the service's Date headers say that it is wrong.
+// Once corrected it counts from the service's time by the monotonic clock, so that a later step of the box's clock does
+// no harm. AWS SDKs do the same (Clock Skew Correction). Its zero value is the box's clock; it may be used from any
+// goroutine.
 type serviceClock struct {
 	mu             sync.Mutex
 	service, local time.Time // that were read together; zero as long as the box's clock is right
@@ -20,7 +21,8 @@ const (
 	// rightClock is how far the box's clock may be off and is used all the same. A Date header has whole seconds, and a
 	// signature is good for five minutes (SigV4).
 	rightClock = time.Minute
-	// wrongClock is how far a signature has to be off to be the likely reason why it was refused: the limit of the AWS SDKs.
+	// wrongClock is how far a signature has to be off to be the likely reason why it was refused: the limit of the AWS
+	// SDKs.
 	wrongClock = 4 * time.Minute
 )
 
@@ -33,8 +35,8 @@ func (c *serviceClock) now() time.Time {
 	return c.service.Add(time.Since(c.local))
 }
 
-// learn takes the service's time from the headers of an answer, and gives by how much the box's clock is behind it; false when
-// the answer does not say, or comes from a cache.
+// learn takes the service's time from the headers of an answer, and gives by how much the box's clock is behind it;
+// false when the answer does not say, or comes from a cache.
 func (c *serviceClock) learn(h http.Header, received time.Time) (time.Duration, bool) {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil || h.Get("Age") != "" {

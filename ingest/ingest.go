@@ -37,8 +37,8 @@ type Stream struct {
 type Sink interface {
 	// Tracks takes the tracks of the frames that follow: at the start of every session, and when they change.
 	Tracks([]*mkv.Track)
-	// Frame takes one frame. It is valid during the call only, but for its Track. Frame may wait for room, until the context
-	// ends: then the session is to stop or to continue elsewhere, and hands on no more of this body.
+	// Frame takes one frame. It is valid during the call only, but for its Track. Frame may wait for room, until the
+	// context ends: then the session is to stop or to continue elsewhere, and hands on no more of this body.
 	Frame(context.Context, *Frame)
 	// Fragment takes what is known of a fragment once all of it has arrived.
 	Fragment(mkv.Fragment)

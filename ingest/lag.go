@@ -16,16 +16,16 @@ type lagWatch struct {
 	jumped time.Time
 	made   time.Time // PRODUCER_TIMESTAMP of the newest fragment
 
-	// recorded says that frames come from behind on purpose, so that each of them is to be seen: from a start in the past,
-	// or from when a stream that stays has become late, until the session has really caught up.
+	// recorded says that frames come from behind on purpose, so that each of them is to be seen: from a start in the
+	// past, or from when a stream that stays has become late, until the session has really caught up.
 	recorded bool
 }
 
 // recent is how far behind a stream that began in the past counts as live.
 const recent = 10 * time.Second
 
-// caughtUp is how far behind a session may be whose frames are live. What it has not read yet then comes at once, and what
-// of that is not on the screen yet is made up for by faster play.
+// caughtUp is how far behind a session may be whose frames are live. What it has not read yet then comes at once, and
+// what of that is not on the screen yet is made up for by faster play.
 const caughtUp = 2 * time.Second
 
 // jumpInterval is the least time between two jumps to the newest fragment: when a jump does

@@ -9,8 +9,8 @@ import (
 	"github.com/aws/smithy-go/logging"
 )
 
-// sdkLog takes what the AWS SDK has to say, which would otherwise go to standard error as it likes. It keeps the first lines until it is
-// known where to log. It may be used from any goroutine.
+// sdkLog takes what the AWS SDK has to say, which would otherwise go to standard error as it likes. It keeps the first
+// lines until it is known where to log. It may be used from any goroutine.
 type sdkLog struct {
 	mu      sync.Mutex
 	to      *slog.Logger // nil before it is known

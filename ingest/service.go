@@ -129,8 +129,8 @@ func NewService(cfg aws.Config, controlEndpoint string) *Service {
 	}
 }
 
-// SetLog says where calls are logged, at level debug, and what the SDK has to say; nowhere before. It is called before the first
-// session runs.
+// SetLog says where calls are logged, at level debug, and what the SDK has to say; nowhere before. It is called before
+// the first session runs.
 func (s *Service) SetLog(log *slog.Logger) {
 	s.log = log
 	if s.sdk != nil {
@@ -241,8 +241,8 @@ func (s *Service) credentials(ctx context.Context) (aws.Credentials, error) {
 	return creds, checkCredentials(creds)
 }
 
-// withoutCredentials says why there are no credentials. The SDK asks the machine for its role last; when that has none, the
-// words of its error do not tell that everything before had none either.
+// withoutCredentials says why there are no credentials. The SDK asks the machine for its role last; when that has none,
+// the words of its error do not tell that everything before had none either.
 func withoutCredentials(err error) string {
 	if strings.Contains(err.Error(), "no EC2 IMDS role found") {
 		return "no AWS credentials were found, neither in the environment nor in ~/.aws nor as a role of this machine"
@@ -250,8 +250,8 @@ func withoutCredentials(err error) string {
 	return "could not retrieve AWS credentials: " + readable(err.Error(), maxMessage)
 }
 
-// CheckRegion says what is wrong with the region that requests are signed for, as an *Error: that none is set, or that none can
-// have such a name.
+// CheckRegion says what is wrong with the region that requests are signed for, as an *Error: that none is set, or that
+// none can have such a name.
 func (s *Service) CheckRegion() error {
 	if s.cfg.Region == "" {
 		return &Error{Code: CodeConfig, Message: "no AWS region is set, neither in [aws] region nor in AWS_REGION nor in the AWS profile"}
@@ -265,8 +265,8 @@ func (s *Service) CheckRegion() error {
 
 var regionPattern = regexp.MustCompile(`^[a-zA-Z0-9-]+$`)
 
-// checkCredentials finds characters that no credentials have and no request can carry, such as the carriage return that a file
-// written on Windows leaves in an environment variable.
+// checkCredentials finds characters that no credentials have and no request can carry, such as the carriage return that
+// a file written on Windows leaves in an environment variable.
 func checkCredentials(c aws.Credentials) error {
 	for _, part := range []struct{ name, value string }{
 		{"access key id (AWS_ACCESS_KEY_ID)", c.AccessKeyID},
@@ -347,8 +347,8 @@ func secureAnswer(out *kinesisvideo.GetDataEndpointOutput) bool {
 
 var hostPattern = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 
-// checkEndpoint holds a data endpoint to be a URL that GetMedia can be sent to. If GetDataEndpoint was answered over TLS, so must
-// GetMedia be.
+// checkEndpoint holds a data endpoint to be a URL that GetMedia can be sent to. If GetDataEndpoint was answered over
+// TLS, so must GetMedia be.
 func checkEndpoint(raw string, secure bool) error {
 	u, err := url.Parse(raw)
 	wrong := ""

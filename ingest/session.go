@@ -21,12 +21,13 @@ const (
 	tagWait = 250 * time.Millisecond
 	// repeatTime is how long a session may bring nothing but fragments that are not new.
 	repeatTime = 10 * time.Second
-	// idleTime is how long a session that brings nothing new lasts if the service waited for fragments: it does for 3 s.
+	// idleTime is how long a session that brings nothing new lasts if the service waited for fragments: it does for 3
+	// s.
 	idleTime = 2 * time.Second
 	// lookAfter is after how many sessions without fragments one looks at the newest fragment: about half a minute.
 	lookAfter = 4
-	// soonInterval is the least time between two attempts that are made soon: a connection that breaks more often is not
-	// helped by that.
+	// soonInterval is the least time between two attempts that are made soon: a connection that breaks more often is
+	// not helped by that.
 	soonInterval = time.Second
 )
 

@@ -30,8 +30,8 @@ const (
 	// maxPace bounds the time for streams whose frames come more rarely than that: twice the time between
 	// the last two frames.
 	maxPace = 30 * time.Second
-	// A large frame may take longer over a slow connection, as long as its bytes come at slowFrame bytes a second or more:
-	// 64 kbit/s. maxFrameTime bounds that.
+	// A large frame may take longer over a slow connection, as long as its bytes come at slowFrame bytes a second or
+	// more: 64 kbit/s. maxFrameTime bounds that.
 	slowFrame    = 8 << 10
 	maxFrameTime = time.Minute
 )

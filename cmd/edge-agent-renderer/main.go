@@ -1,5 +1,5 @@
-// Command edge-agent-renderer decodes and shows what edge-agent sends it over file descriptor 3. The agent starts it; it is
-// the only program here that is linked with GStreamer.
+// Command edge-agent-renderer decodes and shows what edge-agent sends it over file descriptor 3. The agent starts it;
+// it is the only program here that is linked with GStreamer.
 package main
 
 import (

@@ -42,7 +42,8 @@ type hostAddress struct {
 	ip     netip.Addr
 }
 
-// addressText is what is shown of a machine's addresses: those that others can reach, first that of the device with the default route.
+// addressText is what is shown of a machine's addresses: those that others can reach, first that of the device with the
+// default route.
 func addressText(list []hostAddress, route string) string {
 	list = slices.DeleteFunc(slices.Clone(list), func(a hostAddress) bool {
 		return a.ip.IsLoopback() || a.ip.Is6() && a.ip.IsLinkLocalUnicast() || isLocalBridge(a.device)

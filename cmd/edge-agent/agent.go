@@ -263,8 +263,9 @@ func (a *agent) Run(ctx context.Context) {
 	}
 }
 
-// Streams allocate their buffers once, and then hardly anything: what the collector would let the heap grow by, in per cent
-// of what is in use, is mostly wasted. Before, while the heap grows, it is left to Go's default, which collects less often.
+// Streams allocate their buffers once, and then hardly anything: what the collector would let the heap grow by, in per
+// cent of what is in use, is mostly wasted. Before, while the heap grows, it is left to Go's default, which collects
+// less often.
 const (
 	startUp   = 2 * time.Second
 	gcPercent = 15

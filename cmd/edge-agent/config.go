@@ -102,9 +102,9 @@ type DecodeConfig struct {
 	RendererPaths []string `toml:"renderer_paths"`
 }
 
-// ControlConfig says which commands from MQTT are obeyed. With PublicKeys they have to be signed.
-// Shadow permits a device shadow to desire a configuration. Clock says whose word is taken for the box's clock: the kernel's, or
-// the operator's, who vouches for it.
+// ControlConfig says which commands from MQTT are obeyed. With PublicKeys they have to be signed. Shadow permits a
+// device shadow to desire a configuration. Clock says whose word is taken for the box's clock: the kernel's, or the
+// operator's, who vouches for it.
 type ControlConfig struct {
 	Enabled    bool     `toml:"enabled"`
 	Allow      []string `toml:"allow"`
@@ -126,9 +126,9 @@ type LogConfig struct {
 	Format string `toml:"format"`
 }
 
-// StreamConfig is one stream to pull and show. Exactly one of StreamName and
-// StreamARN is set. MaxLag 0 means that no lag is too much; see ingest.Stream. An empty
-// DecodeOrder means that of [decode]; an empty VideoTrack the first track that can be decoded, see decode.Input.SelectTrack.
+// StreamConfig is one stream to pull and show. Exactly one of StreamName and StreamARN is set. MaxLag 0 means that no
+// lag is too much; see ingest.Stream. An empty DecodeOrder means that of [decode]; an empty VideoTrack the first track
+// that can be decoded, see decode.Input.SelectTrack.
 type StreamConfig struct {
 	Name        string   `toml:"name"`
 	StreamName  string   `toml:"stream_name"`
@@ -272,8 +272,8 @@ func (d Duration) String() string { return time.Duration(d).String() }
 // MarshalText writes it as UnmarshalText reads it.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// hash tells two configurations apart without giving either away. It is of the keys of the file, sorted, with their values: what
-// types the code keeps them in, and in which order, is no part of it.
+// hash tells two configurations apart without giving either away. It is of the keys of the file, sorted, with their
+// values: what types the code keeps them in, and in which order, is no part of it.
 func (c Config) hash() string {
 	var text bytes.Buffer
 	_ = toml.NewEncoder(&text).Encode(c) // a Config has only what TOML can say

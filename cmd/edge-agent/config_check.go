@@ -167,8 +167,8 @@ func checkBroker(m *MQTTConfig, fault reportFault) {
 	}
 }
 
-// hasSecret says that an address may hold a user name or password, also one that cannot be parsed. No valid address has an @ otherwise.
-// Such an address is refused and must not be printed: faults of a reload are published.
+// hasSecret says that an address may hold a user name or password, also one that cannot be parsed. No valid address has
+// an @ otherwise. Such an address is refused and must not be printed: faults of a reload are published.
 func hasSecret(address string) bool { return strings.Contains(address, "@") }
 
 func isLoopback(host string) bool {
@@ -321,7 +321,8 @@ func checkElements(key string, names []string, fault reportFault) {
 	}
 }
 
-// checkRenderer checks the program that decodes, and what its processes may have besides what they need. A secret is not given away by mistake.
+// checkRenderer checks the program that decodes, and what its processes may have besides what they need. A secret is
+// not given away by mistake.
 func checkRenderer(c *DecodeConfig, fault reportFault) {
 	if c.Renderer != "" && !filepath.IsAbs(c.Renderer) {
 		fault("decode.renderer", fmt.Sprintf("is %q", c.Renderer), "Name the program by its whole path, or leave it empty for the one beside edge-agent.")

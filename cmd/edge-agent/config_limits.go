@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Limits of a TOML file, checked before it is parsed: the parser is recursive, and takes memory that grows with the square of the
-// parts of a key.
+// Limits of a TOML file, checked before it is parsed: the parser is recursive, and takes memory that grows with the
+// square of the parts of a key.
 const (
 	maxConfigSize = 256 << 10 // bytes; a stream takes some 200
 	maxNesting    = 16        // of lists and tables in each other, and of the parts of a key; the configuration has 3
@@ -62,7 +62,8 @@ func checkNesting(text string) (line int) {
 	return 0
 }
 
-// stringLength is the length of the string that a text begins with, including its quotes. A string of one line ends with it.
+// stringLength is the length of the string that a text begins with, including its quotes. A string of one line ends
+// with it.
 func stringLength(text string) int {
 	quote := text[:1]
 	long := strings.HasPrefix(text, strings.Repeat(quote, 3))

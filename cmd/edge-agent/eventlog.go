@@ -10,11 +10,12 @@ import (
 	"github.com/edge-agent/edge-agent/mqtt"
 )
 
-// repeatsEvery is how often the log has an event that comes again and again, such as an attempt that fails like the one before.
+// repeatsEvery is how often the log has an event that comes again and again, such as an attempt that fails like the one
+// before.
 const repeatsEvery = 10 * time.Minute
 
-// eventLog writes events to the log. Those that say the same as the one before them, of the same stream, are written for
-// debugging only, but for one each repeatsEvery.
+// eventLog writes events to the log. Those that say the same as the one before them, of the same stream, are written
+// for debugging only, but for one each repeatsEvery.
 type eventLog struct {
 	mu   sync.Mutex
 	last map[string]logged // by stream
@@ -29,8 +30,8 @@ type logged struct {
 // changing parts differ from one attempt to the next: numbers, with their units.
 var changing = regexp.MustCompile(`[0-9][0-9.]*(ns|µs|ms|s|m|h)?`)
 
-// repeated takes in an event. It tells how many of its kind were not written since the last that was, and whether this one is
-// one of them.
+// repeated takes in an event. It tells how many of its kind were not written since the last that was, and whether this
+// one is one of them.
 func (l *eventLog) repeated(code, stream, message string, now time.Time) (repeats int, again bool) {
 	event := code + " " + changing.ReplaceAllString(message, "")
 	l.mu.Lock()

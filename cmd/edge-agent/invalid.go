@@ -16,8 +16,9 @@ import (
 	"github.com/edge-agent/edge-agent/mqtt"
 )
 
-// A service whose configuration is not valid at its start does not end: nobody would see why the screen is black. It shows the
-// faults on the display and reports them over MQTT as far as the rest of the file says where, until the file is valid.
+// A service whose configuration is not valid at its start does not end: nobody would see why the screen is black. It
+// shows the faults on the display and reports them over MQTT as far as the rest of the file says where, until the file
+// is valid.
 //
 //	          faults                      valid file
 //	start ───────────▶ waiting for a file ───────────▶ the agent as usual
@@ -41,8 +42,8 @@ func stopReason(ctx context.Context) string {
 	return "the agent was told to stop"
 }
 
-// waits says whether to wait for a valid configuration instead of ending: as it was asked for, else whether a service manager
-// has started this process. systemd sets INVOCATION_ID, also for what runs in a terminal of a desktop session.
+// waits says whether to wait for a valid configuration instead of ending: as it was asked for, else whether a service
+// manager has started this process. systemd sets INVOCATION_ID, also for what runs in a terminal of a desktop session.
 func (c runCommand) waits(getenv func(string) string, terminal bool) bool {
 	switch c.InvalidConfig {
 	case "wait":
@@ -112,9 +113,9 @@ func (a *agent) nameWaiting(streams []string) {
 	}
 }
 
-// watchFile waits until the file is valid: it reads it when it has changed and then stayed the same for a moment, since it may
-// still be being written, when somebody asks for that, and now and then, because a fault may be in the files of the AWS tools.
-// invalid is told of faults that are not those known, and each time somebody has asked.
+// watchFile waits until the file is valid: it reads it when it has changed and then stayed the same for a moment, since
+// it may still be being written, when somebody asks for that, and now and then, because a fault may be in the files of
+// the AWS tools. invalid is told of faults that are not those known, and each time somebody has asked.
 func watchFile(ctx context.Context, path string, valid func(context.Context) (Config, error), known ConfigErrors, hangup <-chan os.Signal, invalid func(ConfigErrors)) (Config, error) {
 	ticker := time.NewTicker(lookAtFile)
 	defer ticker.Stop()

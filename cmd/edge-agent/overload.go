@@ -7,15 +7,16 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 )
 
-// The bounds of overload: of the frames of a window, a quarter is missed by everybody who watches, a twentieth by hardly anybody.
+// The bounds of overload: of the frames of a window, a quarter is missed by everybody who watches, a twentieth by
+// hardly anybody.
 const (
 	overloadWindow = 5 * time.Second
 	overloadBegins = 4
 	overloadEnds   = 20
 	overloadLeast  = 50 // frames of a window: of fewer, a moment's delay would be a quarter
 
-	// overloadLongest is how long the window of a stream with few frames is: of that a moment is no quarter. overloadFewest
-	// is how many frames there must be even then.
+	// overloadLongest is how long the window of a stream with few frames is: of that a moment is no quarter.
+	// overloadFewest is how many frames there must be even then.
 	overloadLongest = 30 * time.Second
 	overloadFewest  = 10
 )

@@ -111,8 +111,8 @@ func (p *positionStore) Flush() error {
 	return err
 }
 
-// Renew starts a new file, with all positions in it, when the old one was damaged or removed while in use. What happened
-// is in found, nil when the file is in order; err is why there is no new file yet.
+// Renew starts a new file, with all positions in it, when the old one was damaged or removed while in use. What
+// happened is in found, nil when the file is in order; err is why there is no new file yet.
 func (p *positionStore) Renew() (found, err error) {
 	if p.err != nil {
 		return nil, nil

@@ -44,7 +44,8 @@ func (a *agent) obeyHangups(ctx context.Context) {
 	}
 }
 
-// reconfigure puts the file into effect with what a device shadow desires over it, if check has nothing against the outcome.
+// reconfigure puts the file into effect with what a device shadow desires over it, if check has nothing against the
+// outcome.
 func (a *agent) reconfigure(over desiredConfig, check func(Config) error) (out mqtt.ReloadData, err error) {
 	if a.file == "" {
 		return out, &failure{Code: codeFailed, Message: "this agent has no configuration file"}
@@ -67,8 +68,8 @@ func (a *agent) reconfigure(over desiredConfig, check func(Config) error) (out m
 	return out, nil
 }
 
-// checkNoStreams rejects a file without streams for an agent that has some: a file that is just being written looks like
-// that. With streams = [] it is meant.
+// checkNoStreams rejects a file without streams for an agent that has some: a file that is just being written looks
+// like that. With streams = [] it is meant.
 func (a *agent) checkNoStreams(next Config) error {
 	n := len(a.all())
 	if next.Streams != nil || n == 0 {

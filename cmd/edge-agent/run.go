@@ -60,8 +60,8 @@ func (c runCommand) agent(ctx context.Context, cfg Config, std stdio) (*agent, e
 	return a, nil
 }
 
-// loadService reads what the AWS tools' own files and the environment add to a configuration. What is wrong with that is a
-// fault of the configuration as well: nothing can be pulled before somebody changes it.
+// loadService reads what the AWS tools' own files and the environment add to a configuration. What is wrong with that
+// is a fault of the configuration as well: nothing can be pulled before somebody changes it.
 func loadService(ctx context.Context, file string, cfg Config) (*ingest.Service, error) {
 	s, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
 	if err == nil && len(cfg.Streams) > 0 {

@@ -17,8 +17,8 @@ type salvaged struct {
 	streams []string // names of the streams that are configured, as far as they are valid
 }
 
-// salvageConfig gives what is usable of a file with faults. MQTT is off unless all that decides who the agent is there is in
-// order: [agent], [mqtt] and, for AWS IoT Core, [aws.iot].
+// salvageConfig gives what is usable of a file with faults. MQTT is off unless all that decides who the agent is there
+// is in order: [agent], [mqtt] and, for AWS IoT Core, [aws.iot].
 func salvageConfig(path string, faults ConfigErrors) salvaged {
 	text, err := readTOML(path)
 	if err != nil {
@@ -72,7 +72,8 @@ func decidesIdentity(faults ConfigErrors) bool {
 	})
 }
 
-// revertFaults gives keys with faults their defaults: first those keys alone, and where that does not help their tables.
+// revertFaults gives keys with faults their defaults: first those keys alone, and where that does not help their
+// tables.
 func (s *salvaged) revertFaults(faults ConfigErrors) {
 	s.revert(faults, func(key string) string { return key })
 	s.revert(s.check(), func(key string) string { return key })

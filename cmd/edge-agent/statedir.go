@@ -13,8 +13,8 @@ const (
 	codeStateUnusable = "storage.unusable" // a state directory in which nothing can be kept
 )
 
-// useStateDir opens the state directory. One that cannot be used would fail everything that keeps something there: it is
-// told once, by tellStateDir, and the agent works without it.
+// useStateDir opens the state directory. One that cannot be used would fail everything that keeps something there: it
+// is told once, by tellStateDir, and the agent works without it.
 func (a *agent) useStateDir(dir string) {
 	a.positions = openPositions(dir)
 	if a.positions.Err() == nil {
@@ -23,8 +23,8 @@ func (a *agent) useStateDir(dir string) {
 	a.prober.cache = cacheFile(a.stateDir)
 }
 
-// tellStateDir reports a state directory that cannot be used, or what was found damaged in it at the start. The MQTT client
-// reports its own files.
+// tellStateDir reports a state directory that cannot be used, or what was found damaged in it at the start. The MQTT
+// client reports its own files.
 func (a *agent) tellStateDir() {
 	if err := a.positions.Err(); err != nil {
 		a.event(codeStateUnusable, "", fmt.Sprintf("the state directory %s cannot be used: %v; positions, events and what is known of the decoders are lost when the agent ends",

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denied are system calls that no decoder and no display needs: looking into other processes, changing the box, and ways to do
-// what is denied by another door (io_uring opens sockets, user namespaces give capabilities back).
+// denied are system calls that no decoder and no display needs: looking into other processes, changing the box, and
+// ways to do what is denied by another door (io_uring opens sockets, user namespaces give capabilities back).
 var denied = []string{
 	"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd",
 	"bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
@@ -21,7 +21,8 @@ var denied = []string{
 	"iopl", "ioperm", "vhangup", "modify_ldt", "personality", "lookup_dcookie",
 }
 
-// families are the kinds of sockets that are left: displays are reached over Unix sockets, and netlink tells of devices.
+// families are the kinds of sockets that are left: displays are reached over Unix sockets, and netlink tells of
+// devices.
 var families = []uint64{unix.AF_UNIX, unix.AF_NETLINK}
 
 // restrictCalls denies system calls. What is denied fails with EPERM.
@@ -51,7 +52,8 @@ func (b box) restrictCalls() error {
 	})
 }
 
-// allowedFamilies are those of sockets that may be made. An X server of another box needs TCP; landlock bounds the port.
+// allowedFamilies are those of sockets that may be made. An X server of another box needs TCP; landlock bounds the
+// port.
 func (b box) allowedFamilies() []uint64 {
 	if tcpPort(b.getenv("DISPLAY")) != 0 {
 		return append(slices.Clone(families), unix.AF_INET, unix.AF_INET6)

@@ -11,8 +11,8 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
 
-// readable are the files and folders that libraries, drivers and GStreamer read, and the programs they start. Of /etc and /proc
-// there is only what they read: passwords and other processes are there as well.
+// readable are the files and folders that libraries, drivers and GStreamer read, and the programs they start. Of /etc
+// and /proc there is only what they read: passwords and other processes are there as well.
 var readable = []string{
 	"/usr", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store", "/run/opengl-driver",
 	"/sys", "/run/udev",
@@ -22,8 +22,8 @@ var readable = []string{
 	"/proc/driver", "/proc/device-tree", "/proc/asound", "/proc/sys/kernel", "/proc/sys/vm",
 }
 
-// devices are those of decoders, graphics and memory that they share. A node that comes later is for the next renderer, except
-// below these folders.
+// devices are those of decoders, graphics and memory that they share. A node that comes later is for the next renderer,
+// except below these folders.
 var devices = []string{
 	"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm",
 	"/dev/dri", "/dev/fb*", "/dev/udmabuf", "/dev/dma_heap", "/dev/ion", "/dev/video*", "/dev/media*", "/dev/v4l*", "/dev/cec*", "/dev/snd",
@@ -77,7 +77,8 @@ func (b box) restrictFiles() error {
 	return config.BestEffort().Restrict(rules...)
 }
 
-// allow is a rule that leaves so much access to some paths. What does not hold for a file, as opposed to a folder, is left out there.
+// allow is a rule that leaves so much access to some paths. What does not hold for a file, as opposed to a folder, is
+// left out there.
 func allow(access landlock.AccessFSSet, paths []string) landlock.Rule {
 	var files, folders []string
 	for _, path := range paths {
@@ -144,7 +145,8 @@ func (b box) caches() (folders []string) {
 	})
 }
 
-// debugLog is the folder of the file that GStreamer writes its log to, if somebody wants one; its name may hold a pattern.
+// debugLog is the folder of the file that GStreamer writes its log to, if somebody wants one; its name may hold a
+// pattern.
 func (b box) debugLog() []string {
 	if file := b.getenv("GST_DEBUG_FILE"); filepath.IsAbs(file) {
 		return []string{filepath.Dir(file)}

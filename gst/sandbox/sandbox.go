@@ -1,10 +1,10 @@
-// Package sandbox takes from the renderer process what it does not need. What a camera sends is parsed there by much code in C:
-// whoever gets hold of that code is to reach no file, no network and no other process by it.
+// Package sandbox takes from the renderer process what it does not need. What a camera sends is parsed there by much
+// code in C: whoever gets hold of that code is to reach no file, no network and no other process by it.
 //
-// [Enter] is called by the renderer itself, before it has read anything: landlock leaves it the files of GStreamer, of drivers
-// and of the display (paths.go), seccomp takes the system calls that lead elsewhere (calls.go), and capabilities go. All of it holds for
-// every thread and for what the process starts, and cannot be taken back. The agent sees to the rest when it starts the process:
-// its environment and its user (decode/environment.go, account.go).
+// [Enter] is called by the renderer itself, before it has read anything: landlock leaves it the files of GStreamer, of
+// drivers and of the display (paths.go), seccomp takes the system calls that lead elsewhere (calls.go), and
+// capabilities go. All of it holds for every thread and for what the process starts, and cannot be taken back. The
+// agent sees to the rest when it starts the process: its environment and its user (decode/environment.go, account.go).
 //
 // What the kernel lacks is said, and is no reason not to show a picture.
 package sandbox
@@ -26,8 +26,8 @@ type box struct {
 	paths  []string                 // further files and folders that may be read and written
 }
 
-// Enter takes from this process what a renderer does not need. getenv gives its environment, and paths are files and folders that
-// it may read and write besides. It returns, in words, what could not be taken; nil when all is in place.
+// Enter takes from this process what a renderer does not need. getenv gives its environment, and paths are files and
+// folders that it may read and write besides. It returns, in words, what could not be taken; nil when all is in place.
 func Enter(getenv func(name string) string, paths []string) (missing []string) {
 	b := box{getenv, paths}
 	for _, step := range []struct {
@@ -46,14 +46,14 @@ func Enter(getenv func(name string) string, paths []string) (missing []string) {
 	return missing
 }
 
-// denyCoreDumps keeps pictures out of files that others may read. A limit of 0 would still hand dumps to a program that the box
-// has for them (core(5)).
+// denyCoreDumps keeps pictures out of files that others may read. A limit of 0 would still hand dumps to a program that
+// the box has for them (core(5)).
 func denyCoreDumps() error {
 	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
 }
 
-// dropCapabilities leaves a process of root what it needs where its files belong to other users, such as the cookie of an X
-// server: landlock says which files those may be.
+// dropCapabilities leaves a process of root what it needs where its files belong to other users, such as the cookie of
+// an X server: landlock says which files those may be.
 func dropCapabilities() error {
 	if syscall.Geteuid() != 0 {
 		return nil

@@ -264,7 +264,8 @@ func breakConnection(w http.ResponseWriter, reset bool) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	// Linger of 0 makes a reset of what would be an ordinary end. So it does where a client holds up the bytes in front.
+	// Linger of 0 makes a reset of what would be an ordinary end. So it does where a client holds up the bytes in
+	// front.
 	if tcp, ok := conn.(*net.TCPConn); ok && (reset || flushed != nil) {
 		_ = tcp.SetLinger(0)
 	}

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Pipe is a network in memory: what is dialled is accepted. It has no buffers and its waits are waits on channels, which
-// is what a testing/synctest bubble needs for its time to go on.
+// Pipe is a network in memory: what is dialled is accepted. It has no buffers and its waits are waits on channels,
+// which is what a testing/synctest bubble needs for its time to go on.
 //
 //	pipe := kvstest.NewPipe()
 //	server.Serve(pipe)

@@ -8,8 +8,8 @@ import (
 
 // timeline is when which fragment of a stream was, is or will be produced: pure arithmetic on the producer's clock.
 //
-// When a clip is over it begins again, or another one does; the count, the fragment numbers and the timestamps run on. A
-// producer that stops and produces again leaves a gap in time but none in the count.
+// When a clip is over it begins again, or another one does; the count, the fragment numbers and the timestamps run on.
+// A producer that stops and produces again leaves a gap in time but none in the count.
 type timeline struct {
 	reel *reel
 	runs []run // never empty

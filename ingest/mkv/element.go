@@ -239,7 +239,8 @@ func (e element) float() (float64, error) {
 	return 0, malformed(e.id, e.offset, "a float of "+itoa(int64(len(e.data)))+" bytes")
 }
 
-// maxName is how much is kept of a name, in bytes. Names are logged and reported, and a producer may write what it likes.
+// maxName is how much is kept of a name, in bytes. Names are logged and reported, and a producer may write what it
+// likes.
 const maxName = 100
 
 // name reads a string that names something: as far as it is kept, and as valid text.

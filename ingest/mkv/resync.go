@@ -100,8 +100,8 @@ func verdictOn(b []byte) verdict {
 	return noDocument
 }
 
-// isError says whether b begins with a document by which the service ends a stream: its tags have an error and no fragment, and no
-// frames come before them. known is false when b is too short to tell.
+// isError says whether b begins with a document by which the service ends a stream: its tags have an error and no
+// fragment, and no frames come before them. known is false when b is too short to tell.
 func isError(b []byte) (yes, known bool) {
 	_, n, err := prologue(b, 0)
 	if err != nil || n == 0 {
@@ -132,8 +132,8 @@ func isError(b []byte) (yes, known bool) {
 }
 
 // within is the search for a document within an element. What an element holds comes from the camera, which may write
-// whole documents there. So only two kinds count: one by which the service ends the stream, in the middle of whatever it was
-// sending; and any, if nothing goes on behind the element, whose size is wrong then.
+// whole documents there. So only two kinds count: one by which the service ends the stream, in the middle of whatever
+// it was sending; and any, if nothing goes on behind the element, whose size is wrong then.
 type within struct {
 	id     id
 	end    int64 // of the element
@@ -143,7 +143,8 @@ type within struct {
 
 func insideOf(h header) within { return within{id: h.id, end: h.end(), doubt: unknown} }
 
-// alien says that it is no element of Matroska: what was taken for its header is something else, and all documents in it count.
+// alien says that it is no element of Matroska: what was taken for its header is something else, and all documents in
+// it count.
 func (w *within) alien() bool {
 	_, known := names[w.id]
 	return !known
@@ -168,8 +169,8 @@ func (r *Reader) look(w *within) (at int64, found bool) {
 	}
 }
 
-// sound says whether something goes on behind an element that has been read to its end, and may be a document or part of one.
-// known is false when more bytes are needed to tell, which w.needed says.
+// sound says whether something goes on behind an element that has been read to its end, and may be a document or part
+// of one. known is false when more bytes are needed to tell, which w.needed says.
 func (r *Reader) sound(w *within) (yes, known bool) {
 	if w.end == r.containerEnd() {
 		return true, true

@@ -45,8 +45,8 @@ func (r *Reader) await(h header, limit int64) error {
 	}
 }
 
-// skip skips an element that is not needed. What comes after the first document in it is kept, up to a limit, until it is known
-// whether the element's size is right.
+// skip skips an element that is not needed. What comes after the first document in it is kept, up to a limit, until it
+// is known whether the element's size is right.
 func (r *Reader) skip(h header) error {
 	if h.size == unknown || h.size > maxSkip {
 		return malformed(h.id, h.offset, sizeText(h.size)+", of which at most "+itoa(maxSkip)+" are skipped")

@@ -15,8 +15,8 @@ import (
 )
 
 // DB is a bbolt file that cannot crash the agent. bbolt maps the file into memory and trusts it: damaged bytes make it
-// panic, a file that was cut short raises SIGBUS. So the whole structure is checked, without a mapping, before bbolt opens the file
-// (verify), and every transaction recovers from both (transact), for what happens to the file later.
+// panic, a file that was cut short raises SIGBUS. So the whole structure is checked, without a mapping, before bbolt
+// opens the file (verify), and every transaction recovers from both (transact), for what happens to the file later.
 //
 // Safe for concurrent use; one transaction at a time.
 type DB struct {
@@ -35,7 +35,8 @@ type Options struct {
 	MaxSize int64    // of the file, in bytes
 	Buckets [][]byte // that have to exist
 
-	// Load reads the content when the file is opened; its error means that the file is damaged. It is called again with the new file.
+	// Load reads the content when the file is opened; its error means that the file is damaged. It is called again with
+	// the new file.
 	Load func(*bolt.Tx) error
 }
 
@@ -170,7 +171,8 @@ func (d *DB) Update(fn func(*bolt.Tx) error) error {
 	return d.transact(fn, (*bolt.DB).Update)
 }
 
-// NoSync leaves it to the kernel when changes get to the disk, until the file is opened again. Tests that write often use it.
+// NoSync leaves it to the kernel when changes get to the disk, until the file is opened again. Tests that write often
+// use it.
 func (d *DB) NoSync() { d.db.NoSync = true }
 
 // View runs fn in a transaction that reads.
@@ -188,7 +190,8 @@ func (d *DB) Check() error {
 	return d.check()
 }
 
-// check looks at the size too, which costs nothing and finds a file that was cut short before bbolt reads behind its end.
+// check looks at the size too, which costs nothing and finds a file that was cut short before bbolt reads behind its
+// end.
 func (d *DB) check() error {
 	if d.bad == nil {
 		d.bad = Present(d.file, d.options.Path)
@@ -212,8 +215,8 @@ func (d *DB) transact(fn func(*bolt.Tx) error, in func(*bolt.DB, func(*bolt.Tx) 
 	return d.guard(func() error { return in(d.db, fn) })
 }
 
-// guard runs f. Panics of bbolt and faults in its mapping, which it also raises as panics, mean that the file is damaged. They leave bbolt's own
-// locks as they were, therefore the file is not used again.
+// guard runs f. Panics of bbolt and faults in its mapping, which it also raises as panics, mean that the file is
+// damaged. They leave bbolt's own locks as they were, therefore the file is not used again.
 func (d *DB) guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -264,7 +267,8 @@ func (d *DB) Close() error {
 	return d.close()
 }
 
-// close leaves the mapping of a damaged file, at most twice its size of address space: bbolt would wait for its own locks.
+// close leaves the mapping of a damaged file, at most twice its size of address space: bbolt would wait for its own
+// locks.
 func (d *DB) close() error {
 	if d.file == nil {
 		return nil

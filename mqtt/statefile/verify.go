@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// The form of a bbolt file, version 2, in the byte order of the machine (go.etcd.io/bbolt/internal/common): pages of one
-// size, of which the first two are meta pages. The one with the higher transaction and a valid checksum counts. It
+// The form of a bbolt file, version 2, in the byte order of the machine (go.etcd.io/bbolt/internal/common): pages of
+// one size, of which the first two are meta pages. The one with the higher transaction and a valid checksum counts. It
 // names the root page of a tree of buckets, the page with the list of free pages, and how many pages are in use.
 const (
 	pageHeader    = 16 // id 8, flags 2, count 2, overflow 4
@@ -97,8 +97,8 @@ func verifySize(f *os.File) error {
 	return nil
 }
 
-// verify finds whatever makes bbolt read outside the file or not end: it follows all pages from the root, each of which may be in
-// use once, and compares every position with the page's end.
+// verify finds whatever makes bbolt read outside the file or not end: it follows all pages from the root, each of which
+// may be in use once, and compares every position with the page's end.
 func verify(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
@@ -156,7 +156,8 @@ func (v *verifier) page(id uint64, flags ...uint16) (page, error) {
 	return page{}, fmt.Errorf("page %d has the type %#x", id, p.flags())
 }
 
-// tree checks a page of a bucket and those below it. Their keys are from low (inclusive, nil without a bound) to high (exclusive).
+// tree checks a page of a bucket and those below it. Their keys are from low (inclusive, nil without a bound) to high
+// (exclusive).
 func (v *verifier) tree(id uint64, low, high []byte, depth int) error {
 	if depth > maxDepth {
 		return errors.New("the tree is too deep")
@@ -259,8 +260,8 @@ func (p page) count() int    { return int(order.Uint16(p.bytes[10:])) }
 
 func (p page) element(i, size int) []byte { return p.bytes[pageHeader+i*size:][:size] }
 
-// keys returns the keys of all elements, which have to rise. position and length are where an element has these of its key;
-// a position counts from the element.
+// keys returns the keys of all elements, which have to rise. position and length are where an element has these of its
+// key; a position counts from the element.
 func (p page) keys(size, position, length int, low, high []byte) ([][]byte, error) {
 	if pageHeader+p.count()*size > len(p.bytes) {
 		return nil, fmt.Errorf("%d elements in a page of %d bytes", p.count(), len(p.bytes))

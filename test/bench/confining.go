@@ -13,8 +13,9 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 )
 
-// confiningContest looks at what the sandbox of the renderer costs: at its start, where it is made. A frame meets no more of it than the
-// system calls that the renderer makes anyway, which the kernel looks up in the filter; see the CPU of the contest playing.
+// confiningContest looks at what the sandbox of the renderer costs: at its start, where it is made. A frame meets no
+// more of it than the system calls that the renderer makes anyway, which the kernel looks up in the filter; see the CPU
+// of the contest playing.
 func (b *bench) confiningContest() contest {
 	return contest{
 		name: "confining",

@@ -29,7 +29,8 @@ type member interface {
 	stop()
 }
 
-// herd runs members of a kind, with a broker, a number of them and a folder. It says "ready" when all have been started.
+// herd runs members of a kind, with a broker, a number of them and a folder. It says "ready" when all have been
+// started.
 func herd(args []string, in io.Reader, out io.Writer) error {
 	n, err := strconv.Atoi(args[2])
 	if err != nil {
@@ -141,8 +142,8 @@ func (answerer) Execute(context.Context, mqtt.Command) (any, error) { return som
 // pahoClient is the peer.
 const pahoClient = "bare paho"
 
-// pahoMember says and answers the same with the MQTT library alone, as its examples have it: no events, nothing on disk,
-// and reconnection as the library does it.
+// pahoMember says and answers the same with the MQTT library alone, as its examples have it: no events, nothing on
+// disk, and reconnection as the library does it.
 type pahoMember struct {
 	client paho.Client
 	topics mqtt.Topics

@@ -71,7 +71,8 @@ func (b *bench) herdingContest() contest {
 
 type herding struct{ *bench }
 
-// check allows the processes that will be started the descriptors that they need: a socket and two files for each agent.
+// check allows the processes that will be started the descriptors that they need: a socket and two files for each
+// agent.
 func (h *herding) check(context.Context) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -1,8 +1,8 @@
 // Command bench measures edge-agent against GStreamer's, ffmpeg's and others' own tools, on the same
 // machine in the same run, and prints a table of ratios and times.
 //
-// In go the built edge-agent and the peers that are installed; what they read is made here: a 1080p30 clip, a
-// capture of GetMedia, a live stream. Out comes the table, on standard output; what is being done is told on standard error.
+// In go the built edge-agent and the peers that are installed; what they read is made here: a 1080p30 clip, a capture
+// of GetMedia, a live stream. Out comes the table, on standard output; what is being done is told on standard error.
 //
 //	table.go        rows and how they are printed
 //	contest.go      runs of our side and of the peers in turn, and what becomes of their figures
@@ -197,7 +197,8 @@ func run(ctx context.Context, agent string, e extent, out, log io.Writer) error 
 	if err != nil {
 		return err
 	}
-	// More than there are CPUs: who looks at a screen must not wait for a thread that other processes keep from running.
+	// More than there are CPUs: who looks at a screen must not wait for a thread that other processes keep from
+	// running.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8 + runtime.NumCPU()))
 	dir, err := os.MkdirTemp("", "edge-agent-bench-")
 	if err != nil {

@@ -110,8 +110,8 @@ func cores(ctx context.Context, pid int, in time.Duration) (float64, error) {
 	return (after - before).Seconds() / time.Since(began).Seconds(), err
 }
 
-// overload gives a process too little CPU and says from when to when pictures are to be looked at: not before what it has in
-// reserve is used up. got is what it took meanwhile, in cores.
+// overload gives a process too little CPU and says from when to when pictures are to be looked at: not before what it
+// has in reserve is used up. got is what it took meanwhile, in cores.
 func (o *overloading) overload(ctx context.Context, pid int, need float64) (from, to time.Time, got float64, err error) {
 	release, err := throttle(ctx, pid, shareOfCPU*need)
 	if err != nil {

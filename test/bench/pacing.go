@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// gstOnScreen is the peer, which has no budget: it began in the middle of a group of pictures and stays that far behind.
+// gstOnScreen is the peer, which has no budget: it began in the middle of a group of pictures and stays that far
+// behind.
 const gstOnScreen = "gst-launch-1.0"
 
 // pacedForms are the streams and what latency their pictures have to be even with.

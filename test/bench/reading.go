@@ -137,8 +137,8 @@ func feed(ctx context.Context, c capture, cmd *exec.Cmd) (f figures, out string,
 	return figures{"cpu": (state.UserTime() + state.SystemTime()).Seconds()}, stdout.String(), nil
 }
 
-// copyPlainly reads and writes. io.Copy alone would have the kernel move pages from file to pipe, which is cheaper for the
-// reader too, and which no network can.
+// copyPlainly reads and writes. io.Copy alone would have the kernel move pages from file to pipe, which is cheaper for
+// the reader too, and which no network can.
 func copyPlainly(w io.Writer, r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 64<<10))
 }

@@ -77,8 +77,9 @@ func (s *screen) close() error {
 	return os.RemoveAll(s.dir)
 }
 
-// follow tells of every picture that comes, by its number, until it is told true or ctx ends. It has a thread of its own
-// meanwhile, which goes before all others where this user may have that: what is measured must not keep it from looking.
+// follow tells of every picture that comes, by its number, until it is told true or ctx ends. It has a thread of its
+// own meanwhile, which goes before all others where this user may have that: what is measured must not keep it from
+// looking.
 func (s *screen) follow(ctx context.Context, picture func(number int, now time.Time) (enough bool)) error {
 	ended := make(chan error, 1)
 	go func() {
@@ -118,9 +119,9 @@ func (s *screen) look(ctx context.Context, picture func(number int, now time.Tim
 	return ctx.Err()
 }
 
-// sample is a line of pixels from the middle of each of the two rows of blocks that are the frame number, as they were when
-// the screen was looked at last. It is the picture that the number is read from: to read it from the screen itself would take
-// a millisecond, in which the next picture may come and go.
+// sample is a line of pixels from the middle of each of the two rows of blocks that are the frame number, as they were
+// when the screen was looked at last. It is the picture that the number is read from: to read it from the screen itself
+// would take a millisecond, in which the next picture may come and go.
 type sample struct{ upper, lower []byte }
 
 // same says that the lines are still the same; else it notes them.

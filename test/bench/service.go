@@ -82,8 +82,8 @@ func (f fault) happen(s *kvstest.Stream) error {
 	return nil
 }
 
-// serve plays a clip as a live stream until in ends; the second argument is for how long it has been one. The first line
-// it writes is its address. Every line that it reads is a fault of the stream.
+// serve plays a clip as a live stream until in ends; the second argument is for how long it has been one. The first
+// line it writes is its address. Every line that it reads is a fault of the stream.
 func serve(args []string, in io.Reader, out io.Writer) error {
 	history, err := time.ParseDuration(args[1])
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// throttlePeriod is how often a process gets its share of the CPU: less than a frame, so that it works slowly rather than
-// by fits and starts.
+// throttlePeriod is how often a process gets its share of the CPU: less than a frame, so that it works slowly rather
+// than by fits and starts.
 const throttlePeriod = 20 * time.Millisecond
 
 // controller is how a version of cgroups bounds CPU time.

@@ -15,8 +15,9 @@ const (
 	latency   = 200 * time.Millisecond
 )
 
-// budget is how old a picture of the usual form may be: a frame more than latency, and what B-frames take before. Until one is sent, the frames
-// after it that it refers to have to be captured; until it is delivered, as many have to be decoded.
+// budget is how old a picture of the usual form may be: a frame more than latency, and what B-frames take before. Until
+// one is sent, the frames after it that it refers to have to be captured; until it is delivered, as many have to be
+// decoded.
 var budget = latency + frameTime*time.Duration(2*usualForm.bFrames+1)
 
 // budgetName is the side that is no program: what lag is allowed to be.

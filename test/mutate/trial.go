@@ -70,8 +70,8 @@ func (p *testedPackage) build(ctx context.Context, work string, m mutant) (binar
 	return binary, p.command(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, ".").Run()
 }
 
-// judge runs the tests that reach the line of the mutant: the quick ones, and the others if those have not noticed. When
-// none is known to reach it, it may be in a process that a test starts: all are run.
+// judge runs the tests that reach the line of the mutant: the quick ones, and the others if those have not noticed.
+// When none is known to reach it, it may be in a process that a test starts: all are run.
 func (p *testedPackage) judge(ctx context.Context, binary string, m mutant) verdict {
 	var first, then []test
 	for _, t := range p.tests {

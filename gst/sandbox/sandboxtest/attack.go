@@ -21,7 +21,8 @@ type Target struct {
 	Folder   string // in which files may be made, if anywhere
 }
 
-// Attack tries everything and gives what came of each attempt: nil where it succeeded. No attempt does harm where nothing stops it.
+// Attack tries everything and gives what came of each attempt: nil where it succeeded. No attempt does harm where
+// nothing stops it.
 func Attack(t Target) map[string]error {
 	proc := fmt.Sprintf("/proc/%d/", t.Agent)
 	return map[string]error{

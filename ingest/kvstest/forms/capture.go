@@ -13,7 +13,8 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
-// longAgo is how far behind the newest fragment a capture is, milliseconds: it is a recording, of which every frame counts.
+// longAgo is how far behind the newest fragment a capture is, milliseconds: it is a recording, of which every frame
+// counts.
 const longAgo = "86400000"
 
 // made is when the first frame of a capture was made.

@@ -183,7 +183,8 @@ stream_name = "camera"
 `, AgentID, b.state, b.listen, b.Broker.URL, AsRoot(c.Settings), StreamName)
 }
 
-// AsRoot leaves renderers to root, unless the settings say otherwise: here no udev sees to device nodes that come and go.
+// AsRoot leaves renderers to root, unless the settings say otherwise: here no udev sees to device nodes that come and
+// go.
 func AsRoot(settings string) string {
 	const key = "renderer_user = \"root\"\n"
 	switch {
