@@ -42,7 +42,8 @@ func TestAnUnusableStateDirectoryIsReportedOnce(t *testing.T) {
 			})
 			p.cmd.Process.Signal(syscall.SIGTERM)
 			p.wait()
-			if n := strings.Count(p.output(), "level=WARN"); n != 1 {
+			overload := strings.Count(p.output(), "code=decode.dropped") // of a busy machine
+			if n := strings.Count(p.output(), "level=WARN") - overload; n != 1 {
 				t.Errorf("%d warnings:\n%s", n, p.output())
 			}
 		})
