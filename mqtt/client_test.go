@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // The tests of this file run against fakeBroker in a synctest bubble; those
@@ -250,8 +253,10 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		const maxEvents, tooMany = 100, 3
 		c.outbox.limits.events = maxEvents
+		began := time.Now()
 		for i := range maxEvents + tooMany {
 			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+			time.Sleep(time.Second)
 		}
 		if s := c.Status(); s.Queued != maxEvents || s.DroppedEvents != tooMany {
 			t.Errorf("Status %+v", s)
@@ -263,13 +268,60 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 		if len(got) != maxEvents+1 {
 			t.Fatalf("%d events", len(got))
 		}
-		if got[0].Stream != fmt.Sprint(tooMany) {
-			t.Errorf("the oldest is %s", got[0].Stream)
+		for i, e := range got[:maxEvents] {
+			if e.Stream != fmt.Sprint(tooMany+i) || e.Count != 1 {
+				t.Errorf("the event at %d is %+v", i, e)
+			}
 		}
-		if last := got[maxEvents]; last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != SeverityWarning {
+		last := got[maxEvents]
+		if last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != SeverityWarning || uuid.Validate(last.ID) != nil {
 			t.Errorf("the last is %+v", last)
 		}
+		newest := began.Add((tooMany - 1) * time.Second)
+		if !last.FirstTS.Equal(began) || !last.LastTS.Equal(newest) || !last.TS.Equal(newest) {
+			t.Errorf("dropped from %s to %s: %+v", began, newest, last)
+		}
 	})
+}
+
+// What was confirmed, in whatever order, is not sent again after a restart; what was not, is, under the id it had.
+func TestARestartSendsWhatWasNotConfirmed(t *testing.T) {
+	const sent = 5
+	for _, lost := range [][]int{{}, {0}, {2}, {sent - 1}, {1, 3}, {0, 1, 2, 3, 4}} {
+		t.Run(fmt.Sprint("all but ", lost), func(t *testing.T) {
+			dir := t.TempDir()
+			run := func(noAck func(int) bool, during func(*Client)) (got []Event) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFakeBroker(first(1, behaviour{noAck: noAck}))
+					defer f.close()
+					c := newTestClientWith(t, f, Config{StateDir: dir})
+					stop := start(c)
+					during(c)
+					synctest.Wait()
+					stop()
+					got = events(t, f, c)
+				})
+				return got
+			}
+			before := run(func(n int) bool { return slices.Contains(lost, n-2) }, func(c *Client) { // behind "online"
+				for i := range sent {
+					c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+				}
+			})
+			after := run(nil, func(*Client) {})
+			if len(before) != sent || len(after) != len(lost) {
+				t.Fatalf("%d of %d events were sent, %d after the restart: %+v", len(before), sent, len(after), after)
+			}
+			for i, e := range after {
+				if e.ID != before[lost[i]].ID || e.Seq != before[lost[i]].Seq || e.Stream != fmt.Sprint(lost[i]) {
+					t.Errorf("after the restart %+v, before %+v", e, before[lost[i]])
+				}
+			}
+			if again := run(nil, func(*Client) {}); len(again) != 0 {
+				t.Errorf("after another restart %+v", again)
+			}
+		})
+	}
 }
 
 func TestRepeatsAreHeldAndSummed(t *testing.T) {

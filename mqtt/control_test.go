@@ -243,6 +243,69 @@ func TestARepeatedCommandIsAnsweredAndNotDoneAgain(t *testing.T) {
 	})
 }
 
+// Who is refused is not told what came of another's command, though the id is the same.
+func TestARefusedCommandWithAKnownID(t *testing.T) {
+	const door = `{"stream":"door"}`
+	key, err := ParsePublicKey(publicLine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, test := range map[string]struct {
+		change func(*rules)
+		send   func(b *box)
+	}{
+		"control.signature":   {change: func(r *rules) { r.keys = append(r.keys, key) }, send: func(b *box) { b.sendAt(0, "stop", door) }},
+		"control.disabled":    {change: func(r *rules) { r.enabled = false }, send: func(b *box) { b.sendAt(0, "stop", door) }},
+		"control.not_allowed": {change: func(r *rules) { r.allowed = nil }, send: func(b *box) { b.sendAt(0, "stop", door) }},
+		"control.future":      {send: func(b *box) { b.sendAt(2*time.Minute, "stop", door) }},
+		"control.malformed":   {send: func(b *box) { b.sendAt(0, "stop", `{"stream":7}`) }},
+	} {
+		t.Run(code, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox(t, "", &hands{}, nil)
+				defer b.close()
+				b.order("stop", "a", door)
+				if test.change != nil {
+					test.change(&b.client.control.rules)
+				}
+				test.send(b)
+				if got := b.answers("stop"); got != "a in_progress, a succeeded, a rejected "+code || b.hands.times() != 1 {
+					t.Errorf("answers: %s, done %d times", got, b.hands.times())
+				}
+			})
+		})
+	}
+}
+
+// A command whose record cannot be written is carried out all the same, and that is reported: a restart would forget it.
+func TestARecordThatCannotBeWrittenIsReported(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, dir, &hands{}, nil)
+		defer b.close()
+		b.client.Event(Event{Code: "lag.high"})
+		synctest.Wait() // it is copied: for a tenth of a second nothing else touches the file
+		if err := os.Remove(filepath.Join(dir, storeName)); err != nil {
+			t.Fatal(err)
+		}
+		b.order("stop", "one", `{"stream":"door"}`)
+		time.Sleep(repeatWindow) // of the bubble's time
+		synctest.Wait()
+		if got := b.answers("stop"); got != "one in_progress, one succeeded" {
+			t.Errorf("answers: %s", got)
+		}
+		unwritten := int64(0)
+		for _, e := range b.events("mqtt.storage") {
+			if strings.Contains(e.Message, "a command cannot be written") {
+				unwritten += e.Count
+			}
+		}
+		if unwritten != 2 { // when it was accepted and when it was done
+			t.Errorf("%d are reported: %+v", unwritten, b.events("mqtt.storage"))
+		}
+	})
+}
+
 // What reload and restart do may end the agent: it must not do it again when it is back.
 func TestACommandThatEndsTheAgentIsNotRepeated(t *testing.T) {
 	dir := t.TempDir()

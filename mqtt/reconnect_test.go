@@ -3,11 +3,13 @@ package mqtt
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"pgregory.net/rapid"
 )
 
@@ -107,6 +109,49 @@ func TestAStopWithoutABrokerLosesNothing(t *testing.T) {
 	if counts["lag.high"] != 2*repeated || counts["mqtt.unreachable"] != int64(attempts) || counts["mqtt.dropped"] != 0 {
 		t.Errorf("after %d repeats and %d attempts came %v", 2*repeated, attempts, counts)
 	}
+}
+
+// Each outage is reported once, with its own attempts and times.
+func TestOutagesAreReportedOneByOne(t *testing.T) {
+	failed := [][]int{{0, 1, 2}, {4, 5}, {7}} // dials; each outage but the first begins with the end of a connection
+	connect := func(n int) behaviour {
+		for _, outage := range failed {
+			if slices.Contains(outage, n) {
+				return behaviour{refuse: errRefused}
+			}
+		}
+		return behaviour{}
+	}
+	inBubble(t, connect, func(t *testing.T, f *fakeBroker, c *Client) {
+		stop := start(c)
+		var cuts []time.Time
+		for range 2 {
+			time.Sleep(time.Hour)
+			f.mu.Lock()
+			f.conn.Close()
+			f.mu.Unlock()
+			cuts = append(cuts, time.Now())
+		}
+		time.Sleep(time.Hour)
+		stop()
+		got := events(t, f, c)
+		if len(got) != len(failed) {
+			t.Fatalf("%d outages are reported: %+v", len(got), got)
+		}
+		for i, dials := range failed {
+			want := Event{Code: "mqtt.unreachable", Severity: SeverityWarning, Count: int64(len(dials))}
+			want.FirstTS.Time, want.LastTS.Time = f.dials[dials[0]], f.dials[dials[len(dials)-1]]
+			if i > 0 {
+				want.Count, want.FirstTS.Time = want.Count+1, cuts[i-1]
+			}
+			sameMoment := func(a, b Time) bool { return a.Equal(b.Truncate(time.Millisecond)) } // a payload has three decimals
+			e := got[i]
+			if e.Code != want.Code || e.Severity != want.Severity || e.Count != want.Count || uuid.Validate(e.ID) != nil ||
+				!sameMoment(e.FirstTS, want.FirstTS) || !sameMoment(e.LastTS, want.LastTS) || !sameMoment(e.TS, want.LastTS) {
+				t.Errorf("outage %d: %+v, want %+v", i, e, want)
+			}
+		}
+	})
 }
 
 // Whatever connections break when and whatever is not confirmed: every event arrives, and each for
