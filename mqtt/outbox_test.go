@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -47,18 +48,118 @@ func TestRemoveTouchesOnlyItsEvent(t *testing.T) {
 	}
 }
 
-func TestTheOutboxIsBoundedInBytesAndAge(t *testing.T) {
-	o := newOutbox(limits{events: 100, bytes: 2000, age: time.Hour})
-	for range 50 {
+// What the outbox holds is what docs/mqtt.md says: 10,000 events, 4 MiB, 7 days, and of more the newest.
+func TestTheOutboxHoldsWhatIsPromised(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const week = 7 * 24 * time.Hour
+		want := func(o *outbox, kept int, lost uint64, oldest uint64) {
+			t.Helper()
+			e, _ := o.after(0)
+			if k, l := o.size(); k != kept || l != lost || e.seq != oldest {
+				t.Errorf("%d are kept, of which %d is the oldest, and %d dropped, want %d, %d and %d", k, e.seq, l, kept, oldest, lost)
+			}
+		}
+		o := newOutbox(defaultLimits)
+		for range 10_000 {
+			o.put(testEvent("a"))
+		}
+		want(o, 10_000, 0, 1)
 		o.put(testEvent("a"))
+		want(o, 10_000, 1, 2)
+
+		o = newOutbox(defaultLimits)
+		large := testEvent("a")
+		large.Message = strings.Repeat("x", 1<<20-1000)
+		for range 4 {
+			o.put(large)
+		}
+		want(o, 4, 0, 1)
+		rest := testEvent("a")
+		rest.Message = strings.Repeat("x", 4<<20-o.bytes-len(payload(t, testEvent("a"))))
+		o.put(rest) // 4 MiB to the byte
+		want(o, 5, 0, 1)
+		if o.bytes != 4<<20 {
+			t.Fatalf("%d bytes", o.bytes)
+		}
+		o.put(testEvent("a"))
+		want(o, 5, 1, 2)
+
+		o = newOutbox(defaultLimits)
+		o.put(testEvent("a"))
+		time.Sleep(week / 2)
+		o.put(testEvent("a"))
+		time.Sleep(week / 2)
+		want(o, 2, 0, 1)
+		time.Sleep(time.Nanosecond)
+		want(o, 1, 1, 2)
+	})
+}
+
+// payload is an event as the first one of an outbox.
+func payload(t *testing.T, e Event) []byte {
+	t.Helper()
+	e.Seq = 1
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if kept, lost := o.size(); o.bytes > 2000 || kept < 2 || kept+int(lost) != 50 {
-		t.Errorf("%d bytes, kept %d, lost %d", o.bytes, kept, lost)
+	return text
+}
+
+// What happens is in the file within a tenth of a second, and so is that it was confirmed.
+func TestTheFileFollowsWithinATenthOfASecond(t *testing.T) {
+	dir := t.TempDir()
+	var back atomic.Bool
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeBroker(func(int) behaviour {
+			if back.Load() {
+				return behaviour{}
+			}
+			return behaviour{refuse: errRefused}
+		})
+		defer f.close()
+		c := newTestClientWith(t, f, Config{StateDir: dir})
+		defer start(c)()
+		want := func(streams ...string) {
+			t.Helper()
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+			var got []string
+			for _, e := range storedEvents(t, copyOf(t, filepath.Join(dir, storeName))) {
+				got = append(got, e.Stream)
+			}
+			if !slices.Equal(got, streams) {
+				t.Errorf("the file has the events of %q, want %q", got, streams)
+			}
+		}
+		c.Event(Event{Code: "lag.high", Stream: "a"})
+		want("a")
+		c.Event(Event{Code: "lag.high", Stream: "b"})
+		c.Event(Event{Code: "lag.high", Stream: "c"})
+		want("a", "b", "c")
+		back.Store(true)
+		time.Sleep(time.Minute)
+		want()
+	})
+}
+
+// storedEvents are the events in the file in dir.
+func storedEvents(t *testing.T, dir string) (list []Event) {
+	t.Helper()
+	s, l, held, damaged, err := openStore(dir)
+	if err != nil || len(damaged) > 0 {
+		t.Fatal(err, damaged)
 	}
-	o.trim(time.Now().Add(time.Hour + time.Minute))
-	if kept, lost := o.size(); kept != 0 || lost != 50 || o.bytes != 0 {
-		t.Errorf("after an hour %d bytes, kept %d, lost %d", o.bytes, kept, lost)
+	defer s.db.Close()
+	defer l.close()
+	for _, stored := range held.events {
+		var e Event
+		if err := json.Unmarshal(stored.payload, &e); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, e)
 	}
+	return list
 }
 
 func TestTheAgeOfAStoredEvent(t *testing.T) {
