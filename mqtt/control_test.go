@@ -463,30 +463,60 @@ func TestAFloodOfCommandsIsCounted(t *testing.T) {
 	})
 }
 
-// Large data is sent once and not kept; the id is.
+// Data of more than 16 KiB is sent once and not kept; the id is.
 func TestLargeDataIsNotKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := &hands{do: func(context.Context, Command) (any, error) { return strings.Repeat("x", maxKept), nil }}
-		b := newBox(t, "", h, nil)
-		defer b.close()
-		b.order("status", "one", `{}`)
-		b.order("status", "one", `{}`)
-		got := b.broker.received(commandBase + "status/response")
-		if h.times() != 1 || len(got) != 3 || len(got[1]) < maxKept || !bytes.Contains(got[2], []byte("too large to keep")) {
-			t.Errorf("done %d times, %d answers", h.times(), len(got))
-		}
-	})
+	for size, kept := range map[int]bool{16 << 10: true, 16<<10 + 1: false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &hands{do: func(context.Context, Command) (any, error) { return strings.Repeat("x", size-len(`""`)), nil }}
+			b := newBox(t, "", h, nil)
+			defer b.close()
+			b.order("status", "one", `{}`)
+			b.order("status", "one", `{}`)
+			got := b.broker.received(commandBase + "status/response")
+			if h.times() != 1 || len(got) != 3 || len(got[1]) < size {
+				t.Fatalf("done %d times, %d answers", h.times(), len(got))
+			}
+			if same := bytes.Equal(got[1], got[2]); same != kept || bytes.Contains(got[2], []byte("too large to keep")) == kept {
+				t.Errorf("%d bytes: answered the same: %v", size, same)
+			}
+		})
+	}
 }
 
+// The newest 1,000 commands are remembered, in the memory and in the file, also after a restart.
 func TestOldRecordsGiveWay(t *testing.T) {
-	r := newRecords(nil, nil)
-	for i := range maxRecords + 3 {
-		r.put(record{Response: Response{ID: fmt.Sprint(i)}})
-	}
-	_, oldest := r.find("2")
-	_, next := r.find("3")
-	if oldest || !next || len(r.byID) != maxRecords {
-		t.Errorf("oldest kept %v, next kept %v, %d in all", oldest, next, len(r.byID))
+	const most, more = 1000, 3
+	dir := t.TempDir()
+	id := func(i int) string { return fmt.Sprint("c", 9999-i) } // the file has them in another order
+	for _, begin := range []int{0, most + more} {
+		s, l, held, _, err := openStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.db.NoSync()
+		if len(held.records) != min(begin, most) {
+			t.Errorf("the file has %d records", len(held.records))
+		}
+		r := newRecords(s, held.records)
+		end := begin + most + more
+		if begin > 0 {
+			end = begin + 1
+		}
+		for i := begin; i < end; i++ {
+			if err := r.put(record{At: t0.Add(time.Duration(i) * time.Second), Verb: VerbStop, Response: Response{ID: id(i)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range end {
+			if _, known := r.find(id(i)); known != (i >= end-most) {
+				t.Errorf("after %d commands command %d is known: %v", end, i, known)
+			}
+		}
+		if len(r.byID) != most || len(r.order) != most {
+			t.Errorf("%d records are kept in memory, %d in order", len(r.byID), len(r.order))
+		}
+		l.close()
+		s.db.Close()
 	}
 }
 
