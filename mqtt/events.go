@@ -105,6 +105,9 @@ func droppedEvent(t tally) Event {
 	return e
 }
 
+// isSum tells that an event was made by droppedEvent.
+func isSum(e Event) bool { return e.Code == "mqtt.dropped" }
+
 // tally sums up what cannot be reported yet.
 type tally struct {
 	count       int64

@@ -332,7 +332,9 @@ func (w *world) trim() {
 func (w *world) lose(seq uint64) {
 	if e, found := w.take(seq); found {
 		w.memory.drop(e)
-		w.lost += uint64(e.Count)
+		if e.Code != "mqtt.dropped" { // else they have been counted before
+			w.lost += uint64(e.Count)
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package mqtt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -204,6 +206,53 @@ func survive(t *testing.T, f *fakeBroker, c *Client, sent int) (fault string) {
 		}
 	}
 	return ""
+}
+
+// Whatever connections break when, with an outbox that holds little: what arrived and what is said to be dropped add up to
+// what was reported.
+func TestWhatIsReportedAddsUp(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		bad := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) behaviour {
+			return behaviour{ // all that it takes it confirms, so nothing that arrived is dropped too
+				refuse:   rapid.SampledFrom([]error{nil, nil, errRefused}).Draw(t, "refuse"),
+				silent:   rapid.IntRange(0, 9).Draw(t, "silent") == 0,
+				cutAfter: rapid.IntRange(1, 30).Draw(t, "cut after"),
+			}
+		}), 0, 6).Draw(rt, "connections")
+		connect := func(n int) behaviour {
+			if n < len(bad) {
+				return bad[n]
+			}
+			return behaviour{}
+		}
+		limit := rapid.IntRange(maxInflight+1, 40).Draw(rt, "limit") // one more, or the report of what was dropped would drop more
+		sent, streams := rapid.IntRange(1, 100).Draw(rt, "events"), rapid.IntRange(1, 20).Draw(rt, "streams")
+		inBubble(t, connect, func(t *testing.T, f *fakeBroker, c *Client) {
+			var log bytes.Buffer
+			c.log = slog.New(slog.NewTextHandler(&log, nil))
+			c.outbox.limits.events = limit
+			stop := start(c)
+			for i := range sent {
+				c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i%streams)})
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Hour)
+			stop()
+			sums, seen := map[string]int{}, map[string]bool{}
+			for _, e := range events(t, f, c) {
+				if !seen[e.ID] {
+					sums[e.Code] += int(e.Count)
+				}
+				seen[e.ID] = true
+			}
+			arrived := sums["lag.high"] + sums["mqtt.unreachable"] + sums["mqtt.refused"] + sums["mqtt.flapping"]
+			reported := sent + strings.Count(log.String(), "trying again") + strings.Count(log.String(), "code=mqtt.flapping")
+			s := c.Status()
+			if arrived+sums["mqtt.dropped"] != reported || uint64(sums["mqtt.dropped"]) != s.DroppedEvents || s.Queued != 0 {
+				rt.Fatalf("of %d occurrences came %v; Status %+v", reported, sums, s)
+			}
+		})
+	})
 }
 
 func TestAnUnconfirmedEventIsSentAgainUnderItsID(t *testing.T) {
