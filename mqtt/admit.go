@@ -124,10 +124,11 @@ const maxReason = 300
 
 // cut shortens a text to so many bytes.
 func cut(text string, most int) string {
+	const end = "…"
 	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
+	return strings.ToValidUTF8(text[:most-len(end)], "") + end
 }
 
 // bucket holds commands to their rate: a token bucket. The zero value is full.

@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // The tests of this file run against fakeBroker in a synctest bubble; those
@@ -250,8 +254,10 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		const maxEvents, tooMany = 100, 3
 		c.outbox.limits.events = maxEvents
+		began := time.Now()
 		for i := range maxEvents + tooMany {
 			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+			time.Sleep(time.Second)
 		}
 		if s := c.Status(); s.Queued != maxEvents || s.DroppedEvents != tooMany {
 			t.Errorf("Status %+v", s)
@@ -263,13 +269,60 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 		if len(got) != maxEvents+1 {
 			t.Fatalf("%d events", len(got))
 		}
-		if got[0].Stream != fmt.Sprint(tooMany) {
-			t.Errorf("the oldest is %s", got[0].Stream)
+		for i, e := range got[:maxEvents] {
+			if e.Stream != fmt.Sprint(tooMany+i) || e.Count != 1 {
+				t.Errorf("the event at %d is %+v", i, e)
+			}
 		}
-		if last := got[maxEvents]; last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != SeverityWarning {
+		last := got[maxEvents]
+		if last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != SeverityWarning || uuid.Validate(last.ID) != nil {
 			t.Errorf("the last is %+v", last)
 		}
+		newest := began.Add((tooMany - 1) * time.Second)
+		if !last.FirstTS.Equal(began) || !last.LastTS.Equal(newest) || !last.TS.Equal(newest) {
+			t.Errorf("dropped from %s to %s: %+v", began, newest, last)
+		}
 	})
+}
+
+// What was confirmed, in whatever order, is not sent again after a restart; what was not, is, under the id it had.
+func TestARestartSendsWhatWasNotConfirmed(t *testing.T) {
+	const sent = 5
+	for _, lost := range [][]int{{}, {0}, {2}, {sent - 1}, {1, 3}, {0, 1, 2, 3, 4}} {
+		t.Run(fmt.Sprint("all but ", lost), func(t *testing.T) {
+			dir := t.TempDir()
+			run := func(noAck func(int) bool, during func(*Client)) (got []Event) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFakeBroker(first(1, behaviour{noAck: noAck}))
+					defer f.close()
+					c := newTestClientWith(t, f, Config{StateDir: dir})
+					stop := start(c)
+					during(c)
+					synctest.Wait()
+					stop()
+					got = events(t, f, c)
+				})
+				return got
+			}
+			before := run(func(n int) bool { return slices.Contains(lost, n-2) }, func(c *Client) { // behind "online"
+				for i := range sent {
+					c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+				}
+			})
+			after := run(nil, func(*Client) {})
+			if len(before) != sent || len(after) != len(lost) {
+				t.Fatalf("%d of %d events were sent, %d after the restart: %+v", len(before), sent, len(after), after)
+			}
+			for i, e := range after {
+				if e.ID != before[lost[i]].ID || e.Seq != before[lost[i]].Seq || e.Stream != fmt.Sprint(lost[i]) {
+					t.Errorf("after the restart %+v, before %+v", e, before[lost[i]])
+				}
+			}
+			if again := run(nil, func(*Client) {}); len(again) != 0 {
+				t.Errorf("after another restart %+v", again)
+			}
+		})
+	}
 }
 
 func TestRepeatsAreHeldAndSummed(t *testing.T) {
@@ -285,6 +338,96 @@ func TestRepeatsAreHeldAndSummed(t *testing.T) {
 		stop()
 		if len(got) != 2 || got[0].Count != 1 || got[1].Count != 99 {
 			t.Errorf("events %+v", got)
+		}
+	})
+}
+
+// While there is no connection the sums are made all the same, one in 10 s, and those that wait add up to what happened.
+func TestRepeatsAreSummedWithoutABroker(t *testing.T) {
+	inBubble(t, every(behaviour{refuse: errRefused}), func(t *testing.T, f *fakeBroker, c *Client) {
+		defer start(c)()
+		began := time.Now()
+		for range 60 { // at 0 to 59 s
+			c.Event(Event{Code: "ingest.cut", Stream: "door"})
+			time.Sleep(time.Second)
+		}
+		want := []struct{ count, first, last int }{{1, 0, 0}, {9, 1, 9}, {10, 10, 19}, {10, 20, 29}, {10, 30, 39}, {10, 40, 49}}
+		if s := c.Status(); s.Queued != len(want) {
+			t.Errorf("%d events wait", s.Queued)
+		}
+		for i, w := range want {
+			var e Event
+			stored, _ := c.outbox.after(uint64(i))
+			if err := json.Unmarshal(stored.payload, &e); err != nil {
+				t.Fatal(err)
+			}
+			at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
+			if e.Count != int64(w.count) || !e.FirstTS.Equal(at(w.first)) || !e.LastTS.Equal(at(w.last)) || !e.TS.Equal(at(w.last)) {
+				t.Errorf("event %d: %+v, want %+v", i, e, w)
+			}
+		}
+	})
+}
+
+// A message has at most 1 KiB, a detail 8 KiB (docs/mqtt.md): of the one more is cut off, the other is left out.
+func TestTheSizeOfAnEvent(t *testing.T) {
+	const wordy, letters = 1024, 8192 - len(`{"d":""}`)
+	for name, test := range map[string]struct {
+		message string
+		detail  int // letters in it
+		want    string
+		left    bool // the detail is
+	}{
+		"at the limits":       {strings.Repeat("x", wordy), letters, strings.Repeat("x", wordy), false},
+		"a byte more in both": {strings.Repeat("x", wordy+1), letters + 1, strings.Repeat("x", wordy-3) + "…", true},
+		"within a letter":     {strings.Repeat("ä", wordy), 0, strings.Repeat("ä", wordy/2-2) + "…", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
+				c.Event(Event{Code: "lag.high", Message: test.message, Detail: map[string]any{"d": strings.Repeat("x", test.detail)}})
+				stop := start(c)
+				synctest.Wait()
+				got := events(t, f, c)
+				stop()
+				if len(got) != 1 || got[0].Message != test.want || (got[0].Detail == nil) != test.left {
+					t.Errorf("events %+v", got)
+				}
+			})
+		})
+	}
+}
+
+// What the one who reports leaves open: the severity is that of the code, the time is now.
+func TestWhatAnEventSaysByItself(t *testing.T) {
+	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
+		began := time.Now()
+		for _, e := range []Event{
+			{Code: "lag.high", Stream: "a"},
+			{Code: "lag.high", Stream: "b", Severity: SeverityInfo, TS: Time{began.Add(-time.Hour)}},
+			{Code: "nobody.knows"},
+		} {
+			time.Sleep(time.Second)
+			c.Event(e)
+		}
+		stop := start(c)
+		synctest.Wait()
+		got := events(t, f, c)
+		stop()
+		want := []struct {
+			severity Severity
+			after    time.Duration
+		}{{SeverityWarning, time.Second}, {SeverityInfo, -time.Hour}, {SeverityError, 3 * time.Second}}
+		ids := map[string]bool{}
+		for i, e := range got {
+			at := began.Add(want[i].after)
+			if e.Severity != want[i].severity || !e.TS.Equal(at) || !e.FirstTS.Equal(at) || !e.LastTS.Equal(at) ||
+				e.Count != 1 || e.Seq != uint64(i+1) || uuid.Validate(e.ID) != nil {
+				t.Errorf("event %d: %+v, want %+v", i, e, want[i])
+			}
+			ids[e.ID] = true
+		}
+		if len(ids) != len(want) {
+			t.Errorf("%d ids of %d events: %+v", len(ids), len(want), got)
 		}
 	})
 }

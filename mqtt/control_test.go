@@ -243,6 +243,69 @@ func TestARepeatedCommandIsAnsweredAndNotDoneAgain(t *testing.T) {
 	})
 }
 
+// Who is refused is not told what came of another's command, though the id is the same.
+func TestARefusedCommandWithAKnownID(t *testing.T) {
+	const door = `{"stream":"door"}`
+	key, err := ParsePublicKey(publicLine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, test := range map[string]struct {
+		change func(*rules)
+		send   func(b *box)
+	}{
+		"control.signature":   {change: func(r *rules) { r.keys = append(r.keys, key) }, send: func(b *box) { b.sendAt(0, "stop", door) }},
+		"control.disabled":    {change: func(r *rules) { r.enabled = false }, send: func(b *box) { b.sendAt(0, "stop", door) }},
+		"control.not_allowed": {change: func(r *rules) { r.allowed = nil }, send: func(b *box) { b.sendAt(0, "stop", door) }},
+		"control.future":      {send: func(b *box) { b.sendAt(2*time.Minute, "stop", door) }},
+		"control.malformed":   {send: func(b *box) { b.sendAt(0, "stop", `{"stream":7}`) }},
+	} {
+		t.Run(code, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox(t, "", &hands{}, nil)
+				defer b.close()
+				b.order("stop", "a", door)
+				if test.change != nil {
+					test.change(&b.client.control.rules)
+				}
+				test.send(b)
+				if got := b.answers("stop"); got != "a in_progress, a succeeded, a rejected "+code || b.hands.times() != 1 {
+					t.Errorf("answers: %s, done %d times", got, b.hands.times())
+				}
+			})
+		})
+	}
+}
+
+// A command whose record cannot be written is carried out all the same, and that is reported: a restart would forget it.
+func TestARecordThatCannotBeWrittenIsReported(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, dir, &hands{}, nil)
+		defer b.close()
+		b.client.Event(Event{Code: "lag.high"})
+		synctest.Wait() // it is copied: for a tenth of a second nothing else touches the file
+		if err := os.Remove(filepath.Join(dir, storeName)); err != nil {
+			t.Fatal(err)
+		}
+		b.order("stop", "one", `{"stream":"door"}`)
+		time.Sleep(repeatWindow) // of the bubble's time
+		synctest.Wait()
+		if got := b.answers("stop"); got != "one in_progress, one succeeded" {
+			t.Errorf("answers: %s", got)
+		}
+		unwritten := int64(0)
+		for _, e := range b.events("mqtt.storage") {
+			if strings.Contains(e.Message, "a command cannot be written") {
+				unwritten += e.Count
+			}
+		}
+		if unwritten != 2 { // when it was accepted and when it was done
+			t.Errorf("%d are reported: %+v", unwritten, b.events("mqtt.storage"))
+		}
+	})
+}
+
 // What reload and restart do may end the agent: it must not do it again when it is back.
 func TestACommandThatEndsTheAgentIsNotRepeated(t *testing.T) {
 	dir := t.TempDir()
@@ -400,30 +463,60 @@ func TestAFloodOfCommandsIsCounted(t *testing.T) {
 	})
 }
 
-// Large data is sent once and not kept; the id is.
+// Data of more than 16 KiB is sent once and not kept; the id is.
 func TestLargeDataIsNotKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := &hands{do: func(context.Context, Command) (any, error) { return strings.Repeat("x", maxKept), nil }}
-		b := newBox(t, "", h, nil)
-		defer b.close()
-		b.order("status", "one", `{}`)
-		b.order("status", "one", `{}`)
-		got := b.broker.received(commandBase + "status/response")
-		if h.times() != 1 || len(got) != 3 || len(got[1]) < maxKept || !bytes.Contains(got[2], []byte("too large to keep")) {
-			t.Errorf("done %d times, %d answers", h.times(), len(got))
-		}
-	})
+	for size, kept := range map[int]bool{16 << 10: true, 16<<10 + 1: false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &hands{do: func(context.Context, Command) (any, error) { return strings.Repeat("x", size-len(`""`)), nil }}
+			b := newBox(t, "", h, nil)
+			defer b.close()
+			b.order("status", "one", `{}`)
+			b.order("status", "one", `{}`)
+			got := b.broker.received(commandBase + "status/response")
+			if h.times() != 1 || len(got) != 3 || len(got[1]) < size {
+				t.Fatalf("done %d times, %d answers", h.times(), len(got))
+			}
+			if same := bytes.Equal(got[1], got[2]); same != kept || bytes.Contains(got[2], []byte("too large to keep")) == kept {
+				t.Errorf("%d bytes: answered the same: %v", size, same)
+			}
+		})
+	}
 }
 
+// The newest 1,000 commands are remembered, in the memory and in the file, also after a restart.
 func TestOldRecordsGiveWay(t *testing.T) {
-	r := newRecords(nil, nil)
-	for i := range maxRecords + 3 {
-		r.put(record{Response: Response{ID: fmt.Sprint(i)}})
-	}
-	_, oldest := r.find("2")
-	_, next := r.find("3")
-	if oldest || !next || len(r.byID) != maxRecords {
-		t.Errorf("oldest kept %v, next kept %v, %d in all", oldest, next, len(r.byID))
+	const most, more = 1000, 3
+	dir := t.TempDir()
+	id := func(i int) string { return fmt.Sprint("c", 9999-i) } // the file has them in another order
+	for _, begin := range []int{0, most + more} {
+		s, l, held, _, err := openStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.db.NoSync()
+		if len(held.records) != min(begin, most) {
+			t.Errorf("the file has %d records", len(held.records))
+		}
+		r := newRecords(s, held.records)
+		end := begin + most + more
+		if begin > 0 {
+			end = begin + 1
+		}
+		for i := begin; i < end; i++ {
+			if err := r.put(record{At: t0.Add(time.Duration(i) * time.Second), Verb: VerbStop, Response: Response{ID: id(i)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range end {
+			if _, known := r.find(id(i)); known != (i >= end-most) {
+				t.Errorf("after %d commands command %d is known: %v", end, i, known)
+			}
+		}
+		if len(r.byID) != most || len(r.order) != most {
+			t.Errorf("%d records are kept in memory, %d in order", len(r.byID), len(r.order))
+		}
+		l.close()
+		s.db.Close()
 	}
 }
 

@@ -105,6 +105,9 @@ func droppedEvent(t tally) Event {
 	return e
 }
 
+// isSum tells that an event was made by droppedEvent.
+func isSum(e Event) bool { return e.Code == "mqtt.dropped" }
+
 // tally sums up what cannot be reported yet.
 type tally struct {
 	count       int64
@@ -113,12 +116,15 @@ type tally struct {
 	first, last time.Time
 }
 
+// add takes in more, in whatever order: what is dropped is not always the oldest.
 func (t *tally) add(first, last time.Time, count int64) {
-	if t.count == 0 {
+	if t.count == 0 || first.Before(t.first) {
 		t.first = first
 	}
+	if t.count == 0 || last.After(t.last) {
+		t.last = last
+	}
 	t.count += count
-	t.last = last
 }
 
 // event is the tally as one event.

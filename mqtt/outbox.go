@@ -51,6 +51,7 @@ type entry struct {
 	payload     []byte // the event as JSON
 	count       int64
 	counted     bool // in outbox.total
+	sum         bool // of events that were dropped
 	first, last time.Time
 	born        time.Time // when its age began, by the monotonic clock
 }
@@ -79,7 +80,7 @@ func (o *outbox) append(e Event, counted bool) {
 	o.bytes += len(payload)
 	nudge(o.changed)
 	o.queue = append(o.queue, entry{
-		seq: o.seq, payload: payload, count: e.Count, counted: counted,
+		seq: o.seq, payload: payload, count: e.Count, counted: counted, sum: isSum(e),
 		first: e.FirstTS.Time, last: e.LastTS.Time, born: time.Now(),
 	})
 }
@@ -108,7 +109,9 @@ func (o *outbox) drop(seq uint64) {
 func (o *outbox) lose(i int) {
 	e := o.queue[i]
 	o.dropped.add(e.first, e.last, e.count)
-	o.lost += uint64(e.count)
+	if !e.sum { // else they have been counted before
+		o.lost += uint64(e.count)
+	}
 	o.take(i)
 }
 

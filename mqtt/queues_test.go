@@ -1,6 +1,10 @@
 package mqtt
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 // The payload that is on its way is not the newest any more: that one has to follow.
 func TestAStateThatChangesWhileItIsSentIsSentAgain(t *testing.T) {
@@ -72,22 +76,48 @@ func TestAStateSetAgainWhileItIsClearedIsKept(t *testing.T) {
 	}
 }
 
+// Of 64 responses that wait the oldest gives way to one more, and no other.
+func TestResponsesAreBounded(t *testing.T) {
+	const most = 64
+	for _, n := range []int{most - 1, most, most + 1, most + 2, 2*most + 1} {
+		var p pending
+		for i := range n {
+			p.respond(message{topic: "response", payload: []byte(fmt.Sprint(i))})
+		}
+		p.open()
+		for i := max(0, n-most); i < n; i++ {
+			m, sent, ok := p.next()
+			if !ok || string(m.payload) != fmt.Sprint(i) {
+				t.Fatalf("of %d the next is %q, %v, want %d", n, m.payload, ok, i)
+			}
+			sent()
+		}
+		if m, _, ok := p.next(); ok {
+			t.Errorf("of %d there is one more: %q", n, m.payload)
+		}
+	}
+}
+
+// A response is sent once on each connection, until it is confirmed.
 func TestResponsesWaitForTheirConfirmation(t *testing.T) {
 	var p pending
-	for i := range maxResponses + 2 {
-		p.respond(message{topic: "response", payload: []byte{byte(i)}})
-	}
-	p.open()
-	first, sent, _ := p.next()
-	if first.payload[0] != 2 {
-		t.Errorf("the oldest is %d", first.payload[0])
-	}
-	sent()
-	p.next() // and the connection breaks
-	p.close()
-	p.open()
-	if m, _, ok := p.next(); !ok || m.payload[0] != 3 {
-		t.Errorf("the next is %+v, %v", m, ok)
+	p.respond(message{topic: "first"})
+	p.respond(message{topic: "second"})
+	p.respond(message{topic: "third"})
+	for _, want := range []string{"first second third", "first third", "third", ""} {
+		p.open()
+		var got []string
+		confirmed := func() {} // which are, of each connection, the second or else the first
+		for m, sent, ok := p.next(); ok; m, sent, ok = p.next() {
+			if got = append(got, m.topic); len(got) == 1 || m.topic == "second" {
+				confirmed = sent
+			}
+		}
+		confirmed()
+		p.close()
+		if strings.Join(got, " ") != want {
+			t.Errorf("sent %q, want %q", got, want)
+		}
 	}
 }
 

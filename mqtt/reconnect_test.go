@@ -1,13 +1,17 @@
 package mqtt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"pgregory.net/rapid"
 )
 
@@ -109,6 +113,49 @@ func TestAStopWithoutABrokerLosesNothing(t *testing.T) {
 	}
 }
 
+// Each outage is reported once, with its own attempts and times.
+func TestOutagesAreReportedOneByOne(t *testing.T) {
+	failed := [][]int{{0, 1, 2}, {4, 5}, {7}} // dials; each outage but the first begins with the end of a connection
+	connect := func(n int) behaviour {
+		for _, outage := range failed {
+			if slices.Contains(outage, n) {
+				return behaviour{refuse: errRefused}
+			}
+		}
+		return behaviour{}
+	}
+	inBubble(t, connect, func(t *testing.T, f *fakeBroker, c *Client) {
+		stop := start(c)
+		var cuts []time.Time
+		for range 2 {
+			time.Sleep(time.Hour)
+			f.mu.Lock()
+			f.conn.Close()
+			f.mu.Unlock()
+			cuts = append(cuts, time.Now())
+		}
+		time.Sleep(time.Hour)
+		stop()
+		got := events(t, f, c)
+		if len(got) != len(failed) {
+			t.Fatalf("%d outages are reported: %+v", len(got), got)
+		}
+		for i, dials := range failed {
+			want := Event{Code: "mqtt.unreachable", Severity: SeverityWarning, Count: int64(len(dials))}
+			want.FirstTS.Time, want.LastTS.Time = f.dials[dials[0]], f.dials[dials[len(dials)-1]]
+			if i > 0 {
+				want.Count, want.FirstTS.Time = want.Count+1, cuts[i-1]
+			}
+			sameMoment := func(a, b Time) bool { return a.Equal(b.Truncate(time.Millisecond)) } // a payload has three decimals
+			e := got[i]
+			if e.Code != want.Code || e.Severity != want.Severity || e.Count != want.Count || uuid.Validate(e.ID) != nil ||
+				!sameMoment(e.FirstTS, want.FirstTS) || !sameMoment(e.LastTS, want.LastTS) || !sameMoment(e.TS, want.LastTS) {
+				t.Errorf("outage %d: %+v, want %+v", i, e, want)
+			}
+		}
+	})
+}
+
 // Whatever connections break when and whatever is not confirmed: every event arrives, and each for
 // the first time in order.
 func TestEventsSurviveAnyBroker(t *testing.T) {
@@ -159,6 +206,53 @@ func survive(t *testing.T, f *fakeBroker, c *Client, sent int) (fault string) {
 		}
 	}
 	return ""
+}
+
+// Whatever connections break when, with an outbox that holds little: what arrived and what is said to be dropped add up to
+// what was reported.
+func TestWhatIsReportedAddsUp(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		bad := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) behaviour {
+			return behaviour{ // all that it takes it confirms, so nothing that arrived is dropped too
+				refuse:   rapid.SampledFrom([]error{nil, nil, errRefused}).Draw(t, "refuse"),
+				silent:   rapid.IntRange(0, 9).Draw(t, "silent") == 0,
+				cutAfter: rapid.IntRange(1, 30).Draw(t, "cut after"),
+			}
+		}), 0, 6).Draw(rt, "connections")
+		connect := func(n int) behaviour {
+			if n < len(bad) {
+				return bad[n]
+			}
+			return behaviour{}
+		}
+		limit := rapid.IntRange(maxInflight+1, 40).Draw(rt, "limit") // one more, or the report of what was dropped would drop more
+		sent, streams := rapid.IntRange(1, 100).Draw(rt, "events"), rapid.IntRange(1, 20).Draw(rt, "streams")
+		inBubble(t, connect, func(t *testing.T, f *fakeBroker, c *Client) {
+			var log bytes.Buffer
+			c.log = slog.New(slog.NewTextHandler(&log, nil))
+			c.outbox.limits.events = limit
+			stop := start(c)
+			for i := range sent {
+				c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i%streams)})
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Hour)
+			stop()
+			sums, seen := map[string]int{}, map[string]bool{}
+			for _, e := range events(t, f, c) {
+				if !seen[e.ID] {
+					sums[e.Code] += int(e.Count)
+				}
+				seen[e.ID] = true
+			}
+			arrived := sums["lag.high"] + sums["mqtt.unreachable"] + sums["mqtt.refused"] + sums["mqtt.flapping"]
+			reported := sent + strings.Count(log.String(), "trying again") + strings.Count(log.String(), "code=mqtt.flapping")
+			s := c.Status()
+			if arrived+sums["mqtt.dropped"] != reported || uint64(sums["mqtt.dropped"]) != s.DroppedEvents || s.Queued != 0 {
+				rt.Fatalf("of %d occurrences came %v; Status %+v", reported, sums, s)
+			}
+		})
+	})
 }
 
 func TestAnUnconfirmedEventIsSentAgainUnderItsID(t *testing.T) {

@@ -104,7 +104,7 @@ func (h *stored) read(tx *bolt.Tx, now time.Time) error {
 				return err
 			}
 			h.events = append(h.events, entry{
-				seq: binary.BigEndian.Uint64(key), payload: append([]byte(nil), text...), count: e.Count,
+				seq: binary.BigEndian.Uint64(key), payload: append([]byte(nil), text...), count: e.Count, sum: isSum(e),
 				first: e.FirstTS.Time, last: e.LastTS.Time, born: born(e.LastTS.Time, now),
 			})
 			return nil
