@@ -165,7 +165,8 @@ func keyPair(certFile, keyFile string) (tls.Certificate, error) {
 	return tls.X509KeyPair(cert, key)
 }
 
-// maxClientID is what AWS IoT Core takes. MQTT 3.1.1 promises no more than 23 characters; every broker we know takes this many.
+// maxClientID is what AWS IoT Core takes. MQTT 3.1.1 promises no more than 23 characters; every broker we know takes
+// this many.
 const maxClientID = 128
 
 // ValidClientID tells whether a client id can be used: 1 to 128 printable ASCII characters without spaces, '+' and '#',

@@ -223,8 +223,8 @@ type Telemetry struct {
 	Clock         Clock   `json:"clock"`
 	Lag           Lag     `json:"lag"`
 
-	// What became of the frames. Frames = ShownFrames + DroppedFrames + HiddenFrames + the change of QueuedFrames since the
-	// message before.
+	// What became of the frames. Frames = ShownFrames + DroppedFrames + HiddenFrames + the change of QueuedFrames since
+	// the message before.
 	DroppedBy    Reasons `json:"dropped_by"`    // frames by the reason why they were not shown
 	HiddenFrames int64   `json:"hidden_frames"` // received while another stream was on the display
 	QueuedFrames int64   `json:"queued_frames"` // on their way at To

@@ -84,9 +84,9 @@ func (c *Client) copyOutbox() error {
 	return err
 }
 
-// renewStore starts a new file when the old one was damaged or removed while in use. Events and the names of the streams are
-// written again. Records of commands that it held are lost: until they have expired, only the memory of this process
-// prevents that they are carried out twice.
+// renewStore starts a new file when the old one was damaged or removed while in use. Events and the names of the
+// streams are written again. Records of commands that it held are lost: until they have expired, only the memory of
+// this process prevents that they are carried out twice.
 func (c *Client) renewStore() error {
 	cause := c.store.db.Check()
 	if cause == nil {

@@ -17,8 +17,8 @@ import (
 // no fsync: that costs microseconds and outlives the process, though not a
 // power cut. So the agent that starts after one was killed knows what it lacks.
 //
-// The write is done by a goroutine of its own. A disk that hangs holds up whoever reports for ledgerPatience once, and nobody
-// from then on until it works again.
+// The write is done by a goroutine of its own. A disk that hangs holds up whoever reports for ledgerPatience once, and
+// nobody from then on until it works again.
 //
 // A nil ledger does nothing.
 type ledger struct {

@@ -164,7 +164,8 @@ func (l *link) loginError(returnCode byte, err error) error {
 	}
 }
 
-// refused says what the broker answered (MQTT 3.1.1, 3.2.2.3), and of whom: which part of that is at fault is not always told.
+// refused says what the broker answered (MQTT 3.1.1, 3.2.2.3), and of whom: which part of that is at fault is not
+// always told.
 func (l *link) refused(returnCode byte) string {
 	user := "no user name"
 	if l.username != "" {

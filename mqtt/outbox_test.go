@@ -283,8 +283,16 @@ func (w *world) start() {
 	w.checkSize()
 }
 
-// kill is what SIGKILL leaves: the files as they are.
+// kill is what SIGKILL leaves: the files as they are. On a busy machine the ledger may not be written yet, as on a disk
+// that hangs, of which nothing is promised.
 func (w *world) kill() {
+	l := w.outbox.ledger
+	l.mu.Lock()
+	written := l.writing
+	l.mu.Unlock()
+	if written != nil {
+		<-written
+	}
 	w.store.db.Close()
 	w.outbox.ledger.close()
 	w.inexact = w.inexact || w.dirty

@@ -40,7 +40,8 @@ const (
 	// maxShadow is the size of a shadow, desired and reported together without their metadata:
 	// "Maximum size of a JSON state document" is 8 KB. The rest is for how the service counts.
 	maxShadow = 8000
-	// maxShadowAnswer bounds what the service sends: the document with a time for each of its values, within "MQTT payload size".
+	// maxShadowAnswer bounds what the service sends: the document with a time for each of its values, within "MQTT
+	// payload size".
 	maxShadowAnswer = iotMaxPayload
 )
 

@@ -129,8 +129,8 @@ func born(ts, now time.Time) time.Time {
 	return now.Add(-now.Sub(ts))
 }
 
-// note has the file keep a value under a key of aboutBucket. It is written with the next changes of the outbox, so nobody
-// waits for the disk. A nil store does nothing.
+// note has the file keep a value under a key of aboutBucket. It is written with the next changes of the outbox, so
+// nobody waits for the disk. A nil store does nothing.
 func (s *store) note(key []byte, value any) {
 	if s != nil {
 		s.notes.set(key, value)

@@ -16,9 +16,9 @@ import (
 )
 
 // validatingConn stands between paho and the network. paho v1.5.1 trusts the broker: it allocates what the fixed header
-// announces before a byte of it has come, indexes the filters of a SUBSCRIBE by the return codes of the SUBACK, treats a
-// CONNACK with an unknown return code as a success, and keeps every message that no subscription asked for in memory. So
-// paho reads only packets that have come completely, are valid by MQTT 3.1.1, and that the client has asked for:
+// announces before a byte of it has come, indexes the filters of a SUBSCRIBE by the return codes of the SUBACK, treats
+// a CONNACK with an unknown return code as a success, and keeps every message that no subscription asked for in memory.
+// So paho reads only packets that have come completely, are valid by MQTT 3.1.1, and that the client has asked for:
 //
 //	network ─▶ fixed header ─▶ length allowed? ─▶ body ─▶ structure, state ─▶ written again ─▶ paho
 //
