@@ -64,7 +64,7 @@ func TestSlicesBecomeOneUnit(t *testing.T) {
 		time.Sleep(100*ms - 1)
 		synctest.Wait()
 		expect(t, "a moment before its time is over", f.in.gate.Stats().Waiting, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		expect(t, "when its time is over", f.in.gate.Stats().Waiting, 3)
 		f.partsTo(&track, "s", &at) // it comes too late, and is added all the same
@@ -227,7 +227,7 @@ func TestHeldPictureHasItsOwnTime(t *testing.T) {
 		time.Sleep(100*ms - 1)
 		synctest.Wait()
 		expect(t, "waiting", f.in.gate.Stats().Waiting, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		expect(t, "when its time is over", f.in.gate.Stats().Waiting, 3)
 		f.partsTo(&track, "dx", &at)

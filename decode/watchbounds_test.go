@@ -98,12 +98,12 @@ func TestOpeningTakesItsTime(t *testing.T) {
 // Of a pipeline that was given up nothing is awaited.
 func TestNothingIsAwaitedOfACutPipeline(t *testing.T) {
 	w := newWatched()
-	number := w.open(false, w.base)
+	w.open(false, w.base)
 	w.cut()
 	w.finds(t, "it was opening", time.Hour, "", "")
 
 	w = newWatched()
-	number = w.piped(false, 5)
+	number := w.piped(false, 5)
 	w.fed(9, 0)
 	w.says(Status{Number: number, Fed: 14, Decoded: 5, Fresh: 5}, 0)
 	w.cut()
