@@ -140,7 +140,76 @@ func TestTheFileFollowsWithinATenthOfASecond(t *testing.T) {
 		back.Store(true)
 		time.Sleep(time.Minute)
 		want()
+		c.SetStreams([]string{"gate"}) // without an event
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		s, l, held, _, err := openStore(copyOf(t, filepath.Join(dir, storeName)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.db.Close()
+		defer l.close()
+		if !slices.Equal(held.streams, []string{"gate"}) {
+			t.Errorf("the file has the streams %q", held.streams)
+		}
 	})
+}
+
+// Events that have become too old while the agent was off are dropped and counted when it starts.
+func TestWhatBecameTooOldWhileOff(t *testing.T) {
+	o, now := newOutbox(defaultLimits), time.Now()
+	old, young := now.Add(-7*24*time.Hour-time.Second), now.Add(-7*24*time.Hour+time.Second)
+	o.restore([]entry{
+		{seq: 1, payload: []byte("{}"), count: 3, first: old, last: old, born: old},
+		{seq: 2, payload: []byte("{}"), count: 4, first: old, last: young, born: young},
+	}, totals{Seq: 2, Put: 7}, nil, now)
+	if kept, lost := o.size(); kept != 1 || lost != 3 {
+		t.Errorf("%d are kept, %d dropped", kept, lost)
+	}
+}
+
+// Without its ledger the agent still has the file: seq goes on from there, nothing is said to be dropped, and what is lost
+// later is counted.
+func TestALedgerThatIsGone(t *testing.T) {
+	dir := t.TempDir()
+	open := func() (o *outbox, end func()) {
+		s, l, held, damaged, err := openStore(dir)
+		if err != nil || len(damaged) > 0 {
+			t.Fatal(err, damaged)
+		}
+		o = newOutbox(defaultLimits)
+		o.restore(held.events, held.totals, l, t0)
+		return o, func() { s.db.Close(); l.close() }
+	}
+	put := func(o *outbox, n int) {
+		for range n {
+			o.ledger.report(1)
+			o.put(testEvent("door"))
+		}
+	}
+	s, l, _, _, err := openStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOutbox(defaultLimits)
+	o.restore(nil, totals{}, l, t0)
+	put(o, 5)
+	c, _ := o.changes()
+	if err := errors.Join(s.save(c), s.db.Close(), l.close(), os.Remove(filepath.Join(dir, ledgerName))); err != nil {
+		t.Fatal(err)
+	}
+
+	o, end := open()
+	if kept, lost := o.size(); kept != 5 || lost != 0 || o.seq != 5 {
+		t.Errorf("%d are kept, %d dropped, the newest is %d", kept, lost, o.seq)
+	}
+	put(o, 2) // and it is killed before it copies them
+	end()
+	o, end = open()
+	defer end()
+	if kept, lost := o.size(); kept != 5 || lost != 2 || o.seq != 7 {
+		t.Errorf("after the next start %d are kept, %d dropped, the newest is %d", kept, lost, o.seq)
+	}
 }
 
 // storedEvents are the events in the file in dir.
@@ -464,6 +533,12 @@ func (w *world) copy(meanwhile func(), diskFull bool) {
 	}
 	done(nil)
 	w.file = memory
+	if w.dirty {
+		return
+	}
+	if more, _ := w.outbox.changes(); len(more.added)+len(more.removed) > 0 {
+		w.t.Fatalf("the file has everything, and %d events and %d removed ones are still to be copied", len(more.added), len(more.removed))
+	}
 }
 
 // checkSize compares what the outbox says of itself with the books.
@@ -631,6 +706,9 @@ func TestABrokenFileIsPutAside(t *testing.T) {
 			return b
 		},
 		"other events": func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), `{"schema"`, `{{schema"`)) },
+		"one other event": func(b []byte) []byte {
+			return []byte(strings.ReplaceAll(string(b), `{"schema":1,"id":"","seq":1000`, `{{schema":1,"id":"","seq":1000`))
+		},
 	}
 	for name, damage := range breaks {
 		t.Run(name, func(t *testing.T) {
@@ -647,8 +725,9 @@ func TestABrokenFileIsPutAside(t *testing.T) {
 			defer l.close()
 			o := newOutbox(defaultLimits)
 			o.restore(held.events, held.totals, l, time.Now())
-			if o.seq != 1000 || o.dropped.count != 0 {
-				t.Errorf("seq goes on at %d, %d are said to be dropped", o.seq, o.dropped.count)
+			kept, lost := o.size()
+			if reported, _ := l.read(); o.seq != 1000 || o.dropped.count != 0 || kept != 0 || lost != 0 || reported != 0 {
+				t.Errorf("seq goes on at %d, %d are said to be dropped, %d are kept, %d are in the ledger", o.seq, o.dropped.count, kept, reported)
 			}
 			if _, err := os.Stat(aside[0].Aside); err != nil || filepath.Dir(aside[0].Aside) != dir {
 				t.Error(aside[0], err)
@@ -690,6 +769,10 @@ func TestTheStoreStartsOverWhileInUse(t *testing.T) {
 			c.SetStreams([]string{"gate"})
 			c.Event(Event{Code: "lag.high", Stream: "gate"})
 			if err := c.copyOutbox(); err != nil {
+				t.Fatal(err)
+			}
+			c.closeStore() // and the next run knows these from the file
+			if c, err = New(config); err != nil {
 				t.Fatal(err)
 			}
 			if err := test.harm(dir); err != nil {

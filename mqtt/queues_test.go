@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // The payload that is on its way is not the newest any more: that one has to follow.
@@ -40,10 +42,85 @@ func TestTelemetryIsBoundedAndGoesAfterState(t *testing.T) {
 	if p.droppedTelemetry() != 5 {
 		t.Errorf("%d dropped", p.droppedTelemetry())
 	}
+	p.addSnapshot(message{topic: "snapshot"})
 	p.close()
 	if p.droppedTelemetry() != maxTelemetry+5 {
 		t.Errorf("%d dropped once the connection is gone", p.droppedTelemetry())
 	}
+	p.open()
+	if m, _, _ := p.next(); m.topic != "state" {
+		t.Errorf("%s goes first on the next connection", m.topic)
+	}
+	if m, _, ok := p.next(); ok {
+		t.Errorf("%s of the last connection is sent", m.topic)
+	}
+}
+
+// What is not to go out any more waits for the next connection.
+func TestAForgottenTopicWaitsForTheNextConnection(t *testing.T) {
+	var p pending
+	p.open()
+	p.set("state", []byte("x"))
+	p.forget("state")
+	p.forget("of nobody")
+	if m, _, ok := p.next(); ok {
+		t.Errorf("%s is sent", m.topic)
+	}
+	p.open()
+	if m, _, ok := p.next(); !ok || m.topic != "state" {
+		t.Errorf("on the next connection: %q, %v", m.topic, ok)
+	}
+}
+
+// At a broker with a limit each retained topic is held back by itself, to the moment, and only while it has changed.
+func TestATopicIsHeldBackByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pending{every: time.Second}
+		p.open()
+		began := time.Now()
+		take := func(want string, at time.Duration) {
+			t.Helper()
+			m, sent, ok := p.next()
+			if !ok || string(m.payload) != want || time.Since(began) != at {
+				t.Errorf("after %s: %q, %v, want %q after %s", time.Since(began), m.payload, ok, want, at)
+				return
+			}
+			sent()
+		}
+		nothing := func() {
+			t.Helper()
+			if m, _, ok := p.next(); ok {
+				t.Errorf("after %s: %q", time.Since(began), m.payload)
+			}
+		}
+		if p.held() != nil {
+			t.Error("there is something to wait for before anything was set")
+		}
+		p.set("b", []byte("b1"))
+		take("b1", 0)
+		if p.held() != nil {
+			t.Error("there is something to wait for though nothing has changed")
+		}
+		time.Sleep(400 * time.Millisecond)
+		p.set("a", []byte("a1"))
+		take("a1", 400*time.Millisecond)
+		p.set("a", []byte("a2"))
+		p.set("b", []byte("b2"))
+		p.set("b", []byte("b3"))
+		nothing()
+		if p.hold("a") != time.Second || p.hold("b") != 600*time.Millisecond || p.hold("c") != 0 {
+			t.Errorf("held back for %s, %s and %s", p.hold("a"), p.hold("b"), p.hold("c"))
+		}
+		<-p.held()
+		take("b3", time.Second)
+		nothing()
+		<-p.held()
+		take("a2", 1400*time.Millisecond)
+		nothing()
+		if p.held() != nil {
+			t.Error("there is something to wait for in the end")
+		}
+	})
 }
 
 // The broker forgets the topic, and then so do we.

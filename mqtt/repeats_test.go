@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -77,5 +78,25 @@ func TestASumSaysTheNewestAndFromWhen(t *testing.T) {
 	}
 	if s := sums[0]; s.Message != "third" || s.Count != 2 || s.FirstTS != at(1) || s.LastTS != at(2) {
 		t.Errorf("sum %+v", s)
+	}
+}
+
+// Of several sums that are due the latest goes last.
+func TestSumsGoInTheirOrder(t *testing.T) {
+	var r repeats
+	at := func(s int) Time { return Time{t0.Add(time.Duration(s) * time.Second)} }
+	streams := []string{"d", "a", "c", "b", "e"}
+	for round := range 2 { // of which the second is summed up
+		for i, stream := range streams {
+			now := at(round*len(streams) + i)
+			r.add(Event{Code: "x", Stream: stream, Count: 1, FirstTS: now, LastTS: now}, t0)
+		}
+	}
+	var got []string
+	for _, e := range r.due(t0.Add(10 * time.Second)) {
+		got = append(got, e.Stream)
+	}
+	if !slices.Equal(got, streams) {
+		t.Errorf("sums of %q, want %q", got, streams)
 	}
 }
