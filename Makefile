@@ -31,7 +31,7 @@ cross: setup-build ## Build the agent for the systems where its tools work: bin/
 
 # Go's ten minutes for a package are not enough on a busy machine. Most tests wait for something, so that three packages fit two cores.
 test: setup-test lint ## Check the code and run every test
-	@echo "test: every package with the race detector, the slow ones first; each is printed when it is done. 5 to 8 minutes on two cores."
+	@echo "test: every package with the race detector, the slow ones first; each is printed when it is done. 6 to 13 minutes on two cores."
 	$(GOTEST) -race -timeout 20m -p 3 ./test/bench ./cmd/edge-agent ./gst ./ingest ./...
 
 # In there one test at a time: they measure. And no -race, which the virtual machine cannot.
