@@ -275,7 +275,8 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 			}
 		}
 		last := got[maxEvents]
-		if last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != SeverityWarning || uuid.Validate(last.ID) != nil {
+		if last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != SeverityWarning ||
+			uuid.Validate(last.ID) != nil {
 			t.Errorf("the last is %+v", last)
 		}
 		newest := began.Add((tooMany - 1) * time.Second)
@@ -351,7 +352,9 @@ func TestRepeatsAreSummedWithoutABroker(t *testing.T) {
 			c.Event(Event{Code: "ingest.cut", Stream: "door"})
 			time.Sleep(time.Second)
 		}
-		want := []struct{ count, first, last int }{{1, 0, 0}, {9, 1, 9}, {10, 10, 19}, {10, 20, 29}, {10, 30, 39}, {10, 40, 49}}
+		want := []struct{ count, first, last int }{
+			{1, 0, 0}, {9, 1, 9}, {10, 10, 19}, {10, 20, 29}, {10, 30, 39}, {10, 40, 49},
+		}
 		if s := c.Status(); s.Queued != len(want) {
 			t.Errorf("%d events wait", s.Queued)
 		}
@@ -362,7 +365,8 @@ func TestRepeatsAreSummedWithoutABroker(t *testing.T) {
 				t.Fatal(err)
 			}
 			at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
-			if e.Count != int64(w.count) || !e.FirstTS.Equal(at(w.first)) || !e.LastTS.Equal(at(w.last)) || !e.TS.Equal(at(w.last)) {
+			if e.Count != int64(w.count) || !e.FirstTS.Equal(at(w.first)) ||
+				!e.LastTS.Equal(at(w.last)) || !e.TS.Equal(at(w.last)) {
 				t.Errorf("event %d: %+v, want %+v", i, e, w)
 			}
 		}
@@ -384,7 +388,8 @@ func TestTheSizeOfAnEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
-				c.Event(Event{Code: "lag.high", Message: test.message, Detail: map[string]any{"d": strings.Repeat("x", test.detail)}})
+				detail := map[string]any{"d": strings.Repeat("x", test.detail)}
+				c.Event(Event{Code: "lag.high", Message: test.message, Detail: detail})
 				stop := start(c)
 				synctest.Wait()
 				got := events(t, f, c)

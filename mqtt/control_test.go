@@ -250,13 +250,14 @@ func TestARefusedCommandWithAKnownID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	again := func(b *box) { b.sendAt(0, "stop", door) }
 	for code, test := range map[string]struct {
 		change func(*rules)
 		send   func(b *box)
 	}{
-		"control.signature":   {change: func(r *rules) { r.keys = append(r.keys, key) }, send: func(b *box) { b.sendAt(0, "stop", door) }},
-		"control.disabled":    {change: func(r *rules) { r.enabled = false }, send: func(b *box) { b.sendAt(0, "stop", door) }},
-		"control.not_allowed": {change: func(r *rules) { r.allowed = nil }, send: func(b *box) { b.sendAt(0, "stop", door) }},
+		"control.signature":   {change: func(r *rules) { r.keys = append(r.keys, key) }, send: again},
+		"control.disabled":    {change: func(r *rules) { r.enabled = false }, send: again},
+		"control.not_allowed": {change: func(r *rules) { r.allowed = nil }, send: again},
 		"control.future":      {send: func(b *box) { b.sendAt(2*time.Minute, "stop", door) }},
 		"control.malformed":   {send: func(b *box) { b.sendAt(0, "stop", `{"stream":7}`) }},
 	} {
@@ -504,7 +505,8 @@ func TestOldRecordsGiveWay(t *testing.T) {
 			end = begin + 1
 		}
 		for i := begin; i < end; i++ {
-			if err := r.put(record{At: t0.Add(time.Duration(i) * time.Second), Verb: VerbStop, Response: Response{ID: id(i)}}); err != nil {
+			at := t0.Add(time.Duration(i) * time.Second)
+			if err := r.put(record{At: at, Verb: VerbStop, Response: Response{ID: id(i)}}); err != nil {
 				t.Fatal(err)
 			}
 		}

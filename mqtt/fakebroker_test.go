@@ -178,6 +178,13 @@ func (f *fakeBroker) send(topic string, retained bool, payload []byte) {
 	p.Write(conn)
 }
 
+// cut closes the newest connection.
+func (f *fakeBroker) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conn.Close()
+}
+
 // received returns the payloads published to a topic.
 func (f *fakeBroker) received(topic string) (payloads [][]byte) {
 	f.mu.Lock()

@@ -270,8 +270,8 @@ func (a *account) catchUp(p *tap) {
 	a.follow(p, "the mark", func() bool { return a.ids[mark] })
 }
 
-// seed makes the choices of a test of kills; given again, they are the same. When within a line of code the kill comes, it
-// does not say.
+// seed makes the choices of a test that kills an agent; given again, they are the same. It does not say at which line of
+// code the kill comes.
 var seed = flag.Uint64("seed", 0, "seed of the tests that kill an agent; 0: another one each time")
 
 func newRand(t *testing.T) *rand.Rand {
@@ -374,7 +374,7 @@ func TestAKilledAgentCountsWhatItLost(t *testing.T) {
 	t.Logf("%d reported, %d did not arrive, said to be dropped: %v", len(reported), missing, a.dropped)
 	// Of each killed agent one event may be counted that it had not yet written a line of.
 	if said < missing || said > missing+int64(rounds) {
-		t.Errorf("%d of %d events did not arrive, %d are said to be dropped by %d agents", missing, len(reported), said, rounds)
+		t.Errorf("%d of %d events did not arrive, %d are said to be dropped", missing, len(reported), said)
 	}
 	if a.codes["mqtt.unreachable"] > 0 {
 		t.Errorf("an agent tried to connect too early")

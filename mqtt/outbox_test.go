@@ -56,7 +56,7 @@ func TestTheOutboxHoldsWhatIsPromised(t *testing.T) {
 			t.Helper()
 			e, _ := o.after(0)
 			if k, l := o.size(); k != kept || l != lost || e.seq != oldest {
-				t.Errorf("%d are kept, of which %d is the oldest, and %d dropped, want %d, %d and %d", k, e.seq, l, kept, oldest, lost)
+				t.Errorf("kept %d, the oldest %d, dropped %d, want %d, %d and %d", k, e.seq, l, kept, oldest, lost)
 			}
 		}
 		o := newOutbox(defaultLimits)
@@ -168,8 +168,8 @@ func TestWhatBecameTooOldWhileOff(t *testing.T) {
 	}
 }
 
-// Without its ledger the agent still has the file: seq goes on from there, nothing is said to be dropped, and what is lost
-// later is counted.
+// Without its ledger the agent still has the file: seq goes on from there, nothing is said to be dropped, and what is
+// lost later is counted.
 func TestALedgerThatIsGone(t *testing.T) {
 	dir := t.TempDir()
 	open := func() (o *outbox, end func()) {
@@ -284,7 +284,7 @@ func TestTheOutboxAccountsForEverything(t *testing.T) {
 	})
 }
 
-// world is an outbox with what is around it. It keeps books of its own: of what has to be in the memory, and in the file.
+// world is an outbox with what is around it. It keeps books of its own, of what has to be in the memory and the file.
 type world struct {
 	t      *rapid.T
 	dir    string
@@ -537,7 +537,7 @@ func (w *world) copy(meanwhile func(), diskFull bool) {
 		return
 	}
 	if more, _ := w.outbox.changes(); len(more.added)+len(more.removed) > 0 {
-		w.t.Fatalf("the file has everything, and %d events and %d removed ones are still to be copied", len(more.added), len(more.removed))
+		w.t.Fatalf("the file has everything, and this is still to be copied: %+v", more)
 	}
 }
 
@@ -556,8 +556,8 @@ func (w *world) checkSize() {
 	}
 }
 
-// check adds up what was reported: nothing is missing that is not said to be dropped, and nothing else is said to be, but for
-// what a process did not store before it was killed.
+// check adds up what was reported: nothing is missing that is not said to be dropped, and nothing else is said to be,
+// but for what a process did not store before it was killed.
 func (w *world) check() {
 	missing, unconfirmed := int64(0), int64(0)
 	for _, e := range w.reported {
@@ -727,7 +727,7 @@ func TestABrokenFileIsPutAside(t *testing.T) {
 			o.restore(held.events, held.totals, l, time.Now())
 			kept, lost := o.size()
 			if reported, _ := l.read(); o.seq != 1000 || o.dropped.count != 0 || kept != 0 || lost != 0 || reported != 0 {
-				t.Errorf("seq goes on at %d, %d are said to be dropped, %d are kept, %d are in the ledger", o.seq, o.dropped.count, kept, reported)
+				t.Errorf("seq goes on at %d, dropped %d, kept %d, in the ledger %d", o.seq, o.dropped.count, kept, reported)
 			}
 			if _, err := os.Stat(aside[0].Aside); err != nil || filepath.Dir(aside[0].Aside) != dir {
 				t.Error(aside[0], err)
