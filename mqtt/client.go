@@ -26,6 +26,8 @@ const (
 	// farewellTimeout bounds what is sent after Run was told to stop. With
 	// handoverTimeout and goodbyeTimeout at worst, Run ends within 2 s.
 	farewellTimeout = 700 * time.Millisecond
+	// lastWordTimeout is how much of that a command that is cut off may take to end.
+	lastWordTimeout = farewellTimeout / 2
 )
 
 // Client publishes for one agent. All its methods are safe for concurrent use
@@ -46,6 +48,7 @@ type Client struct {
 	shadow  *shadow       // nil: no device shadow is kept
 	home    *home         // nil: Home Assistant is told nothing
 	wake    chan struct{} // has room for one: something is to be sent
+	obeyed  chan struct{} // closed when the last command has ended
 	cursor  uint64        // Run's own: the last event sent on this connection
 
 	retain retainCheck // Run's own
@@ -80,6 +83,7 @@ func New(config Config) (*Client, error) {
 		dial:   (&net.Dialer{}).DialContext,
 		outbox: newOutbox(defaultLimits),
 		wake:   make(chan struct{}, 1),
+		obeyed: make(chan struct{}),
 		status: Status{Since: time.Now()},
 	}
 	held := c.openStore(config.StateDir)
@@ -107,11 +111,14 @@ func (c *Client) Topics() Topics { return c.topics }
 // reported as an event afterwards.
 func (c *Client) Run(ctx context.Context) error {
 	connected, disconnected := context.WithCancel(context.WithoutCancel(ctx))
-	var keeping, obeying sync.WaitGroup
+	var keeping sync.WaitGroup
 	keeping.Go(func() { c.keep(connected) })
-	obeying.Go(func() { c.obey(ctx) })
+	go func() {
+		defer close(c.obeyed)
+		c.obey(ctx)
+	}()
 	c.connect(ctx)
-	obeying.Wait()
+	<-c.obeyed
 	c.putHeld()
 	disconnected()
 	keeping.Wait()
@@ -320,6 +327,10 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 		return false
 	}
 	c.pending.forget(c.topics.Availability()) // "online", should it still wait
+	select {
+	case <-c.obeyed: // so that its last response and its last count are sent too
+	case <-time.After(lastWordTimeout):
+	}
 	c.putAllRepeats()
 	if err := c.drain(ctx, l); err != nil {
 		c.log.Info("stopped before the broker confirmed everything", "err", err)

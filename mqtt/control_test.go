@@ -382,6 +382,9 @@ func TestStoppingCutsACommandOff(t *testing.T) {
 		b := newBox(t, dir, h, nil)
 		b.order("probe", "one", `{}`)
 		b.close()
+		if got := b.answers("probe"); got != "one in_progress, one failed control.interrupted" {
+			t.Errorf("answers before the end: %s", got)
+		}
 		b = newBox(t, dir, h, nil)
 		b.order("probe", "one", `{}`)
 		if got := b.answers("probe"); got != "one failed control.interrupted" || h.times() != 1 {
@@ -402,8 +405,7 @@ func TestCommandsThatComeWhileOneTakesLong(t *testing.T) {
 		}
 		close(goOn)
 		synctest.Wait()
-		time.Sleep(unansweredEvery) // of the bubble's time
-		b.stop()
+		b.stop() // before the second report is due
 		rejected := int64(0)
 		for _, e := range b.events("control.rejected") {
 			rejected += e.Count
