@@ -330,6 +330,7 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 	select {
 	case <-c.obeyed: // so that its last response and its last count are sent too
 	case <-time.After(lastWordTimeout):
+	case <-ctx.Done():
 	}
 	c.putAllRepeats()
 	if err := c.drain(ctx, l); err != nil {
