@@ -18,8 +18,9 @@ import (
 // ChildFD is the descriptor at which a renderer finds its end of the socket pair.
 const ChildFD = 3
 
-// PreloadEnv, if set, tells a renderer that software is going to decode, so that it loads the decoders' libraries
-// before it is asked to (gst/preload.c): they are what takes longest at its start.
+// PreloadEnv, if set, tells a renderer that there are no devices, so that software is going to decode: it initialises
+// GStreamer and loads the decoders' libraries before anything else (gst/preload.c), which is what takes longest at its
+// start. Where there are devices, GStreamer has to be told first which of them are closed.
 const PreloadEnv = "EDGE_AGENT_PRELOAD"
 
 // killGrace is how long a process may take to go after it was killed. One that a driver holds in the kernel does not go

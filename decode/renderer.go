@@ -169,7 +169,7 @@ func (r *Renderer) child() (*child, []deviceNode, error) {
 func (r *Renderer) startChild() (*child, []deviceNode, error) {
 	nodes := deviceNodes(r.config.Dev)
 	l := r.launch()
-	if len(nodes) == 0 || r.config.Prefer.softwareOnly() {
+	if len(nodes) == 0 {
 		l.env = append(slices.Clone(l.env), PreloadEnv+"=1")
 	}
 	c, err := startChild(l)

@@ -22,17 +22,15 @@ func Monotonic() time.Duration {
 	return time.Duration(now.Nano())
 }
 
-// aboveAll is a descriptor that starting a process, which arranges low ones for it, does not touch.
-const aboveAll = 512
-
-// keepOpen opens a program for good.
+// keepOpen opens a program for good. Its descriptor is above those that the start of a process fills for its child. It
+// is not a high one: a table of descriptors that has to grow, from 64 on, makes the kernel wait 10 ms for all threads.
 func keepOpen(path string) (*os.File, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	high, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, aboveAll)
+	high, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, ChildFD+1)
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}

@@ -26,6 +26,7 @@ import (
 // agent left at descriptor decode.ChildFD until the agent closes it. Signals that end the agent are not for
 // this process: the agent decides when it ends.
 func Main(ctx context.Context) error {
+	go initOnce() // it takes as long as the sandbox
 	nameThreads(decode.RendererName)
 	var unconfined []string
 	if os.Getenv(decode.SandboxEnv) != decode.SandboxOff {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"reflect"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -263,14 +262,6 @@ func (a *agent) Run(ctx context.Context) {
 	}
 }
 
-// Streams allocate their buffers once, and then hardly anything: what the collector would let the heap grow by, in per
-// cent of what is in use, is mostly wasted. Before, while the heap grows, it is left to Go's default, which collects
-// less often.
-const (
-	startUp   = 2 * time.Second
-	gcPercent = 15
-)
-
 // tick publishes telemetry at its interval. Every second it stores the places to resume
 // at, and looks whether there is news that has no event of its own.
 func (a *agent) tick(ctx context.Context) {
@@ -278,8 +269,6 @@ func (a *agent) tick(ctx context.Context) {
 	defer telemetry.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	tidy := time.NewTimer(startUp)
-	defer tidy.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -294,8 +283,6 @@ func (a *agent) tick(ctx context.Context) {
 		case <-a.look:
 			a.updateSlate()
 			a.publishStates()
-		case <-tidy.C:
-			debug.SetGCPercent(gcPercent)
 		case now := <-second.C:
 			a.checkStateDir()
 			if err := a.positions.Flush(); err != nil {

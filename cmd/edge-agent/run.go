@@ -7,8 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/edge-agent/edge-agent/ingest"
 )
@@ -40,8 +44,45 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	}
 	defer a.service.Close()
 	a.hangup = hangup
+	defer settle(ctx, a).Wait()
 	a.Run(ctx)
 	return nil
+}
+
+// How Go's runtime is set once the start, which it does best with all it may use, is over.
+const (
+	startUp = 2 * time.Second
+
+	// Streams allocate their buffers once, and then hardly anything: what the collector would let the heap grow by, in
+	// per cent of what is in use, is mostly wasted.
+	gcPercent = 15
+
+	// A stream takes a few per cent of a small board's core. Each further core that goroutines may run on is woken up
+	// for every frame, to look for work that is not there: that takes as much again as one stream does.
+	streamsPerCore = 8
+)
+
+// settle sets Go's runtime after the start, and whenever there are more or fewer streams. It ends with ctx. Who sets
+// GOMAXPROCS knows better.
+func settle(ctx context.Context, a *agent) *sync.WaitGroup {
+	var all sync.WaitGroup
+	all.Go(func() {
+		ticker := time.NewTicker(startUp)
+		defer ticker.Stop()
+		cores := runtime.GOMAXPROCS(0)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			debug.SetGCPercent(gcPercent)
+			if os.Getenv("GOMAXPROCS") == "" {
+				runtime.GOMAXPROCS(min(cores, 1+len(a.all())/streamsPerCore))
+			}
+		}
+	})
+	return &all
 }
 
 // agent makes the agent of a configuration.
