@@ -253,4 +253,6 @@ var codeTable = []Code{
 	{"decode.sandbox", SeverityWarning, "The process that parses what cameras send could do more than it needs to.", "The message says what is missing: landlock needs Linux 5.13 or later and its name in lsm=; for the user see [decode] renderer_user, or set sandbox = false there."},
 	{"storage.unusable", SeverityWarning, "The state directory cannot be used.", "Check that [agent] state_dir exists, is writable, not full and used by one agent only, and restart the agent. Until then nothing outlives a restart."},
 	{"decode.renderer", SeverityError, "The renderer program, which decodes and shows, is missing or cannot run on this box.", "Install what the message names, or agent and renderer of one release. The agent tries again and goes on without a picture."},
+	{"agent.http", SeverityError, "The address of [http] listen cannot be used, so there is no status page.", "Stop the other program or choose another port, or correct the address or token_file. The agent tries again; all else goes on."},
+	{"agent.socket", SeverityError, "The socket of edge-agent status cannot be used.", "Stop the other agent, or give each one a socket of its own ([http] socket). The agent tries again; all else goes on."},
 }

@@ -56,3 +56,16 @@ func firstLine(text []byte) string {
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	return string(bytes.TrimSuffix(line, []byte("\r")))
 }
+
+// ReadSecret reads a password or token: the first line of a file, or of a credential of systemd; see credential.
+func ReadSecret(path string) (string, error) {
+	text, err := readTextFile(credential(path))
+	if err != nil {
+		return "", err
+	}
+	secret := firstLine(text)
+	if secret == "" {
+		return "", fmt.Errorf("%s: its first line is empty", path)
+	}
+	return secret, nil
+}

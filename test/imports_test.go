@@ -41,10 +41,11 @@ var allowed = map[string][]string{
 		"mqtt/statefile", "github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
 		"golang.org/x/time",
 	},
-	"mqtt/brokertest": {"github.com/eclipse/paho.mqtt.golang"},
+	"mqtt/brokertest":             {"github.com/eclipse/paho.mqtt.golang"},
+	"cmd/edge-agent/internal/web": {"mqtt", "github.com/prometheus/client_golang", "golang.org/x/net"},
 	"cmd/edge-agent": {
-		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest", "mqtt/statefile",
-		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2",
+		"cmd/edge-agent/internal/web", "ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest", "mqtt/statefile",
+		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2", "github.com/coreos/go-systemd",
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term",
 	},
 	"cmd/edge-agent-renderer":       {"decode", "gst"},
@@ -59,7 +60,7 @@ var allowed = map[string][]string{
 }
 
 // pure are the packages that must build and pass without a C compiler.
-var pure = []string{"ingest/...", "decode/...", "mqtt/...", "cmd/edge-agent"}
+var pure = []string{"ingest/...", "decode/...", "mqtt/...", "cmd/edge-agent/..."}
 
 // listed is what `go list -json` says of a package.
 type listed struct {

@@ -40,6 +40,8 @@ type agent struct {
 	service   *ingest.Service
 	log       *slog.Logger
 	events    eventLog
+	recent    recentEvents
+	beat      heartbeat // of tick
 	began     time.Time
 	session   string // id of this run
 	positions *positionStore
@@ -244,6 +246,9 @@ func (a *agent) Run(ctx context.Context) {
 		return nil
 	})
 
+	work.Go(func() error { a.serveHTTP(working); return nil })
+	a.beat.strike(time.Now())
+	work.Go(func() error { a.attend(working); return nil })
 	if a.mqtt != nil { // last, because commands come with it
 		tell.Go(func() error { return a.mqtt.Run(telling) })
 	}
@@ -295,6 +300,7 @@ func (a *agent) tick(ctx context.Context) {
 			}
 			a.updateSlate()
 			a.publishStates()
+			a.beat.strike(now)
 		}
 	}
 }
@@ -307,6 +313,7 @@ func (a *agent) publishStates() {
 
 // event tells of something: in the log, and over MQTT.
 func (a *agent) event(code, stream, message string, detail map[string]any) {
+	a.recent.add(mqtt.Event{Code: code, Stream: stream, Message: message, Detail: detail}, time.Now())
 	a.events.write(a.log, code, stream, message, detail)
 	if a.mqtt != nil {
 		a.mqtt.Event(mqtt.Event{Code: code, Stream: stream, Message: message, Detail: detail})
@@ -322,18 +329,23 @@ func sortedKeys(m map[string]any) []string {
 	return keys
 }
 
-// publishInfo tells what the agent is and what it found, when that is news.
-func (a *agent) publishInfo() {
-	if a.mqtt == nil {
-		return
-	}
+// inform gives what the agent is and what it found.
+func (a *agent) inform() mqtt.Info {
 	stats := a.renderer.Stats()
-	info := mqtt.Info{
+	return mqtt.Info{
 		Version: version, Commit: buildCommit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
 		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.config().hash(),
 		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats), PassedOver: stats.Passed, Commands: a.commands(),
 		Shown: a.shown(),
 	}
+}
+
+// publishInfo tells what the agent is and what it found, when that is news.
+func (a *agent) publishInfo() {
+	if a.mqtt == nil {
+		return
+	}
+	info := a.inform()
 	if !reflect.DeepEqual(info, a.info) {
 		a.info = info
 		a.mqtt.SetInfo(info)

@@ -28,6 +28,7 @@ type Config struct {
 	Display DisplayConfig `toml:"display"`
 	Decode  DecodeConfig  `toml:"decode"`
 	Control ControlConfig `toml:"control"`
+	HTTP    HTTPConfig    `toml:"http"`
 	Log     LogConfig     `toml:"log"`
 
 	HomeAssistant HomeAssistantConfig `toml:"homeassistant"`
@@ -113,6 +114,16 @@ type ControlConfig struct {
 	Clock      string   `toml:"clock"`
 }
 
+// HTTPConfig says where the status page, the metrics and the health of this agent can be asked for. An empty Listen is
+// nowhere; Socket may be socketAuto. See package web.
+type HTTPConfig struct {
+	Listen      string `toml:"listen"`
+	TokenFile   string `toml:"token_file"`
+	AllowRemote bool   `toml:"allow_remote"`
+	Snapshots   bool   `toml:"snapshots"`
+	Socket      string `toml:"socket"`
+}
+
 // HomeAssistantConfig says whether and where Home Assistant is told of the agent; see mqtt.HomeAssistant.
 type HomeAssistantConfig struct {
 	Enabled         bool   `toml:"enabled"`
@@ -172,6 +183,7 @@ func Defaults() Config {
 		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
 		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}, Clock: clockSynced},
+		HTTP:    HTTPConfig{Snapshots: true, Socket: socketAuto},
 		Log:     LogConfig{Level: "info", Format: "text"},
 
 		HomeAssistant: HomeAssistantConfig{DiscoveryPrefix: mqtt.DefaultDiscoveryPrefix, BirthTopic: mqtt.DefaultBirthTopic},

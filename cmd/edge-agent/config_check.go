@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +61,7 @@ func checkConfig(c *Config, fault reportFault) {
 	checkElements("decode.trusted_elements", c.Decode.TrustedElements, fault)
 	checkRenderer(&c.Decode, fault)
 	checkControl(c, fault)
+	checkHTTP(&c.HTTP, fault)
 	checkHomeAssistant(c, fault)
 	checkOneOf("log.level", c.Log.Level, knownLogLevels, fault)
 	checkOneOf("log.format", c.Log.Format, knownLogFormats, fault)
@@ -226,6 +229,28 @@ func checkControl(c *Config, fault reportFault) {
 		fault("control.enabled", "is true but no broker is set", "Set broker in [mqtt], where commands come from, or enabled = false.")
 	case c.Control.Enabled && len(c.Control.Allow) == 0 && !c.Control.Shadow:
 		fault("control.enabled", "is true but allow is empty", "Name the verbs to obey in allow, or set enabled = false.")
+	}
+}
+
+// checkHTTP wants that whoever can reach the page from elsewhere either knows a token or is meant to.
+func checkHTTP(h *HTTPConfig, fault reportFault) {
+	if h.Socket != "" && h.Socket != socketAuto && !filepath.IsAbs(h.Socket) {
+		fault("http.socket", fmt.Sprintf("= %q is no absolute path", h.Socket), `Write a path such as "/run/edge-agent/status.sock", "auto", or "" for none.`)
+	}
+	if h.Listen == "" {
+		if h.TokenFile != "" || h.AllowRemote {
+			fault("http.listen", "is empty, but token_file or allow_remote is set", `Set it to an address such as "127.0.0.1:9464", or remove the others.`)
+		}
+		return
+	}
+	host, port, err := net.SplitHostPort(h.Listen)
+	if number, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || number == 0 {
+		fault("http.listen", fmt.Sprintf("= %q is no address to listen on", h.Listen), `Write it as "127.0.0.1:9464", or "0.0.0.0:9464" for all networks.`)
+		return
+	}
+	if !isLoopback(host) && h.TokenFile == "" && !h.AllowRemote {
+		fault("http.listen", fmt.Sprintf("= %q would let everybody in reach see the page and the picture", h.Listen),
+			"Set token_file, or allow_remote = true if that is meant.")
 	}
 }
 

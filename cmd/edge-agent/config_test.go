@@ -133,6 +133,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			Renderer: "/opt/edge-agent/edge-agent-renderer", RendererUser: "kiosk", RendererEnv: []string{"RKMPP_DEBUG"}, RendererPaths: []string{"/dev/vendor0"},
 		},
 		Control: ControlConfig{Enabled: true, Allow: []string{"status", "restart"}, PublicKeys: []string{"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}, Shadow: false, Clock: "system"},
+		HTTP:    HTTPConfig{Listen: "0.0.0.0:9464", TokenFile: "/etc/edge-agent/token", AllowRemote: true, Socket: "/run/edge-agent/other.sock"},
 		Log:     LogConfig{Level: "debug", Format: "json"},
 
 		HomeAssistant: HomeAssistantConfig{Enabled: true, DiscoveryPrefix: "home/assistant", BirthTopic: "home/status"},
@@ -240,7 +241,7 @@ func TestConfigHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := whole.hash(); got != "9f3c90515ee7cce3" {
+	if got := whole.hash(); got != "c166f1544535c0e6" {
 		t.Errorf("%s: a key has come or gone, or a value is read otherwise", got)
 	}
 	hashes := map[string]string{whole.hash(): "the whole file"}

@@ -72,25 +72,38 @@ func (a *agent) statusOf(name string) (any, error) {
 		}
 		streams = []*stream{s}
 	}
-	link := a.mqtt.Status()
+	out := a.statusData()
+	for _, s := range streams {
+		out.Streams = append(out.Streams, s.status().data(s.name, out.Clock))
+	}
+	return out, nil
+}
+
+// statusData tells how the agent stands, but for its streams.
+func (a *agent) statusData() mqtt.StatusData {
 	out := mqtt.StatusData{
 		Version: version, SessionID: a.session, StartedAt: mqtt.Time{Time: a.began},
 		Clock: mqtt.Clock(readClock()), Shown: a.shown(),
-		MQTT: mqtt.LinkStatus{
-			QueuedEvents: link.Queued, DroppedEvents: link.DroppedEvents, DroppedTelemetry: link.DroppedTelemetry,
-		},
+	}
+	if a.mqtt == nil {
+		return out
+	}
+	link := a.mqtt.Status()
+	out.MQTT = mqtt.LinkStatus{
+		QueuedEvents: link.Queued, DroppedEvents: link.DroppedEvents, DroppedTelemetry: link.DroppedTelemetry,
 	}
 	if link.Connected {
 		out.MQTT.ConnectedSince.Time = link.Since
 	}
-	for _, s := range streams {
-		status := s.status()
-		if status.telem.Clock == "" { // before the first telemetry
-			status.telem.Clock = out.Clock
-		}
-		out.Streams = append(out.Streams, mqtt.StreamStatus{Name: s.name, State: status.state, Telemetry: status.telem})
+	return out
+}
+
+// data is the status as commands give it; clock is what telemetry says of it, before the first.
+func (s streamStatus) data(name string, clock mqtt.Clock) mqtt.StreamStatus {
+	if s.telem.Clock == "" {
+		s.telem.Clock = clock
 	}
-	return out, nil
+	return mqtt.StreamStatus{Name: name, State: s.state, Telemetry: s.telem}
 }
 
 // turn starts, stops or restarts a stream. A stream that is started begins where it is configured to.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -105,6 +106,9 @@ func (d *demo) setUp(ctx context.Context, std stdio) error {
 	cfg.Agent = AgentConfig{ID: "demo", StateDir: d.dir}
 	cfg.AWS = AWSConfig{Region: "us-east-1", Endpoint: d.service.URL()}
 	cfg.MQTT.TelemetryInterval = Duration(time.Second)
+	if cfg.HTTP.Listen, err = freeAddress(); err != nil {
+		return &failure{Code: "demo.failed", Message: err.Error(), Err: err}
+	}
 	cfg.Streams = []StreamConfig{{Name: demoStream, StreamName: demoStream, Start: "now"}}
 
 	switch d.broker, err = brokertest.Start(ctx, brokertest.Options{}); {
@@ -120,8 +124,18 @@ func (d *demo) setUp(ctx context.Context, std stdio) error {
 		Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
 	}, cfg.AWS.Endpoint)
 	d.agent, err = newAgent(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(d.view))
-	fmt.Fprintf(std.Out, "The service is simulated at %s, the broker is at %s.\n\n", cfg.AWS.Endpoint, orNone(cfg.MQTT.Broker))
+	fmt.Fprintf(std.Out, "The service is simulated at %s, the broker is at %s.\nThe status page is at http://%s/ .\n\n",
+		cfg.AWS.Endpoint, orNone(cfg.MQTT.Broker), cfg.HTTP.Listen)
 	return err
+}
+
+// freeAddress is an address of this machine that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 func orNone(s string) string {

@@ -30,10 +30,12 @@ type logged struct {
 // changing parts differ from one attempt to the next: numbers, with their units.
 var changing = regexp.MustCompile(`[0-9][0-9.]*(ns|µs|ms|s|m|h)?`)
 
+func unchanging(message string) string { return changing.ReplaceAllString(message, "") }
+
 // repeated takes in an event. It tells how many of its kind were not written since the last that was, and whether this
 // one is one of them.
 func (l *eventLog) repeated(code, stream, message string, now time.Time) (repeats int, again bool) {
-	event := code + " " + changing.ReplaceAllString(message, "")
+	event := code + " " + unchanging(message)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, known := l.last[stream]

@@ -37,6 +37,7 @@ type grammar struct {
 	Probe    probeCommand    `cmd:"" help:"Try out every video decoder of this box and list the results."`
 	Simulate simulateCommand `cmd:"" help:"Serve files as live Kinesis video streams, for those without AWS at hand."`
 	Ctl      ctlCommand      `cmd:"" help:"Steer a running agent over MQTT, or watch all of them."`
+	Status   statusCommand   `cmd:"" help:"Say how the agent of this machine stands, also without a network."`
 	Explain  explainCommand  `cmd:"" help:"Say what an error code means and what to do."`
 	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
 
@@ -72,6 +73,11 @@ type probeCommand struct {
 	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default}): the order of decoders, and where results are kept."`
 	JSON   bool   `name:"json" help:"One JSON object a line instead of a table."`
 	Again  bool   `help:"Try again what is known from before. Without, that is done when driver, kernel, device or GStreamer have changed."`
+}
+
+type statusCommand struct {
+	Socket string `default:"/run/edge-agent/status.sock" placeholder:"PATH" help:"Socket of the agent (${default})."`
+	JSON   bool   `name:"json" help:"Print everything as one JSON object."`
 }
 
 type explainCommand struct {

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -42,7 +44,9 @@ type stream struct {
 	window   window
 	counted  decode.FrameCounts // at window.from
 	last     mqtt.Telemetry
-	earlier  int64 // fragments before the window
+	earlier  counts // before the window
+	history  history
+	retries  map[string]int64 // attempts to connect again, by the code of what came before
 	audio    *mkv.Track
 	noClock  bool // the producer's timestamps are not of a clock; see isClock
 
@@ -58,7 +62,7 @@ func (a *agent) newStream(cfg Config, sc StreamConfig, before *stream) (*stream,
 		return nil, err
 	}
 	now := time.Now()
-	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}}
+	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}, retries: make(map[string]int64)}
 	s.report.State = ingest.Starting // start follows: until then nobody has asked for a stop
 	if before != nil {
 		s.input = before.input
@@ -104,7 +108,10 @@ func (s *stream) shown() bool { return s.input.Shown() }
 type streamStatus struct {
 	state                 mqtt.State
 	telem                 mqtt.Telemetry // the newest
+	received              counts         // since the start
 	fragments, reconnects int64          // since the start
+	retries               map[string]int64
+	history               []web.Point
 	frames                decode.FrameCounts
 	wrongSince            time.Time // since when state.Code is what it is
 }
@@ -112,9 +119,11 @@ type streamStatus struct {
 func (s *stream) status() streamStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	received := s.earlier.plus(s.window.counts)
 	return streamStatus{
 		state: s.state(), telem: s.last, frames: s.input.Counts(), wrongSince: s.wrongAt,
-		fragments: s.earlier + s.window.counts.fragments, reconnects: max(0, s.session.Calls()-1),
+		received: received, fragments: received.fragments, reconnects: max(0, s.session.Calls()-1),
+		retries: maps.Clone(s.retries), history: s.history.points(),
 	}
 }
 
@@ -122,6 +131,13 @@ func (s *stream) status() streamStatus {
 type counts struct {
 	fragments, bytes        int64
 	audioFrames, audioBytes int64
+}
+
+func (c counts) plus(more counts) counts {
+	return counts{
+		c.fragments + more.fragments, c.bytes + more.bytes,
+		c.audioFrames + more.audioFrames, c.audioBytes + more.audioBytes,
+	}
 }
 
 // window is what has happened since the last telemetry.
@@ -224,6 +240,9 @@ func (s *stream) Report(r ingest.Report) {
 		s.since = time.Now()
 	}
 	s.report = r
+	if again := r.State == ingest.Backoff || r.State == ingest.Failed; r.Code == ingest.CodeEnd || again && r.Code != ingest.CodeGap {
+		s.retries[r.Code]++
+	}
 	switch {
 	case r.State != ingest.Playing, r.Code == ingest.CodeLagHigh:
 		s.pulling = condition{r.Code, r.Message}
@@ -331,12 +350,13 @@ func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) (mqtt.Telemetry,
 	countFrames(&t, s.counted, counts)
 	t.FPS = math.Round(float64(t.Frames)/elapsed*10) / 10
 	s.counted = counts
+	s.earlier = s.earlier.plus(w.counts)
 	*w = window{
 		from: now, calls: calls,
 		service: w.service, producer: w.producer, local: w.local, // their memory is used again
 	}
-	s.earlier += t.Fragments
 	s.last = t
+	s.history.add(now, t.Lag)
 	return t, true
 }
 
