@@ -241,6 +241,19 @@ func (s *Service) credentials(ctx context.Context) (aws.Credentials, error) {
 	return creds, checkCredentials(creds)
 }
 
+// CredentialsUntil fetches the credentials, unless they are there, and says where they are from and until when they are
+// valid; a zero time is for ever. The error is an *Error.
+func (s *Service) CredentialsUntil(ctx context.Context) (source string, until time.Time, err error) {
+	creds, err := s.credentials(ctx)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	if creds.CanExpire {
+		until = creds.Expires
+	}
+	return creds.Source, until, nil
+}
+
 // withoutCredentials says why there are no credentials. The SDK asks the machine for its role last; when that has none,
 // the words of its error do not tell that everything before had none either.
 func withoutCredentials(err error) string {

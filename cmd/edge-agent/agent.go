@@ -132,6 +132,19 @@ func commandClock(c ControlConfig) mqtt.Clock {
 	return mqtt.Clock(readClock())
 }
 
+// brokerOf says how the broker is reached.
+func brokerOf(cfg Config) mqtt.Broker {
+	broker := mqtt.Broker{
+		URL: cfg.MQTT.Broker, ClientID: cfg.MQTT.ClientID, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
+		AllowPlaintext: cfg.MQTT.AllowPlaintext,
+	}
+	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.tlsFiles()
+	if cfg.isAWSIoT() { // where policies identify the client as the thing
+		broker.ClientID = cfg.thing()
+	}
+	return broker
+}
+
 // newClient makes the connection to the broker, if there is one.
 func (a *agent) newClient(cfg Config) (err error) {
 	if cfg.MQTT.Broker == "" {
@@ -155,15 +168,8 @@ func (a *agent) newClient(cfg Config) (err error) {
 	if ha := cfg.HomeAssistant; ha.Enabled {
 		home = &mqtt.HomeAssistant{DiscoveryPrefix: ha.DiscoveryPrefix, BirthTopic: ha.BirthTopic}
 	}
-	broker := mqtt.Broker{
-		URL: cfg.MQTT.Broker, ClientID: cfg.MQTT.ClientID, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
-		AllowPlaintext: cfg.MQTT.AllowPlaintext,
-	}
-	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.tlsFiles()
+	broker := brokerOf(cfg)
 	var shadow *mqtt.Shadow
-	if cfg.isAWSIoT() { // where policies identify the client as the thing
-		broker.ClientID = cfg.thing()
-	}
 	if cfg.isAWSIoT() && a.invalid == nil {
 		shadow = &mqtt.Shadow{Thing: cfg.thing(), Desire: a.desire}
 	}

@@ -30,6 +30,15 @@ type ConfigError struct {
 }
 
 func (e *ConfigError) Error() string {
+	text := e.fault()
+	if e.Action != "" {
+		text += ". " + e.Action
+	}
+	return text
+}
+
+// fault says where something is wrong and what, but not what to do.
+func (e *ConfigError) fault() string {
 	var b strings.Builder
 	b.WriteString(e.File)
 	if e.Line > 0 {
@@ -40,9 +49,6 @@ func (e *ConfigError) Error() string {
 		b.WriteString(e.Key + " ")
 	}
 	b.WriteString(e.Message)
-	if e.Action != "" {
-		b.WriteString(". " + e.Action)
-	}
 	return b.String()
 }
 

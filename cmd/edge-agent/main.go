@@ -37,6 +37,7 @@ type grammar struct {
 	Probe    probeCommand    `cmd:"" help:"Try out every video decoder of this box and list the results."`
 	Simulate simulateCommand `cmd:"" help:"Serve files as live Kinesis video streams, for those without AWS at hand."`
 	Ctl      ctlCommand      `cmd:"" help:"Steer a running agent over MQTT, or watch all of them."`
+	Check    checkCommand    `cmd:"" help:"Look at everything that a picture needs, and say what is wrong and what to do."`
 	Status   statusCommand   `cmd:"" help:"Say how the agent of this machine stands, also without a network."`
 	Explain  explainCommand  `cmd:"" help:"Say what an error code means and what to do."`
 	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
@@ -73,6 +74,12 @@ type probeCommand struct {
 	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default}): the order of decoders, and where results are kept."`
 	JSON   bool   `name:"json" help:"One JSON object a line instead of a table."`
 	Again  bool   `help:"Try again what is known from before. Without, that is done when driver, kernel, device or GStreamer have changed."`
+}
+
+type checkCommand struct {
+	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
+	Socket string `default:"/run/edge-agent/status.sock" placeholder:"PATH" help:"Socket of the service (${default}), which is asked if it runs."`
+	JSON   bool   `name:"json" help:"One JSON object a line: check, result (ok, problem, unknown), code, message, action."`
 }
 
 type statusCommand struct {
@@ -137,7 +144,7 @@ func execute(ctx context.Context, args []string, std stdio) int {
 	case cmd == nil:
 		return exitOK // it was --help
 	}
-	if runtime.GOOS != "linux" && slices.Contains([]string{"run", "demo", "probe"}, name) {
+	if runtime.GOOS != "linux" && slices.Contains([]string{"run", "demo", "probe", "check", "status"}, name) {
 		return printError(std.Err, usageError(name+" needs Linux; inspect, simulate, ctl and explain work here too"))
 	}
 	if stopsCleanly(name) {
@@ -154,7 +161,7 @@ func execute(ctx context.Context, args []string, std stdio) int {
 // commands have nothing to put in order and die of the signal like any filter,
 // even while they wait for standard input.
 func stopsCleanly(name string) bool {
-	return slices.Contains([]string{"run", "demo", "simulate", "watch"}, name)
+	return slices.Contains([]string{"run", "demo", "check", "simulate", "watch"}, name)
 }
 
 // parse returns the command that args name, with its flags filled in. It is nil
@@ -216,6 +223,9 @@ func (e usageError) Error() string { return string(e) }
 func printError(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if _, ok := errors.AsType[errProblems](err); ok {
+		return exitFailed
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintf(w, "edge-agent: usage: %s See edge-agent --help.\n", sentence(string(usage)))

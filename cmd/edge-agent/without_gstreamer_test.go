@@ -137,6 +137,11 @@ func TestAgentWithoutGStreamer(t *testing.T) {
 	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), decode.CodeRenderer) || !strings.Contains(p.output(), deb) {
 		t.Errorf("probe: exit status %d", status)
 	}
+	p = startProgram(t, inside, nil, "/edge-agent", "check", "--config", "/etc/config.toml")
+	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), "PROBLEM  renderer       "+decode.CodeRenderer) ||
+		!strings.Contains(p.output(), deb) || !strings.Contains(p.output(), "stream gate") {
+		t.Errorf("check: exit status %d", status)
+	}
 	if err := os.Remove(filepath.Join(root, decode.RendererName)); err != nil {
 		t.Fatal(err)
 	}
