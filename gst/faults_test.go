@@ -97,7 +97,7 @@ func TestPicturesAfterFaults(t *testing.T) {
 }
 
 // agentEnv makes the test binary an agent that does nothing but keep a renderer.
-const agentEnv = "EDGE_AGENT_TEST_AGENT"
+const agentEnv = "TEST_EDGE_AGENT_AGENT"
 
 func beAgent() {
 	os.Unsetenv(agentEnv)

@@ -23,7 +23,7 @@ import (
 )
 
 // childEnv makes the test binary a renderer child.
-const childEnv = "EDGE_AGENT_TEST_RENDERER"
+const childEnv = "TEST_EDGE_AGENT_RENDERER"
 
 // run starts a renderer with real children and returns it with its reports. It is stopped
 // at the end of the test.

@@ -18,7 +18,7 @@ import (
 )
 
 // attackEnv has a child attack what it names when it has done its work. It holds the target, in whose folder the outcome is left.
-const attackEnv = "EDGE_AGENT_TEST_ATTACK"
+const attackEnv = "TEST_EDGE_AGENT_ATTACK"
 
 func attack() {
 	var target sandboxtest.Target
@@ -79,7 +79,7 @@ func TestNothingLeadsOutOfARenderer(t *testing.T) {
 // What a renderer has is what it was to get: no secret of the agent's environment.
 func TestEnvironmentOfARenderer(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	t.Setenv("EDGE_AGENT_TEST_OTHER", "secret")
+	t.Setenv("TEST_EDGE_AGENT_OTHER", "secret")
 	t.Setenv("VENDOR_SETTING", "7")
 	r, reports := run(t, decode.Config{Sink: decode.None, Sandbox: decode.Sandbox{Env: []string{"VENDOR_SETTING"}}})
 	await(t, r, reports, "a child", func() bool { return r.Stats().GStreamer != "" })
@@ -96,7 +96,7 @@ func TestEnvironmentOfARenderer(t *testing.T) {
 		t.Fatal(err)
 	}
 	has := func(variable string) bool { return slices.Contains(strings.Split(string(env), "\x00"), variable) }
-	if has("AWS_SECRET_ACCESS_KEY=secret") || has("EDGE_AGENT_TEST_OTHER=secret") || !has("VENDOR_SETTING=7") || !has("PATH="+os.Getenv("PATH")) {
+	if has("AWS_SECRET_ACCESS_KEY=secret") || has("TEST_EDGE_AGENT_OTHER=secret") || !has("VENDOR_SETTING=7") || !has("PATH="+os.Getenv("PATH")) {
 		t.Errorf("%q", strings.Split(string(env), "\x00"))
 	}
 }

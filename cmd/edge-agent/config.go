@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"reflect"
 	"strings"
@@ -202,11 +204,15 @@ func LoadConfig(path string) (Config, error) { return loadConfigUnder(path, nil)
 // loadConfigUnder is LoadConfig with what a device shadow desires put over the file; see
 // configDecoder.overlay.
 func loadConfigUnder(path string, desired json.RawMessage) (Config, error) {
+	environ := os.Environ()
 	text, err := readTOML(path)
+	if errors.Is(err, fs.ErrNotExist) && path == defaultConfigFile && len(settings(environ)) > 0 {
+		err = nil // a container that is configured by its environment alone
+	}
 	if err != nil {
 		return Config{}, ConfigErrors{unreadable(path, err)}
 	}
-	c, err := parseConfigUnder(path, text, desired)
+	c, err := parseConfigUnder(path, text, environ, desired)
 	if err != nil {
 		return Config{}, err
 	}
@@ -224,9 +230,10 @@ func loadConfigUnder(path string, desired json.RawMessage) (Config, error) {
 }
 
 // parseConfig turns the text of a file into a checked Config. name is for messages only.
-func parseConfig(name, text string) (Config, error) { return parseConfigUnder(name, text, nil) }
+func parseConfig(name, text string) (Config, error) { return parseConfigUnder(name, text, nil, nil) }
 
-func parseConfigUnder(name, text string, desired json.RawMessage) (Config, error) {
+// parseConfigUnder is parseConfig with an environment over the text, and what a device shadow desires over both.
+func parseConfigUnder(name, text string, environ []string, desired json.RawMessage) (Config, error) {
 	if line := checkNesting(text); line > 0 {
 		return Config{}, ConfigErrors{tooNested(name, line)}
 	}
@@ -234,7 +241,11 @@ func parseConfigUnder(name, text string, desired json.RawMessage) (Config, error
 	if _, err := toml.Decode(text, &tables); err != nil {
 		return Config{}, ConfigErrors{syntaxError(name, err)}
 	}
+	if tables == nil {
+		tables = map[string]any{}
+	}
 	d := configDecoder{file: name, lines: keyLines(text)}
+	d.overlayEnvironment(tables, environ)
 	if len(desired) > 0 {
 		d.overlay(tables, desired)
 	}

@@ -23,6 +23,8 @@ type configDecoder struct {
 
 	shadowed    []string // keys that are from a device shadow, with all below them
 	streamNames []string // of its streams
+
+	variables map[string]string // keys that are from the environment, with the names of the variables
 }
 
 // table carries the keys of one table into a struct.
@@ -172,6 +174,8 @@ func (d *configDecoder) note(e *ConfigError) {
 	e.File, e.Line = d.file, d.lineOf(e.Key)
 	if d.isShadowed(e.Key) {
 		e.File, e.Line, e.Key = shadowSource, 0, d.shadowKey(e.Key)
+	} else if name := d.variable(e.Key); name != "" {
+		e.File, e.Line = "environment variable "+name, 0
 	}
 	if slices.ContainsFunc(d.faults, func(f *ConfigError) bool { return f.Key == e.Key }) {
 		return

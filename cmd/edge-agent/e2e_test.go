@@ -31,7 +31,7 @@ import (
 
 // The tests of this file run the program itself: the test binary is it, when this variable is
 // set. It then starts the renderer program, which is built beside it, so nothing of the way is left out.
-const beAgent = "EDGE_AGENT_TEST_BE_AGENT"
+const beAgent = "TEST_EDGE_AGENT_BE_AGENT"
 
 func TestMain(m *testing.M) {
 	readClock = func() ingest.Clock { return ingest.ClockSynced } // whoever runs the tests

@@ -39,6 +39,7 @@ type grammar struct {
 	Ctl      ctlCommand      `cmd:"" help:"Steer a running agent over MQTT, or watch all of them."`
 	Check    checkCommand    `cmd:"" help:"Look at everything that a picture needs, and say what is wrong and what to do."`
 	Status   statusCommand   `cmd:"" help:"Say how the agent of this machine stands, also without a network."`
+	Config   configCommands  `cmd:"" help:"Check or print the configuration."`
 	Explain  explainCommand  `cmd:"" help:"Say what an error code means and what to do."`
 	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
 
@@ -86,6 +87,23 @@ type statusCommand struct {
 	Socket string `default:"/run/edge-agent/status.sock" placeholder:"PATH" help:"Socket of the agent (${default})."`
 	JSON   bool   `name:"json" help:"Print everything as one JSON object."`
 }
+
+type configCommands struct {
+	Check  configCheckCommand  `cmd:"" help:"Say whether the configuration is valid, and look at nothing else."`
+	Print  configPrintCommand  `cmd:"" help:"Print the configuration in effect: defaults, file and environment."`
+	Schema configSchemaCommand `cmd:"" help:"Print the JSON schema of the configuration, for editors."`
+}
+
+type configCheckCommand struct {
+	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
+}
+
+type configPrintCommand struct {
+	Config   string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
+	Defaults bool   `help:"Print the defaults alone."`
+}
+
+type configSchemaCommand struct{}
 
 type explainCommand struct {
 	Code string `arg:"" optional:"" complete:"codes" help:"Code as in a log line or an MQTT event, such as kvs.media.4500. Without one, all are listed."`

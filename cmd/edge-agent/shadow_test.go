@@ -64,7 +64,7 @@ func TestADesiredConfigurationStandsOverTheFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := file
 			test.change(&want)
-			got, err := parseConfigUnder("config.toml", shadowFile, json.RawMessage(test.desired))
+			got, err := parseConfigUnder("config.toml", shadowFile, nil, json.RawMessage(test.desired))
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("%v\n%+v\n%+v", err, got, want)
 			}
@@ -99,7 +99,7 @@ func TestADesiredConfigurationIsChecked(t *testing.T) {
 		`{"streams":{"Gate":{"stream_name":"a"}}}`:               {"streams.Gate.name config.invalid"},
 		`{"streams":{"gate":{"stream_name":"a","name":"yard"}}}`: {"streams.gate.name shadow.not_settable"},
 	} {
-		_, err := parseConfigUnder("config.toml", shadowFile, json.RawMessage(desired))
+		_, err := parseConfigUnder("config.toml", shadowFile, nil, json.RawMessage(desired))
 		var faults ConfigErrors
 		if !errors.As(err, &faults) {
 			t.Errorf("%s: %v", desired, err)
@@ -122,7 +122,7 @@ func TestADesiredConfigurationIsChecked(t *testing.T) {
 // A shadow that leaves out streams can take the ground from under a key of the file: both are named.
 func TestAFaultOfTheFileUnderAShadowNamesTheFile(t *testing.T) {
 	file := strings.Replace(shadowFile, "[log]", "[display]\nshow = \"yard\"\n[log]", 1)
-	_, err := parseConfigUnder("config.toml", file, json.RawMessage(`{"streams":{"gate":{"stream_name":"camera"}}}`))
+	_, err := parseConfigUnder("config.toml", file, nil, json.RawMessage(`{"streams":{"gate":{"stream_name":"camera"}}}`))
 	if err == nil || !strings.HasPrefix(err.Error(), "config.toml:7: display.show") {
 		t.Errorf("%v", err)
 	}
@@ -174,7 +174,7 @@ func TestTheDesiredDocumentOfTheContractLeavesNoDifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, config := range []string{string(document.Config), `{"mqtt":{"telemetry_interval":"60000ms"},"streams":{"a":{"stream_name":"b","max_lag":"0h"}}}`} {
-		c, err := parseConfigUnder("config.toml", shadowFile, json.RawMessage(config))
+		c, err := parseConfigUnder("config.toml", shadowFile, nil, json.RawMessage(config))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +332,7 @@ func TestWhatTheAgentTakesFitsTheSchemas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := parseConfigUnder("config.toml", shadowFile, text)
+		c, err := parseConfigUnder("config.toml", shadowFile, nil, text)
 		if err != nil {
 			return
 		}
@@ -381,7 +381,7 @@ func FuzzDesiredConfiguration(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := parseConfigUnder("config.toml", shadowFile, text)
+		c, err := parseConfigUnder("config.toml", shadowFile, nil, text)
 		if err != nil {
 			var faults ConfigErrors
 			if !errors.As(err, &faults) || len(faults) == 0 || len(shadowFaults(faults)) == 0 {

@@ -20,10 +20,10 @@ import (
 )
 
 // victimEnv makes the test binary a process that goes into the sandbox and then tries to get out. It holds the target.
-const victimEnv = "EDGE_AGENT_TEST_TARGET"
+const victimEnv = "TEST_EDGE_AGENT_TARGET"
 
 // freeEnv leaves it out of the sandbox.
-const freeEnv = "EDGE_AGENT_TEST_FREE"
+const freeEnv = "TEST_EDGE_AGENT_FREE"
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(victimEnv); text != "" {
