@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"cmd/edge-agent/internal/web": {"mqtt", "github.com/prometheus/client_golang", "golang.org/x/net"},
 	"cmd/edge-agent": {
 		"cmd/edge-agent/internal/web", "ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest", "mqtt/statefile",
-		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/aws/aws-sdk-go-v2", "github.com/coreos/go-systemd",
+		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/alecthomas/mango-kong", "github.com/muesli/roff", "github.com/aws/aws-sdk-go-v2", "github.com/coreos/go-systemd",
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term",
 	},
 	"cmd/edge-agent-renderer":       {"decode", "gst"},

@@ -44,6 +44,7 @@ type grammar struct {
 	Version  versionCommand  `cmd:"" help:"Print version, commit and platform."`
 
 	Completion completionCommand `cmd:"" help:"Print the script with which a shell completes this program's command lines."`
+	Man        manCommand        `cmd:"" hidden:"" name:"__man" help:"Print a manual page. The packages are built with it."`
 	Complete   completeCommand   `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line. The scripts of completion ask this."`
 }
 
@@ -86,6 +87,10 @@ type checkCommand struct {
 type statusCommand struct {
 	Socket string `default:"/run/edge-agent/status.sock" placeholder:"PATH" help:"Socket of the agent (${default})."`
 	JSON   bool   `name:"json" help:"Print everything as one JSON object."`
+}
+
+type manCommand struct {
+	Section string `arg:"" enum:"1,5"`
 }
 
 type configCommands struct {
