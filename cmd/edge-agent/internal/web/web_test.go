@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -329,3 +330,53 @@ func TestSocketOfAPredecessor(t *testing.T) {
 		t.Error("a file was overwritten")
 	}
 }
+
+// The queries of the dashboard ask for metrics that there are.
+func TestDashboard(t *testing.T) {
+	text, err := os.ReadFile("../../../../packaging/grafana/edge-agent.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	families, err := newRegistry(newBox()).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]string{} // of each metric, with commas around them
+	for _, f := range families {
+		names := ",instance,"
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			names += l.GetName() + ","
+		}
+		labels[f.GetName()] = names
+	}
+	queries := 0
+	for _, p := range dashboard.Panels {
+		for _, target := range p.Targets {
+			for _, m := range metricInQuery.FindAllStringSubmatch(target.Expr, -1) {
+				queries++
+				for _, label := range labelInQuery.FindAllStringSubmatch(m[2], -1) {
+					if !strings.Contains(labels[m[1]], ","+label[1]+",") {
+						t.Errorf("%s: there is no %s with the label %s", p.Title, m[1], label[1])
+					}
+				}
+			}
+		}
+	}
+	if queries < 15 {
+		t.Errorf("%d queries were found", queries)
+	}
+}
+
+var (
+	metricInQuery = regexp.MustCompile(`((?:edge_agent|process|go)_\w+)\{([^}]*)\}`)
+	labelInQuery  = regexp.MustCompile(`(\w+)=~?"`)
+)
