@@ -9,6 +9,7 @@
 //	reading.go      contest: who reads a capture with the least CPU
 //	parsing.go      contest: how fast a capture in memory is taken apart
 //	playing.go      contest: what it costs to decode a live stream
+//	serving.go      contest: what the status page, the metrics, the socket and the watchdog cost
 //	starting.go     contest: how long until the first picture is decoded, and shown
 //	confining.go    contest: what the renderer's sandbox costs
 //	handing.go      contest: how long a frame takes from the network to the decoder
@@ -83,7 +84,7 @@ var (
 	full = extent{
 		rounds: map[string]int{
 			"reading": 7, "parsing": 9, "playing": 5, "starting": 9, "confining": 3, "handing": 3, "pulling": 2, "resuming": 2, "watching": 2, "returning": 5,
-			"cutting": 9, "cutting-10s": 9, "ending-10s": 2, "stalling": 2, "pacing": 2, "overloading": 2,
+			"cutting": 9, "cutting-10s": 9, "ending-10s": 2, "stalling": 2, "pacing": 2, "overloading": 2, "serving": 3,
 		},
 		clip: 10 * time.Second, capture: 400 << 20, window: 10 * time.Second, settle: 15 * time.Second,
 		strict: true, stalls: 2, starts: 41,
@@ -157,7 +158,7 @@ func (b *bench) contests() []contest {
 		b.readingContest(), b.parsingContest(), b.playingContest(), b.startingContest(), b.confiningContest(), b.handingContest(), b.pullingContest(),
 		b.resumingContest(), b.watchingContest(), b.cuttingContest("cutting", clipGOP, faultCut, faultRefuse, faultLimit, fault5000, fault4500),
 		b.cuttingContest("cutting-10s", numberedLength, faultCut, faultRefuse), b.cuttingContest("ending-10s", numberedLength, faultLimit, fault5000),
-		b.returningContest(), b.stallingContest(), b.pacingContest(), b.overloadingContest(), b.showingContest(), b.keepingContest(), b.herdingContest(), b.lastingContest(),
+		b.returningContest(), b.stallingContest(), b.pacingContest(), b.overloadingContest(), b.showingContest(), b.keepingContest(), b.servingContest(), b.herdingContest(), b.lastingContest(),
 	}
 	for i := range all {
 		all[i].rounds = max(1, b.rounds[all[i].name])

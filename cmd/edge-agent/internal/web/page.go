@@ -121,9 +121,9 @@ func newStreamView(s mqtt.StreamStatus, totals Totals, now time.Time) streamView
 		Code: s.State.Code, Message: s.State.Message, Action: code.Action, Decoder: s.State.Decoder,
 		Plot: plot(totals.History, now),
 		Figures: []figure{
-			{"lag of the service", millis(t.Lag.Service)},
-			{"lag of the producer", millis(t.Lag.Producer)},
-			{"reception to screen", millis(t.Lag.Local)},
+			{"service lag", millis(t.Lag.Service)},
+			{"producer lag", millis(t.Lag.Producer)},
+			{"local lag", millis(t.Lag.Local)},
 			{"frames a second", fmt.Sprintf("%.1f", t.FPS)},
 			{"bit rate", fmt.Sprintf("%.1f Mbit/s", float64(t.BitrateBPS)/1e6)},
 			{"fragments", fmt.Sprint(totals.Fragments)},
