@@ -2,6 +2,9 @@ package mqtt
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -75,5 +78,36 @@ func TestLookup(t *testing.T) {
 		if found != test.found || found && (c.Code != test.code || !strings.Contains(c.Summary, test.summary)) {
 			t.Errorf("Lookup(%q) = %+v, %v", test.code, c, found)
 		}
+	}
+}
+
+// namedCode is a code as documents for users write it; keys of the configuration look alike.
+var namedCode = regexp.MustCompile("`((?:ingest|kvs|decode|display|mqtt|agent|storage|control|check)\\.[A-Za-z0-9_.]+)`")
+
+// Every code that a document names is one, or a key of the configuration.
+func TestDocumentsNameCodesThatExist(t *testing.T) {
+	config, err := os.ReadFile("../config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, _ := filepath.Glob("../docs/*.md")
+	named := 0
+	documents = slices.DeleteFunc(documents, func(path string) bool { return strings.HasSuffix(path, "/architecture.md") }) // it names Go
+	for _, path := range append(documents, "../README.md", "../CHANGELOG.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range namedCode.FindAllStringSubmatch(string(text), -1) {
+			named++
+			table, key, _ := strings.Cut(m[1], ".")
+			isKey := strings.Contains(string(config), "["+table+"]") && strings.Contains(string(config), "\n"+key+" = ")
+			if _, ok := Lookup(m[1]); !ok && !isKey {
+				t.Errorf("%s names %s, which does not exist", path, m[1])
+			}
+		}
+	}
+	if named < 50 {
+		t.Errorf("only %d codes are named", named)
 	}
 }
