@@ -42,6 +42,7 @@ func expect(t *testing.T, found map[string]finding, want map[string]string) {
 
 // On a box whose service does not run, the whole way is tried for a moment, and nothing of the agent's own is touched.
 func TestCheckTriesTheWholeWay(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, clip.H264())
 	socket := filepath.Join(t.TempDir(), "s")
 	config := s.config("none", cameraStream+"\n[[streams]]\nname = \"gone\"\nstream_name = \"nothing\"\n")
@@ -61,6 +62,7 @@ func TestCheckTriesTheWholeWay(t *testing.T) {
 
 // A running service is asked; nothing is started beside it.
 func TestCheckAsksTheService(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, clip.H264())
 	socket := filepath.Join(t.TempDir(), "s")
 	config := s.config("none", fmt.Sprintf("[http]\nsocket = %q\n", socket)+cameraStream)
@@ -72,6 +74,7 @@ func TestCheckAsksTheService(t *testing.T) {
 }
 
 func TestCheckOfABoxThatLacksEverything(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "c.toml")
 	text := fmt.Sprintf("[agent]\nstate_dir = %q\n[aws]\nregion = \"us-east-1\"\nendpoint = \"http://127.0.0.1:1\"\n[mqtt]\nbroker = \"mqtts://broker.invalid\"\n[display]\nsink = \"none\"\n",
@@ -91,6 +94,7 @@ func TestCheckOfABoxThatLacksEverything(t *testing.T) {
 }
 
 func TestCheckOfAConfigurationWithFaults(t *testing.T) {
+	t.Parallel()
 	config := filepath.Join(t.TempDir(), "c.toml")
 	if err := os.WriteFile(config, []byte("[mqtt]\nbrokr = \"mqtt://localhost\"\n"), 0o600); err != nil {
 		t.Fatal(err)

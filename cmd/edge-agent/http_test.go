@@ -1,18 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"image/jpeg"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
+	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 )
@@ -31,6 +33,7 @@ func get(address, path string) (status int, body string) {
 // The page, the metrics, the health and the socket of a whole agent, and what a second one says that wants the same
 // address and socket.
 func TestAskARunningAgent(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, clip.H264())
 	address, err := freeAddress()
 	if err != nil {
@@ -166,18 +169,67 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// Nothing secret comes onto the page, into the metrics or the status.
-func TestPageHasNoSecrets(t *testing.T) {
+// Nothing secret comes out anywhere: not onto the page, into metrics, status or log of any level, and not out of a command.
+func TestSecretsStayInside(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, clip.H264())
 	address, err := freeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, []string{"AWS_SESSION_TOKEN=canary-token"}, "run", "--config", s.config("none", fmt.Sprintf("[http]\nlisten = %q\n", address)+cameraStream))
-	p.until("kvs.http.") // the token is wrong
-	for _, path := range []string{"/", "/metrics", "/status.json", "/readyz", "/healthz", "/style.css"} {
-		if _, text := get(address, path); text == "" || bytes.Contains([]byte(text), []byte("canary-token")) || strings.Contains(text, "kvstest-secret") {
-			t.Errorf("%s has a secret, or nothing: %s", path, text)
+	secrets := []string{"canary-session-token", "canary-password", "canary-page-token", kvstest.Credentials().SecretAccessKey}
+	dir := t.TempDir()
+	files := map[string]string{"password": secrets[1], "token": secrets[2]}
+	for name, secret := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(secret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
 		}
+	}
+	config := s.config("none", fmt.Sprintf("[http]\nlisten = %q\ntoken_file = %q\nsocket = %q\n[log]\nlevel = \"debug\"\n", address, dir+"/token", dir+"/s")+cameraStream)
+	env := []string{"EDGE_AGENT_MQTT_USERNAME=box", "EDGE_AGENT_MQTT_PASSWORD_FILE=" + dir + "/password"}
+	leaks := func(where, text string) {
+		t.Helper()
+		for _, secret := range secrets {
+			if text == "" || strings.Contains(text, secret) {
+				t.Errorf("%s has the secret %s, or nothing:\n%s", where, secret, text)
+			}
+		}
+	}
+	p := start(t, env, "run", "--config", config)
+	p.until("code=ingest.playing", "connected to the MQTT broker", "the status can be asked for")
+	q := start(t, append(env, "AWS_SESSION_TOKEN="+secrets[0], "EDGE_AGENT_HTTP_SOCKET="), "run", "--config", config) // whose token is wrong
+	q.until("code=kvs.http.", "code=agent.http")
+	for _, path := range []string{"/", "/metrics", "/status.json", "/readyz", "/healthz", "/style.css", "/picture/gate.jpg"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.SetBasicAuth("", secrets[2])
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		leaks(path, string(text))
+	}
+	for _, args := range [][]string{
+		{"status", "--socket", dir + "/s"},
+		{"status", "--socket", dir + "/s", "--json"},
+		{"check", "--config", config, "--socket", dir + "/s"},
+		{"check", "--config", config, "--json", "--socket", dir + "/none"},
+		{"config", "check", "--config", config},
+		{"config", "print", "--config", config},
+		{"probe", "--config", config},
+		{"version", "--help"},
+	} {
+		c := start(t, append(env, "AWS_SESSION_TOKEN="+secrets[0]), args...)
+		c.wait()
+		leaks(strings.Join(args[:2], " "), c.output())
+	}
+	for _, each := range []*process{p, q} {
+		_ = each.cmd.Process.Signal(syscall.SIGTERM)
+		each.wait()
+		leaks("the log", each.output())
 	}
 }

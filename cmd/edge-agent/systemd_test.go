@@ -16,6 +16,7 @@ import (
 
 // A service manager is told of a whole agent, which neither service nor broker can stop from feeding the watchdog.
 func TestServiceManagerIsTold(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, clip.H264())
 	config := s.config("none", cameraStream)
 	s.broker.Stop()
