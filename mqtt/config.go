@@ -1,12 +1,13 @@
 package mqtt
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -50,58 +51,84 @@ type address struct {
 
 func (a address) String() string { return net.JoinHostPort(a.host, a.port) }
 
-// check finds what can be known to be wrong without connecting.
+// Fault is a key of [mqtt] whose value cannot work.
+type Fault struct {
+	Key     string // such as broker or cert_file
+	Message string // what is wrong, as it goes on after the key: "is empty"
+	Action  string // what would do
+}
+
+// Faults finds what can be known to be wrong without connecting, at most one for each key. A user name or password in
+// the URL is not repeated.
+func (b Broker) Faults() []Fault {
+	_, faults := b.examine()
+	return faults
+}
+
+// check is examine for those who want to connect. The error is an *Error.
 func (b Broker) check() (address, error) {
-	addr, err := parseAddress(b.URL)
-	switch {
-	case err != nil:
-		return address{}, configError("broker: %w", err)
-	case !addr.tls && !b.AllowPlaintext && !isLoopback(addr.host):
-		return address{}, configError("broker: mqtt:// to %s would send everything in the clear; use mqtts://, or set allow_plaintext = true", addr.host)
-	case !addr.tls && (b.CAFile != "" || b.CertFile != "" || b.KeyFile != ""):
-		return address{}, configError("broker: certificate files are set but mqtt:// does not use them; use mqtts://")
-	case (b.CertFile == "") != (b.KeyFile == ""):
-		return address{}, configError("cert_file and key_file are only of use together")
-	case b.PasswordFile != "" && b.Username == "":
-		return address{}, configError("password_file is set but username is not")
-	}
-	if b.ClientID == "" {
-		return addr, nil
-	}
-	if err := ValidClientID(b.ClientID); err != nil {
-		return address{}, configError("client_id %q cannot be used: %w", b.ClientID, err)
+	addr, faults := b.examine()
+	if len(faults) > 0 {
+		f := faults[0]
+		return address{}, configError("%s %s. %s", f.Key, f.Message, f.Action)
 	}
 	return addr, nil
 }
 
-func parseAddress(raw string) (address, error) {
-	if raw == "" {
-		return address{}, errors.New("it is empty; give mqtt://HOST or mqtts://HOST")
+func (b Broker) examine() (addr address, faults []Fault) {
+	fault := func(key, message, action string) { faults = append(faults, Fault{key, message, action}) }
+	if b.ClientID != "" {
+		if err := ValidClientID(b.ClientID); err != nil {
+			fault("client_id", fmt.Sprintf("= %q cannot be used: %v", b.ClientID, err), "Leave it empty, or use the id that the broker allows.")
+		}
 	}
-	u, err := url.Parse(raw)
-	if err != nil { // its text would repeat the URL and with it a password
-		return address{}, errors.New("it is not a URL; give mqtt://HOST or mqtts://HOST")
+	if b.PasswordFile != "" && b.Username == "" {
+		fault("password_file", "is set but username is not", "Set username as well, or neither.")
 	}
-	if u.User != nil {
-		return address{}, errors.New("user and password do not belong into the URL; use username and password_file")
+	const pair = "Set both for mutual TLS, or neither."
+	switch {
+	case b.CertFile != "" && b.KeyFile == "":
+		fault("cert_file", "is set but key_file is not", pair)
+	case b.KeyFile != "" && b.CertFile == "":
+		fault("key_file", "is set but cert_file is not", pair)
 	}
-	defaultPorts := map[string]string{"mqtt": "1883", "mqtts": "8883"}
-	port, ok := defaultPorts[u.Scheme]
-	if !ok {
-		return address{}, fmt.Errorf("%q must begin with mqtt:// or mqtts://", raw)
+	addr, wrong := parseAddress(b.URL)
+	switch {
+	case wrong != nil:
+		faults = append(faults, *wrong)
+	case !addr.tls && (b.CAFile != "" || b.CertFile != "" || b.KeyFile != ""):
+		fault("broker", "is mqtt://, without TLS, but ca_file, cert_file or key_file is set", "Write mqtts://, or remove the files.")
+	case !addr.tls && !b.AllowPlaintext && !IsLoopback(addr.host):
+		fault("broker", fmt.Sprintf("= %q would send everything in the clear to another machine", b.URL), "Write mqtts://, or set allow_plaintext = true.")
 	}
-	if u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return address{}, fmt.Errorf("%q must be %s://HOST or %s://HOST:PORT", raw, u.Scheme, u.Scheme)
-	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	return address{host: u.Hostname(), port: port, tls: u.Scheme == "mqtts"}, nil
+	return addr, faults
 }
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+// parseAddress reads the address of a broker. No valid one has an @: what does may hold a password and is not repeated.
+func parseAddress(raw string) (address, *Fault) {
+	const form = `Write "mqtts://host" or "mqtt://host", with :port where it is not 8883 or 1883.`
+	fault := func(message, action string) (address, *Fault) { return address{}, &Fault{"broker", message, action} }
+	u, err := url.Parse(raw)
+	switch {
+	case raw == "":
+		return fault("is empty", form)
+	case strings.Contains(raw, "@"):
+		return fault("holds a user name or password", "Set username and password_file instead.")
+	case err != nil || u.Hostname() == "":
+		return fault("is no address of a broker", form)
+	case u.Scheme != "mqtt" && u.Scheme != "mqtts":
+		return fault(fmt.Sprintf("= %q has the unknown scheme %q", raw, u.Scheme), form)
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		return fault(fmt.Sprintf("= %q goes on after the host", raw), form)
+	}
+	port := map[string]string{"mqtt": "1883", "mqtts": "8883"}[u.Scheme]
+	return address{host: u.Hostname(), port: cmp.Or(u.Port(), port), tls: u.Scheme == "mqtts"}, nil
+}
+
+// IsLoopback says that a host is this machine.
+func IsLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // password reads the password; "" when none is configured.

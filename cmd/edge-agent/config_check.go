@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -26,7 +25,7 @@ var (
 	knownFamilies   = append(texts(decode.DefaultOrder...), bothV4L2)
 	knownLogLevels  = []string{"debug", "info", "warn", "error"}
 	knownLogFormats = []string{"text", "json"}
-	knownVerbs      = []string{"status", "start", "stop", "restart", "seek", "show", "set", "snapshot", "probe", "reload", "explain"}
+	knownVerbs      = texts(mqtt.Verbs()...)
 
 	elementPattern  = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -125,59 +124,20 @@ func checkMQTT(m *MQTTConfig, fault reportFault) {
 			fmt.Sprintf("The least is %q.", minTelemetryInterval))
 	}
 	checkID("mqtt.topic_prefix", m.TopicPrefix, fault)
-	if m.ClientID != "" {
-		checkClientID(m.ClientID, fault)
+	broker := mqtt.Broker{
+		URL: m.Broker, ClientID: m.ClientID, Username: m.Username, PasswordFile: m.PasswordFile,
+		CAFile: m.CAFile, CertFile: m.CertFile, KeyFile: m.KeyFile, AllowPlaintext: m.AllowPlaintext,
 	}
-	if m.PasswordFile != "" && m.Username == "" {
-		fault("mqtt.password_file", "is set but username is not", "Set username as well, or neither.")
-	}
-	const pair = "Set both for mutual TLS, or neither."
-	switch {
-	case m.CertFile != "" && m.KeyFile == "":
-		fault("mqtt.cert_file", "is set but key_file is not", pair)
-	case m.KeyFile != "" && m.CertFile == "":
-		fault("mqtt.key_file", "is set but cert_file is not", pair)
-	}
-	if m.Broker != "" {
-		checkBroker(m, fault)
-	}
-}
-
-func checkClientID(id string, fault reportFault) {
-	if err := mqtt.ValidClientID(id); err != nil {
-		fault("mqtt.client_id", fmt.Sprintf("= %q cannot be used: %v", id, err), "Leave it empty for <topic_prefix>-<agent id>, or use the id that the broker allows.")
-	}
-}
-
-func checkBroker(m *MQTTConfig, fault reportFault) {
-	const form = `Write "mqtts://host" or "mqtt://host", with :port where it is not 8883 or 1883.`
-	const key = "mqtt.broker"
-	u, err := url.Parse(m.Broker)
-	switch {
-	case hasSecret(m.Broker):
-		fault(key, "holds a user name or password", "Set username and password_file instead.")
-	case err != nil || u.Host == "":
-		fault(key, "is no address of a broker", form)
-	case u.Scheme != "mqtt" && u.Scheme != "mqtts":
-		fault(key, fmt.Sprintf("= %q has the unknown scheme %q", m.Broker, u.Scheme), form)
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-		fault(key, fmt.Sprintf("= %q goes on after the host", m.Broker), form)
-	case u.Scheme == "mqtt" && (m.CAFile != "" || m.CertFile != "" || m.KeyFile != ""):
-		fault(key, "is mqtt://, without TLS, but ca_file, cert_file or key_file is set", "Write mqtts://, or remove the files.")
-	case u.Scheme == "mqtt" && !isLoopback(u.Hostname()) && !m.AllowPlaintext:
-		fault(key, fmt.Sprintf("= %q would send everything in the clear to another machine", m.Broker),
-			"Write mqtts://, or set allow_plaintext = true.")
+	for _, f := range broker.Faults() {
+		if f.Key != "broker" || m.Broker != "" { // no broker is no fault here
+			fault("mqtt."+f.Key, f.Message, f.Action)
+		}
 	}
 }
 
 // hasSecret says that an address may hold a user name or password, also one that cannot be parsed. No valid address has
 // an @ otherwise. Such an address is refused and must not be printed: faults of a reload are published.
 func hasSecret(address string) bool { return strings.Contains(address, "@") }
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
 
 func checkDisplay(c *Config, fault reportFault) {
 	d := &c.Display
@@ -248,7 +208,7 @@ func checkHTTP(h *HTTPConfig, fault reportFault) {
 		fault("http.listen", fmt.Sprintf("= %q is no address to listen on", h.Listen), `Write it as "127.0.0.1:9464", or "0.0.0.0:9464" for all networks.`)
 		return
 	}
-	if !isLoopback(host) && h.TokenFile == "" && !h.AllowRemote {
+	if !mqtt.IsLoopback(host) && h.TokenFile == "" && !h.AllowRemote {
 		fault("http.listen", fmt.Sprintf("= %q would let everybody in reach see the page and the picture", h.Listen),
 			"Set token_file, or allow_remote = true if that is meant.")
 	}

@@ -104,7 +104,7 @@ func guardOf(cfg HTTPConfig) (g web.Guard, err error) {
 		}
 	}
 	host, _, _ := net.SplitHostPort(cfg.Listen)
-	g.LoopbackNames = isLoopback(host)
+	g.LoopbackNames = mqtt.IsLoopback(host)
 	return g, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/edge-agent/edge-agent/mqtt"
 )
 
 // Guard says who is answered.
@@ -37,8 +39,7 @@ func isLoopbackName(host string) bool {
 		host = name
 	}
 	host = strings.Trim(host, "[]")
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return mqtt.IsLoopback(strings.ToLower(host))
 }
 
 // token refuses requests that do not show the token.
