@@ -62,7 +62,7 @@ func (a *agent) newStream(cfg Config, sc StreamConfig, before *stream) (*stream,
 		return nil, err
 	}
 	now := time.Now()
-	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}, retries: make(map[string]int64)}
+	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}}
 	s.report.State = ingest.Starting // start follows: until then nobody has asked for a stop
 	if before != nil {
 		s.input = before.input
@@ -241,6 +241,9 @@ func (s *stream) Report(r ingest.Report) {
 	}
 	s.report = r
 	if again := r.State == ingest.Backoff || r.State == ingest.Failed; r.Code == ingest.CodeEnd || again && r.Code != ingest.CodeGap {
+		if s.retries == nil {
+			s.retries = make(map[string]int64)
+		}
 		s.retries[r.Code]++
 	}
 	switch {
