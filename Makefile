@@ -1,7 +1,7 @@
 # The targets a person needs: demo build test test-hardware bench lint. Each sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz mutate clean setup-%
+.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz mutate deb clean setup-%
 
 # First the Go that set-up fetched because the machine's is too old, last the one that is installed but not in PATH.
 export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
@@ -64,8 +64,15 @@ fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
 		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$folder" || exit 1; \
 	done
 
-clean: ## Remove what was built
-	rm -rf bin
+# Debian's name of the architecture; another one than this machine's is cross-compiled.
+HOSTARCH := $(shell dpkg --print-architecture 2>/dev/null)
+ARCH ?= $(HOSTARCH)
 
-setup-build setup-demo setup-test setup-bench setup-hardware: setup-%:
+deb: setup-deb$(if $(filter-out $(HOSTARCH),$(ARCH)),-$(ARCH)) ## Build the Debian package dist/edge-agent_VERSION_ARCH.deb. ARCH=arm64
+	@packaging/deb/build '$(ARCH)' '$(VERSION)' '$(LDFLAGS)'
+
+clean: ## Remove what was built
+	rm -rf bin dist
+
+setup-build setup-demo setup-test setup-bench setup-hardware setup-deb setup-deb-arm64: setup-%:
 	@packaging/setup.sh build $*
