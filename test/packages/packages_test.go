@@ -75,6 +75,34 @@ func TestLintian(t *testing.T) {
 	}
 }
 
+// The licence text of everything that is linked into the programs, as the linker wrote it down, comes with them.
+func TestLicences(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		t.Run(arch, func(t *testing.T) {
+			tree := t.TempDir()
+			command(t, "dpkg-deb", "-x", newest(t, arch), tree)
+			texts := command(t, "zcat", filepath.Join(tree, "usr/share/doc/edge-agent/third-party-licences.txt.gz"))
+			linked := regexp.MustCompile(`(?m)^\s+dep\s+(\S+)\s+(\S+)`)
+			for program, least := range map[string]int{"usr/bin/edge-agent": 20, "usr/libexec/edge-agent/edge-agent-renderer": 5} {
+				modules := linked.FindAllStringSubmatch(command(t, "go", "version", "-m", filepath.Join(tree, program)), -1)
+				if len(modules) < least {
+					t.Errorf("only %d modules are in %s", len(modules), program)
+				}
+				for _, m := range modules {
+					if !strings.Contains(texts, "\n"+m[1]+" "+m[2]+", ") {
+						t.Errorf("no licence text of %s %s, which is in %s", m[1], m[2], program)
+					}
+				}
+			}
+			for _, named := range []string{"GNU LESSER GENERAL PUBLIC LICENSE", "The Go standard library and runtime"} {
+				if !strings.Contains(texts, named) {
+					t.Errorf("no text of %s", named)
+				}
+			}
+		})
+	}
+}
+
 // The same source gives the same bytes in another folder, with other permissions for new files, in another time zone.
 func TestTwoBuildsAreTheSame(t *testing.T) {
 	arch := hostArch(t)
@@ -168,10 +196,13 @@ apt-get install -q -y --download-only /packages/` + filepath.Base(deb))
 		name string
 		run  func(*testing.T)
 	}{
+		{"install without recommended packages", l.bare},
 		{"install", l.install},
 		{"demo", l.demo},
 		{"configure and start", l.start},
 		{"reload", l.reload},
+		{"configuration with a fault", l.fault},
+		{"killed", l.killed},
 		{"upgrade", l.upgrade},
 		{"upgrade of what was stopped", l.upgradeStopped},
 		{"remove", l.remove},
@@ -192,6 +223,18 @@ type lifecycle struct {
 }
 
 const apt = "apt-get install -q -y --allow-downgrades -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
+
+// bare has only what the package depends on: everything starts, and the agent says what is missing.
+func (l lifecycle) bare(t *testing.T) {
+	l.run(apt + "--no-install-recommends " + l.current)
+	l.says("dpkg-query -W -f '${db:Status-Status}' gstreamer1.0-libav 2>/dev/null || true", "not-installed")
+	l.says("ldd /usr/libexec/edge-agent/edge-agent-renderer | grep 'not found' || true", "")
+	l.run("/usr/libexec/edge-agent/edge-agent-renderer --version")
+	if out, err := l.try("edge-agent probe"); !strings.Contains(out, "gstreamer1.0-libav") {
+		t.Errorf("probe without GStreamer's plugins: %v\n%s", err, out)
+	}
+	l.run("apt-get purge -q -y edge-agent")
+}
 
 func (l lifecycle) install(t *testing.T) {
 	out := l.run(apt + l.old)
@@ -317,8 +360,25 @@ systemctl reload edge-agent`)
 		return strings.Contains(out, "configuration was reloaded"), out
 	})
 	l.says("systemctl show -P MainPID edge-agent", pid)
-	// The service comes back whatever ends it, however often.
-	for range 8 {
+}
+
+// fault has the service wait for a configuration that is valid, and tell what is wrong with this one.
+func (l lifecycle) fault(t *testing.T) {
+	l.run(`cp /etc/edge-agent/config.toml /root/valid.toml
+sed -i 's/^sink = .*/sink = "nirvana"/' /etc/edge-agent/config.toml
+systemctl restart edge-agent`)
+	await(t, "a word about the fault", func() (bool, string) {
+		out := l.run("journalctl -o cat -u edge-agent")
+		return strings.Contains(out, "config.invalid") && strings.Contains(out, "nirvana"), out
+	})
+	l.says("systemctl is-active edge-agent", "active")
+	l.run("cat /root/valid.toml >/etc/edge-agent/config.toml")
+	l.plays(t)
+}
+
+// killed has the service come back whatever ends it, more often than systemd allows without being told.
+func (l lifecycle) killed(t *testing.T) {
+	for range 6 {
 		before := l.run("systemctl show -P MainPID edge-agent")
 		l.run("systemctl kill --signal=KILL edge-agent")
 		await(t, "the restart", func() (bool, string) {
