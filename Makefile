@@ -1,7 +1,7 @@
 # The targets a person needs: demo build test test-hardware bench lint. Each sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz mutate clean setup-%
+.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz mutate deb test-packages clean setup-%
 
 # First the Go that set-up fetched because the machine's is too old, last the one that is installed but not in PATH.
 export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
@@ -49,8 +49,8 @@ hardware-shell: setup-hardware build ## A shell on the virtual hardware
 # With -race also here, the slow part, compiling the binding to GStreamer, is done once for lint and test.
 lint: setup-build ## Format, vet and staticcheck
 	@echo gofumpt; unformatted=$$(go tool gofumpt -l .); [ -z "$$unformatted" ] || { echo "not formatted, run go tool gofumpt -w .:"; echo "$$unformatted"; exit 1; }
-	go vet -race -tags hardware ./...
-	GOFLAGS="$$GOFLAGS -race" $$(go tool -n staticcheck) -tags hardware ./...
+	go vet -race -tags hardware,packages ./...
+	GOFLAGS="$$GOFLAGS -race" $$(go tool -n staticcheck) -tags hardware,packages ./...
 
 bench: setup-bench build ## Measure against GStreamer, ffmpeg and others; prints a table. 18 minutes; ARGS=-quick only tries it
 	go run ./test/bench $(ARGS)
@@ -64,8 +64,21 @@ fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
 		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$folder" || exit 1; \
 	done
 
-clean: ## Remove what was built
-	rm -rf bin
+# Debian's name of the architecture; another one than this machine's is cross-compiled.
+RELEASE ?= bookworm
+HOSTARCH := $(shell dpkg --print-architecture 2>/dev/null)
+ARCH ?= $(HOSTARCH)
 
-setup-build setup-demo setup-test setup-bench setup-hardware: setup-%:
+deb: setup-deb$(if $(filter-out $(HOSTARCH),$(ARCH)),-$(ARCH)) ## Build the Debian package dist/edge-agent_VERSION_ARCH.deb. ARCH=arm64
+	@packaging/deb/build '$(ARCH)' '$(VERSION)' '$(LDFLAGS)'
+
+# As root: it makes systems of its own, in /var/tmp/edge-agent-roots. 86 MB of arm64's libraries come with the first build for it.
+test-packages: setup-packages deb ## Install, start, upgrade and remove the package in a fresh Debian. RELEASE=trixie ARGS="-run Lifecycle"
+	@[ '$(HOSTARCH)' != amd64 ] || $(MAKE) deb ARCH=arm64
+	RELEASE=$(RELEASE) go test -count=1 -v -timeout 40m -tags packages $(ARGS) ./test/packages
+
+clean: ## Remove what was built
+	rm -rf bin dist
+
+setup-build setup-demo setup-test setup-bench setup-hardware setup-deb setup-deb-arm64 setup-packages: setup-%:
 	@packaging/setup.sh build $*

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes sure that this machine has what a make target needs.
 #
-#   packaging/setup.sh GROUP...     groups: build demo test bench hardware
+#   packaging/setup.sh GROUP...     groups: build demo test bench hardware deb deb-arm64 packages
 #
 # Installs the Debian packages of the groups that are missing, with sudo when the
 # user is not root, and fetches the right Go when there is none or one too old.
@@ -43,6 +43,11 @@ packages() {
 		hardware  busybox-static               switches the virtual machine off and its loopback on
 		hardware  libva-dev                    headers for the VA-API driver of the tests
 		hardware  libavcodec-dev               decodes in it
+		deb    dpkg-dev                        finds out which libraries the package depends on
+		deb    lintian                         checks the package
+		packages  debootstrap                  makes a fresh Debian to install the package in
+		deb-arm64  gcc-aarch64-linux-gnu       compiles the binding to GStreamer for arm64
+		deb-arm64  qemu-user-static            runs what was compiled, to try it
 	LIST
 }
 
@@ -53,8 +58,11 @@ groups() {
 		build | demo) echo "$group" ;;
 		test) echo demo test ;;
 		bench | hardware) echo demo test "$group" ;;
+		deb) echo build deb ;;
+		packages) echo build deb packages ;;
+		deb-arm64) echo build deb deb-arm64 ;;
 		*)
-			echo "setup: no group $group; there are build, demo, test, bench and hardware" >&2
+			echo "setup: no group $group; there are build, demo, test, bench, hardware, deb, deb-arm64 and packages" >&2
 			exit 2
 			;;
 		esac
