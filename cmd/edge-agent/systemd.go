@@ -25,7 +25,9 @@ const statusEvery = 10 * time.Second
 // notifyWhile is attend with the service manager's ends given.
 func (a *agent) notifyWhile(ctx context.Context, notify func(state string), watched time.Duration) {
 	notify(daemon.SdNotifyReady + "\nSTATUS=" + a.summary())
-	defer notify(daemon.SdNotifyStopping)
+	if a.invalid == nil { // else another agent follows in this process
+		defer notify(daemon.SdNotifyStopping)
+	}
 	feeding := time.NewTicker(feedEvery(watched))
 	defer feeding.Stop()
 	status := time.NewTicker(statusEvery)

@@ -90,3 +90,23 @@ func TestStuckMainLoop(t *testing.T) {
 		}
 	})
 }
+
+// An agent that only waited for a valid configuration is followed by one that works: the service does not stop.
+func TestWaitingIsNotStopping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := agentOf(Defaults(), nil)
+		a.invalid = ConfigErrors{{Code: codeConfigInvalid, File: "c.toml", Key: "mqtt.broker", Message: "is wrong"}}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		var told []string
+		a.notifyWhile(ctx, func(state string) { told = append(told, state) }, 0)
+		if len(told) != 1 || told[0] != "READY=1\nSTATUS=waiting for a valid configuration: c.toml: mqtt.broker is wrong" {
+			t.Errorf("%q", told)
+		}
+		a.invalid, told = nil, nil
+		a.notifyWhile(ctx, func(state string) { told = append(told, state) }, 0)
+		if len(told) != 2 || told[1] != "STOPPING=1" {
+			t.Errorf("%q", told)
+		}
+	})
+}

@@ -156,7 +156,7 @@ func TestForeignArchitecture(t *testing.T) {
 	needs(t, "qemu-aarch64-static", "dpkg-deb")
 	tree := t.TempDir()
 	command(t, "dpkg-deb", "-x", newest(t, "arm64"), tree)
-	libraries, _ := filepath.Glob(filepath.Join(cmp.Or(os.Getenv("EDGE_AGENT_ROOTS"), "/var/tmp/edge-agent-roots"), "sysroot-arm64-*"))
+	libraries, _ := filepath.Glob(filepath.Join(cmp.Or(os.Getenv("TEST_EDGE_AGENT_ROOTS"), "/var/tmp/edge-agent-roots"), "sysroot-arm64-*"))
 	if len(libraries) == 0 {
 		t.Skip("no libraries of arm64: make deb ARCH=arm64")
 	}

@@ -3,7 +3,7 @@
 // Package packages installs the Debian package in fresh roots of Debian, with systemd as process 1, and looks after it
 // there as an administrator does: configure, start, upgrade, remove, purge.
 //
-// It needs root and debootstrap. A root of a release is made once, in /var/tmp/edge-agent-roots (EDGE_AGENT_ROOTS names
+// It needs root and debootstrap. A root of a release is made once, in /var/tmp/edge-agent-roots (TEST_EDGE_AGENT_ROOTS names
 // another folder), from where this machine gets its own packages. RELEASE names the release.
 package packages
 
@@ -39,7 +39,7 @@ type box struct {
 func newBox(t *testing.T, packages ...string) *box {
 	t.Helper()
 	needs(t, "debootstrap", "unshare", "nsenter", "pivot_root")
-	roots := cmp.Or(os.Getenv("EDGE_AGENT_ROOTS"), "/var/tmp/edge-agent-roots")
+	roots := cmp.Or(os.Getenv("TEST_EDGE_AGENT_ROOTS"), "/var/tmp/edge-agent-roots")
 	if err := os.MkdirAll(roots, 0o755); err != nil {
 		t.Fatal(err)
 	}
