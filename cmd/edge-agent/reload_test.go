@@ -308,3 +308,41 @@ func TestReloadPutsTheLogLevelIntoEffect(t *testing.T) {
 		}
 	})
 }
+
+// Frames that wait of a stream are let go when it is pulled from another source, and only then: the next picture is of
+// the other.
+func TestReloadLetsGoOfFramesOfAnotherSource(t *testing.T) {
+	for name, c := range map[string]struct {
+		change string
+		letGo  bool
+	}{
+		"another source":         {`stream_name = "other"`, true},
+		"another start":          {"stream_name = \"camera\"\nstart = \"resume\"", false},
+		"another bound of a lag": {"stream_name = \"camera\"\nmax_lag = \"1m\"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newReloadable(t, twoOfThem)
+				gate := r.all()[0]
+				r.renderer.Show(gate.input) // no renderer takes frames
+				pass(5 * time.Second)
+				before := gate.input.Counts()
+				if before.Queued < 10 || !gate.shown() {
+					t.Fatalf("%+v", before)
+				}
+				out := r.with(reloadTables, strings.Replace(twoOfThem, `stream_name = "camera"`, c.change, 1))
+				if got := lists(out); got != "added [] removed [] changed [gate] restart []" {
+					t.Error(got)
+				}
+				after := r.all()[0].input.Counts()
+				if !r.all()[0].shown() || after.Received < before.Received {
+					t.Errorf("%q is shown, %+v", r.shown(), after)
+				}
+				settled := after.Received - after.Queued
+				if letGo := settled >= before.Received; letGo != c.letGo {
+					t.Errorf("%+v, before %+v", after, before)
+				}
+			})
+		})
+	}
+}
