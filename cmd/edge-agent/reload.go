@@ -141,6 +141,9 @@ func (a *agent) apply(next Config) (out mqtt.ReloadData, err error) {
 		s.retire()
 		if i := slices.IndexFunc(streams, func(other *stream) bool { return other.name == s.name }); i >= 0 {
 			streams[i].takeOver(s)
+			if otherSource(now, next, s.name) {
+				s.input.Restart()
+			}
 			continue
 		}
 		s.input.Close()
@@ -175,6 +178,18 @@ func (a *agent) keep(now Config, sc StreamConfig) (s *stream, old *StreamConfig)
 	}
 	s, _ = a.find(sc.Name)
 	return s, old
+}
+
+// otherSource says that a stream is pulled from another one of the service by the next configuration. Frames of the one
+// before are worth nothing then, and no picture of it may be taken for one of the other.
+func otherSource(now, next Config, name string) bool {
+	source := func(c Config) (string, string) {
+		i := slices.IndexFunc(c.Streams, func(s StreamConfig) bool { return s.Name == name })
+		return c.Streams[i].StreamName, c.Streams[i].StreamARN
+	}
+	nameNow, arnNow := source(now)
+	nameNext, arnNext := source(next)
+	return nameNow != nameNext || arnNow != arnNext
 }
 
 // retire ends a stream for good.
