@@ -169,6 +169,17 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// The figures since the start go on when a stream is configured anew.
+func TestTotalsGoOnOverAReload(t *testing.T) {
+	before := &stream{earlier: counts{fragments: 3, bytes: 30}, window: window{counts: counts{fragments: 2, bytes: 20}}, retries: map[string]int64{"ingest.cut": 4}}
+	before.history.add(time.Unix(1, 0), mqtt.Lag{})
+	next := &stream{window: window{counts: counts{fragments: 1, bytes: 10}}}
+	next.takeOver(before)
+	if got := next.earlier.plus(next.window.counts); got.fragments != 6 || got.bytes != 60 || next.retries["ingest.cut"] != 4 || len(next.history.points()) != 1 {
+		t.Errorf("%+v %v %v", got, next.retries, next.history)
+	}
+}
+
 // Nothing secret comes out anywhere: not onto the page, into metrics, status or log of any level, and not out of a command.
 func TestSecretsStayInside(t *testing.T) {
 	t.Parallel()

@@ -393,11 +393,12 @@ func (s *stream) audioFigures() *mqtt.Audio {
 // takeOver continues the counts of the stream in whose place this one comes, which is gone: they have one input.
 func (s *stream) takeOver(before *stream) {
 	before.mu.Lock()
-	counted := before.counted
+	counted, earlier := before.counted, before.earlier.plus(before.window.counts)
+	retries, history := before.retries, before.history
 	before.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counted = counted
+	s.counted, s.earlier, s.retries, s.history = counted, earlier, retries, history
 }
 
 func distribution(d *ingest.Distribution) *mqtt.Distribution {
