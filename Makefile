@@ -64,7 +64,7 @@ fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
 		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$folder" || exit 1; \
 	done
 
-# Debian's name of the architecture; another one than this machine's is cross-compiled.
+# Debian's names: of the architecture, where another one than this machine's is cross-compiled, and of a release to test with.
 RELEASE ?= bookworm
 HOSTARCH := $(shell dpkg --print-architecture 2>/dev/null)
 ARCH ?= $(HOSTARCH)
@@ -72,7 +72,7 @@ ARCH ?= $(HOSTARCH)
 deb: setup-deb$(if $(filter-out $(HOSTARCH),$(ARCH)),-$(ARCH)) ## Build the Debian package dist/edge-agent_VERSION_ARCH.deb. ARCH=arm64
 	@packaging/deb/build '$(ARCH)' '$(VERSION)' '$(LDFLAGS)'
 
-# As root: it makes systems of its own, in /var/tmp/edge-agent-roots. 86 MB of arm64's libraries come with the first build for it.
+# As root: it makes systems of its own, in /var/tmp/edge-agent-roots. The first time it downloads some 400 MB.
 test-packages: setup-packages deb ## Install, start, upgrade and remove the package in a fresh Debian. RELEASE=trixie ARGS="-run Lifecycle"
 	@[ '$(HOSTARCH)' != amd64 ] || $(MAKE) deb ARCH=arm64
 	RELEASE=$(RELEASE) go test -count=1 -v -timeout 40m -tags packages $(ARGS) ./test/packages

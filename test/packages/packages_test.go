@@ -348,6 +348,7 @@ done`)
 	if strings.Contains(journal, "kvstest-secret") {
 		t.Error("a secret is in the journal")
 	}
+	l.says("cd /var/cache/edge-agent; ls -d gstreamer-1.0", "gstreamer-1.0")
 	l.says("stat -c '%U %a' /run/edge-agent /var/lib/edge-agent /var/cache/edge-agent", "edge-agent 750\nedge-agent 750\nedge-agent 750")
 }
 

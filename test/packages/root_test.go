@@ -39,6 +39,9 @@ type box struct {
 func newBox(t *testing.T, packages ...string) *box {
 	t.Helper()
 	needs(t, "debootstrap", "unshare", "nsenter", "pivot_root")
+	if out, err := exec.Command("unshare", "--mount", "--pid", "--net", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt").CombinedOutput(); err != nil {
+		t.Skipf("needs namespaces and mounts of its own, which this machine does not allow: %s", out)
+	}
 	roots := cmp.Or(os.Getenv("TEST_EDGE_AGENT_ROOTS"), "/var/tmp/edge-agent-roots")
 	if err := os.MkdirAll(roots, 0o755); err != nil {
 		t.Fatal(err)
@@ -147,7 +150,7 @@ func (b *box) boot() {
 	cmd := exec.Command("unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child", "./box", b.base, b.folder, group,
 		"/lib/systemd/systemd", "--log-target=journal", "--show-status=no")
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL} // a test that is stopped leaves no system behind
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
