@@ -51,7 +51,11 @@ func fakeRenderer() {
 		os.Exit(3)
 	}
 	in, out := decode.NewReader(conn, decode.FromAgent), decode.NewWriter(conn)
-	_ = out.JSON(decode.KindHello, decode.Hello{Build: decode.Build, GStreamer: "fake", Elements: []string{"avdec_h264"}})
+	elements := []string{"avdec_h264"}
+	if strings.Contains(os.Getenv(beRenderer), withVendor) {
+		elements = append(elements, "nvh264dec")
+	}
+	_ = out.JSON(decode.KindHello, decode.Hello{Build: decode.Build, GStreamer: "fake", Elements: elements})
 	go func() {
 		for range time.Tick(20 * time.Millisecond) { // the heartbeat
 			_ = out.JSON(decode.KindDevices, decode.Devices{})
@@ -85,6 +89,9 @@ func fakeRenderer() {
 		}
 	}
 }
+
+// withVendor is a word among the fates: the renderer has a decoder of a vendor too.
+const withVendor = "vendor"
 
 // death is no reason but an end.
 const death = "death"
@@ -178,6 +185,48 @@ func TestDropsOfTheRendererAreTold(t *testing.T) {
 			s.settled(t)
 			s.tells(t, frames, c.want)
 			s.tells(t, 0, mqtt.Reasons{})
+		})
+	}
+}
+
+// Another order of decoders, of one stream or of all, decides what the next pipeline decodes with.
+func TestReloadPutsTheDecodeOrderIntoEffect(t *testing.T) {
+	of := func(all, one []string) Config {
+		c, s := Defaults(), defaultStream()
+		s.Name, s.StreamName, s.DecodeOrder = "gate", "gate", one
+		c.Decode.Order, c.Streams = all, []StreamConfig{s}
+		return c
+	}
+	software, vendor := []string{"software"}, []string{"vendor"}
+	for name, c := range map[string]struct {
+		before, next Config
+		changed      int // streams
+	}{
+		"of the stream":   {of(vendor, software), of(vendor, vendor), 1},
+		"of all streams":  {of(software, nil), of(vendor, nil), 0},
+		"of it no longer": {of(vendor, software), of(vendor, nil), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fakedStream(t, withVendor)
+			a := s.agent
+			a.cfg = c.before
+			s.input.Prefer(streamPreference(c.before, c.before.Streams[0]))
+			key := clipFrames(t)[0]
+			s.Frame(t.Context(), key)
+			s.settled(t)
+			if got := s.takeForTest(); got.Decoder != "avdec_h264" || got.ShownFrames != 1 {
+				t.Fatalf("%+v", got)
+			}
+			out, err := a.apply(c.next)
+			if err != nil || len(out.Changed) != c.changed || len(out.Added)+len(out.Removed) != 0 || a.all()[0] != s {
+				t.Errorf("%s, %v", lists(out), err)
+			}
+			s.input.Restart()
+			s.Frame(t.Context(), key)
+			s.settled(t)
+			if got := s.takeForTest(); got.Decoder != "nvh264dec" || got.ShownFrames != 1 {
+				t.Errorf("%+v", got)
+			}
 		})
 	}
 }

@@ -346,3 +346,30 @@ func TestReloadLetsGoOfFramesOfAnotherSource(t *testing.T) {
 		})
 	}
 }
+
+// Telemetry is of the interval that was set last, to the moment.
+func TestSetPutsTheTelemetryIntervalIntoEffect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReloadable(t, twoOfThem)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go r.tick(ctx)
+		interval := func() time.Duration {
+			synctest.Wait()
+			last := r.all()[1].status().telem
+			return last.To.Sub(last.From.Time)
+		}
+		pass(21 * time.Second)
+		if got := interval(); got != 10*time.Second {
+			t.Errorf("at first telemetry of %v", got)
+		}
+		every := mqtt.Millis(7000)
+		if _, err := r.set(&mqtt.SetArgs{TelemetryInterval: &every}); err != nil {
+			t.Fatal(err)
+		}
+		pass(15 * time.Second)
+		if got := interval(); got != 7*time.Second {
+			t.Errorf("then telemetry of %v", got)
+		}
+	})
+}
