@@ -25,8 +25,8 @@ import (
 // place among those that it gets first, from 1. The others are shown. "number=death" ends the process once, with all
 // frames before unsettled; a file of the name in deathMark is the mark that it has.
 const (
-	beRenderer = "EDGE_AGENT_TEST_BE_RENDERER"
-	deathMark  = "EDGE_AGENT_TEST_DEATH"
+	beRenderer = "TEST_EDGE_AGENT_BE_RENDERER"
+	deathMark  = "TEST_EDGE_AGENT_DEATH"
 )
 
 // fates are those of beRenderer.
