@@ -168,6 +168,22 @@ func TestReloadPutsMaxLagIntoEffect(t *testing.T) {
 	})
 }
 
+// So is one that a command sets, until the next reload.
+func TestSetPutsMaxLagIntoEffect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReloadable(t, "[[streams]]\nname = \"gate\"\nstream_name = \"camera\"\nstart = \"earliest\"\non_lag = \"stay\"\nmax_lag = \"1h\"\n")
+		pass(10 * time.Second)
+		most := mqtt.Millis(20_000)
+		if _, err := r.set(&mqtt.SetArgs{MaxLag: &most}); err != nil {
+			t.Fatal(err)
+		}
+		pass(10 * time.Second)
+		if n := r.reported(ingest.CodeLagHigh); n != 1 {
+			t.Errorf("%d times %s with a bound of 20 s:\n%s", n, ingest.CodeLagHigh, r.log)
+		}
+	})
+}
+
 // A video track that is written into the file is the one that is used from then on.
 func TestReloadPutsTheVideoTrackIntoEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
