@@ -24,7 +24,7 @@ enabled = true
 enabled = true
 allow = ["show", "status"]
 `+cameraStream+yardStream))
-	told := (&watcher{t: t, topics: w.topics, messages: home.Messages}).until("discovery", func(mqtt.Message, map[string]any) bool { return true })
+	told := (&watcher{t: t, topics: w.topics, messages: home.Messages, once: newOnce(w.topics)}).until("discovery", func(mqtt.Message, map[string]any) bool { return true })
 	var message struct {
 		Components map[string]struct {
 			Name    string
