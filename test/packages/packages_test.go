@@ -203,6 +203,7 @@ apt-get install -q -y --download-only /packages/` + filepath.Base(deb))
 		{"reload", l.reload},
 		{"configuration with a fault", l.fault},
 		{"killed", l.killed},
+		{"power cut", l.reboot},
 		{"upgrade", l.upgrade},
 		{"upgrade of what was stopped", l.upgradeStopped},
 		{"remove", l.remove},
@@ -270,11 +271,11 @@ func (l lifecycle) demo(t *testing.T) {
 }
 
 func (l lifecycle) start(t *testing.T) {
-	l.run(`systemd-run -q --unit=simulate edge-agent simulate --listen 127.0.0.1:9000
-printf 'secret\n' >/etc/edge-agent/mqtt-password
+	l.simulate()
+	l.run(`printf 'secret\n' >/etc/edge-agent/mqtt-password
 printf '[default]\naws_access_key_id = KVSTEST\naws_secret_access_key = kvstest-secret\n' >/etc/edge-agent/aws-credentials
 chmod 600 /etc/edge-agent/mqtt-password /etc/edge-agent/aws-credentials
-install -D -m 644 /usr/share/edge-agent/credentials.conf /etc/systemd/system/edge-agent.service.d/credentials.conf
+install -D -m 644 -t /etc/systemd/system/edge-agent.service.d /usr/share/edge-agent/credentials.conf /usr/share/edge-agent/kiosk.conf
 cat >/etc/edge-agent/config.toml <<'CONFIG'
 [agent]
 id = "box"
@@ -295,6 +296,23 @@ start = "resume"
 CONFIG
 systemctl daemon-reload
 systemctl enable --now edge-agent`)
+	l.plays(t)
+	l.confined(t)
+	l.says("systemctl show -P Conflicts edge-agent | tr ' ' '\n' | grep getty", "getty@tty1.service")
+}
+
+// simulate starts what stands for Kinesis Video Streams.
+func (l lifecycle) simulate() {
+	l.t.Helper()
+	l.run("systemd-run -q --unit=simulate edge-agent simulate --listen 127.0.0.1:9000")
+}
+
+// reboot cuts the power and starts the box again: the service comes by itself.
+func (l lifecycle) reboot(t *testing.T) {
+	l.stop()
+	l.boot()
+	l.simulate()
+	l.says("systemctl is-active edge-agent", "active")
 	l.plays(t)
 	l.confined(t)
 }
@@ -437,7 +455,7 @@ func (l lifecycle) installAgain(t *testing.T) {
 func (l lifecycle) purge(t *testing.T) {
 	l.run("apt-get purge -q -y edge-agent")
 	l.says("ls -d /etc/edge-agent /var/lib/edge-agent /var/cache/edge-agent /run/edge-agent /usr/share/edge-agent /usr/share/doc/edge-agent /usr/libexec/edge-agent 2>/dev/null || true", "")
-	l.says("find / -xdev -name '*edge-agent*' -not -path '/proc/*' -not -path '/packages/*' -not -path '/var/cache/apt/*' -not -path '/var/log/*' -not -path '/etc/edge-agent-complete'",
+	l.says("find / -xdev -name '*edge-agent*' -not -path '/proc/*' -not -path '/packages/*' -not -path '/var/cache/apt/*' -not -path '/var/log/*' -not -path '/var/tmp/systemd-private-*' -not -path '/etc/edge-agent-complete'",
 		"/etc/systemd/system/edge-agent.service.d")
 	l.says("getent passwd edge-agent | cut -d : -f 1", "edge-agent")
 	l.says("dpkg-query -W edge-agent 2>/dev/null || true", "")

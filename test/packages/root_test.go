@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,11 +29,13 @@ var release = cmp.Or(os.Getenv("RELEASE"), "bookworm")
 
 // box is a Debian system in namespaces of its own.
 type box struct {
-	t      *testing.T
-	base   string // the root of the release, not written to
-	folder string // what the box writes
-	init   int    // process 1, as this machine counts
-	failed string // what of the system itself does not work in a box
+	t      *testing.T // the step that runs
+	whole  *testing.T // the test with all its steps, for which the box is
+	base   string     // the root of the release, not written to
+	folder string     // what the box writes
+	init   int        // process 1, as this machine counts
+	stop   func()     // cuts the power
+	failed string     // what of the system itself does not work in a box
 }
 
 // newBox makes a box with some packages in /packages.
@@ -66,7 +69,7 @@ func newBox(t *testing.T, packages ...string) *box {
 	for _, file := range packages {
 		copyFile(t, file, filepath.Join(folder, "packages", filepath.Base(file)))
 	}
-	return &box{t: t, base: baseRoot(t, filepath.Join(roots, release)), folder: folder}
+	return &box{t: t, whole: t, base: baseRoot(t, filepath.Join(roots, release)), folder: folder}
 }
 
 // needs skips a test where something is not there.
@@ -154,11 +157,12 @@ func (b *box) boot() {
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() {
+	b.stop = sync.OnceFunc(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 		await(b.t, "the end of the box", func() (bool, string) { return removeGroup(group), "its control group is in use" })
 	})
+	b.whole.Cleanup(b.stop)
 	await(b.t, "process 1", func() (bool, string) {
 		out, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid))
 		b.init, _ = strconv.Atoi(strings.TrimSpace(string(out)))
