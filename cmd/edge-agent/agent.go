@@ -234,7 +234,7 @@ func (a *agent) Run(ctx context.Context) {
 	a.working = working
 	a.publishInfo()
 	a.updateSlate()
-	if a.invalid == nil {
+	if !a.waitsForConfig() {
 		a.nameStreams()
 		a.reportShadow()
 		a.tellShadow()

@@ -159,13 +159,16 @@ func (a *agent) tellInvalid(faults ConfigErrors) {
 	}
 }
 
-// stillInvalid takes in that the file has changed and is not valid either.
+// stillInvalid takes in that the file has changed and is not valid either, or that somebody has asked and it is as before.
 func (a *agent) stillInvalid(faults ConfigErrors) {
 	a.mu.Lock()
+	news := faults.Error() != a.invalid.Error()
 	a.invalid = faults
 	a.mu.Unlock()
 	a.tellInvalid(faults)
-	a.nameWaiting(salvageConfig(faults[0].File, faults).streams)
+	if news {
+		a.nameWaiting(salvageConfig(faults[0].File, faults).streams)
+	}
 	a.lookAgain()
 }
 

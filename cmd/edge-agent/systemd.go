@@ -25,7 +25,7 @@ const statusEvery = 10 * time.Second
 // notifyWhile is attend with the service manager's ends given.
 func (a *agent) notifyWhile(ctx context.Context, notify func(state string), watched time.Duration) {
 	notify(daemon.SdNotifyReady + "\nSTATUS=" + a.summary())
-	if a.invalid == nil { // else another agent follows in this process
+	if !a.waitsForConfig() { // else another agent follows in this process
 		defer notify(daemon.SdNotifyStopping)
 	}
 	feeding := time.NewTicker(feedEvery(watched))
@@ -53,8 +53,11 @@ func feedEvery(watched time.Duration) time.Duration { return max(watched/3, 2*ti
 
 // summary is how the agent stands, in a line.
 func (a *agent) summary() string {
-	if a.invalid != nil {
-		return "waiting for a valid configuration: " + a.invalid[0].Error()
+	a.mu.Lock()
+	faults := a.invalid
+	a.mu.Unlock()
+	if faults != nil {
+		return "waiting for a valid configuration: " + faults[0].Error()
 	}
 	streams := a.all()
 	var playing int
