@@ -1,7 +1,7 @@
 # The targets a person needs: demo build test test-hardware bench lint. Each sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build cross test test-hardware hardware-shell bench lint fuzz mutate deb test-packages clean setup-%
+.PHONY: help demo build cross test test-hardware hardware-shell bench lint lint-packaging vulnerabilities sbom container fuzz mutate deb test-packages clean setup-%
 
 # First the Go that set-up fetched because the machine's is too old, last the one that is installed but not in PATH.
 export PATH := $(CURDIR)/bin/toolchain/bin:$(PATH):/usr/local/go/bin
@@ -11,6 +11,11 @@ COMMIT  ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
 FUZZTIME ?= 10s
 # go test itself prints a package only when all before it are done.
 GOTEST  ?= go tool gotestsum --format standard-quiet --
+# Tools that only some need, each of one version, checked against Go's checksum database.
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+IMAGE ?= edge-agent
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X github.com/edge-agent/edge-agent/decode.Build=$(VERSION)+$(COMMIT)
 
 help: ## List the targets
@@ -52,6 +57,24 @@ lint: setup-build ## Format, vet and staticcheck
 	go vet -race -tags hardware,packages ./...
 	GOFLAGS="$$GOFLAGS -race" $$(go tool -n staticcheck) -tags hardware,packages ./...
 
+lint-packaging: setup-build setup-lint ## Check containers, recipes, workflows, shell scripts and go.mod
+	go mod tidy -diff
+	shellcheck -S warning $$(git ls-files '*.sh' .ci test/virtual-hardware/run packaging | xargs grep -lE '^#!(/bin/sh|/bin/bash|.*bashio)')
+	go run $(ACTIONLINT)
+	go test -count=1 ./test/elsewhere
+
+vulnerabilities: setup-build ## Look for known vulnerabilities in what the code calls
+	go run $(GOVULNCHECK) -tags hardware ./...
+
+sbom: setup-build ## Write what the agent is made of: dist/edge-agent.cdx.json (CycloneDX)
+	@mkdir -p dist
+	CGO_ENABLED=0 go run $(CYCLONEDX) app -json -licenses -packages -output dist/edge-agent.cdx.json -main cmd/edge-agent .
+
+# After make deb. The renderer in it is the one of the package.
+container: ## Build the container image with podman. IMAGE=edge-agent
+	podman build --format docker --ignorefile packaging/container/Containerfile.containerignore \
+		--build-arg TARGETARCH="$$(dpkg --print-architecture)" -f packaging/container/Containerfile -t '$(IMAGE)' .
+
 bench: setup-bench build ## Measure against GStreamer, ffmpeg and others; prints a table. 18 minutes; ARGS=-quick only tries it
 	go run ./test/bench $(ARGS)
 
@@ -80,5 +103,5 @@ test-packages: setup-packages deb ## Install, start, upgrade and remove the pack
 clean: ## Remove what was built
 	rm -rf bin dist
 
-setup-build setup-demo setup-test setup-bench setup-hardware setup-deb setup-deb-arm64 setup-packages: setup-%:
+setup-build setup-demo setup-test setup-bench setup-hardware setup-lint setup-deb setup-deb-arm64 setup-packages: setup-%:
 	@packaging/setup.sh build $*

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes sure that this machine has what a make target needs.
 #
-#   packaging/setup.sh GROUP...     groups: build demo test bench hardware deb deb-arm64 packages
+#   packaging/setup.sh GROUP...     groups: build demo test bench hardware lint deb deb-arm64 packages
 #
 # Installs the Debian packages of the groups that are missing, with sudo when the
 # user is not root, and fetches the right Go when there is none or one too old.
@@ -34,6 +34,7 @@ packages() {
 		test   fish                            the same
 		test   python3-jinja2                  evaluates the templates for Home Assistant as it does
 		test   gstreamer1.0-tools              gst-launch-1.0, to take screenshots and to compare with
+		lint   shellcheck                      checks the shell scripts
 		hardware  linux-source-6.12            the kernel of the virtual hardware, built from source
 		hardware  xz-utils                     unpacks it
 		hardware  patch                        patches it
@@ -55,14 +56,14 @@ packages() {
 groups() {
 	for group; do
 		case $group in
-		build | demo) echo "$group" ;;
+		build | demo | lint) echo "$group" ;;
 		test) echo demo test ;;
 		bench | hardware) echo demo test "$group" ;;
 		deb) echo build deb ;;
 		packages) echo build deb packages ;;
 		deb-arm64) echo build deb deb-arm64 ;;
 		*)
-			echo "setup: no group $group; there are build, demo, test, bench, hardware, deb, deb-arm64 and packages" >&2
+			echo "setup: no group $group; there are build, demo, test, bench, hardware, lint, deb, deb-arm64 and packages" >&2
 			exit 2
 			;;
 		esac

@@ -50,6 +50,7 @@ var allowed = map[string][]string{
 	},
 	"cmd/edge-agent-renderer":       {"decode", "gst"},
 	"test":                          {},
+	"test/elsewhere":                {},
 	"test/mutate":                   {},
 	"test/virtual-hardware/box":     {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
 	"test/virtual-hardware/scanout": {},
