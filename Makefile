@@ -66,9 +66,10 @@ lint-packaging: setup-build setup-lint ## Check containers, recipes, workflows, 
 vulnerabilities: setup-build ## Look for known vulnerabilities in what the code calls
 	go run $(GOVULNCHECK) -tags hardware ./...
 
-sbom: setup-build ## Write what the agent is made of: dist/edge-agent.cdx.json (CycloneDX)
+sbom: setup-build ## Write what both programs are made of: dist/edge-agent.cdx.json and -renderer (CycloneDX). In a clone, not a worktree
 	@mkdir -p dist
 	CGO_ENABLED=0 go run $(CYCLONEDX) app -json -licenses -packages -output dist/edge-agent.cdx.json -main cmd/edge-agent .
+	go run $(CYCLONEDX) app -json -licenses -packages -output dist/edge-agent-renderer.cdx.json -main cmd/edge-agent-renderer .
 
 # After make deb. The renderer in it is the one of the package.
 container: ## Build the container image with podman. IMAGE=edge-agent
