@@ -190,6 +190,9 @@ func stopsCleanly(name string) bool {
 // parse returns the command that args name, with its flags filled in. It is nil
 // when args ask for help, which has been printed then.
 func parse(args []string, std stdio) (name string, cmd command, err error) {
+	if slices.Equal(args, []string{"--version"}) { // as people try first
+		args = []string{"version"}
+	}
 	helped := false
 	var g grammar
 	parser, err := newParser(&g, std, func(int) { helped = true })

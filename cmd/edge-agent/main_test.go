@@ -150,8 +150,9 @@ func TestExplain(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	status, out, _ := run("version")
-	if status != exitOK || !strings.HasPrefix(out, "edge-agent "+version+" (commit ") {
-		t.Errorf("status %d, %q", status, out)
+	for _, args := range []string{"version", "--version"} {
+		if status, out, _ := run(args); status != exitOK || !strings.HasPrefix(out, "edge-agent "+version+" (commit ") {
+			t.Errorf("%s: status %d, %q", args, status, out)
+		}
 	}
 }
