@@ -5,6 +5,7 @@ package packages
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -177,6 +178,19 @@ func TestForeignArchitecture(t *testing.T) {
 	native := command(t, "go", "run", "../../cmd/edge-agent", "inspect", "--json", clip)
 	if emulated := qemu(agent, "inspect", "--json", clip); emulated != native || native == "" {
 		t.Errorf("inspect prints on arm64\n%s\nand here\n%s", emulated, native)
+	}
+	if got := qemu(agent, "config", "check", "--config", "../../config.toml"); got != "../../config.toml is valid; streams: 0\n" {
+		t.Errorf("config check: %s", got)
+	}
+	// The emulator starts no other program of that processor, so that there is no renderer: check has to say that.
+	out, err := exec.Command("qemu-aarch64-static", agent, "check", "--json", "--config", "../../config.toml", "--socket", filepath.Join(tree, "s")).CombinedOutput()
+	if exit := (&exec.ExitError{}); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("check: %v", err)
+	}
+	for _, want := range []string{`{"check":"configuration","result":"ok"`, `{"check":"renderer","result":"problem","code":"decode.renderer"`} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("check lacks %s:\n%s", want, out)
+		}
 	}
 }
 
