@@ -191,7 +191,7 @@ type Status struct {
 	Decoded  uint64 // pictures that left the decoder
 	Held     bool   // a picture waits for room on the screen, and the decoder for it
 	Shown    uint64 // pictures that were on the screen
-	Fresh    uint64 // pictures that differ from those before them, of those that were looked at
+	Fresh    uint64 // pictures that differ from those before them
 	Late     uint64 // pictures that were dropped because their time was over
 	Skipped  uint64 // frames that were not decoded: the decoder was behind, or made no picture of them
 	Anchored uint64 // how often the time line was anchored

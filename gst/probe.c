@@ -10,10 +10,6 @@
 /* UNREADABLE pictures in a row are an error. */
 #define UNREADABLE 5
 
-/* LOOK_INTERVAL lies between two looks while each shows something new. From the first that does not, all pictures are
- * looked at until one is new. */
-#define LOOK_INTERVAL (150 * G_TIME_SPAN_MILLISECOND)
-
 struct Pictures {
 	GstPad *pad;
 	gulong probe;
@@ -21,8 +17,6 @@ struct Pictures {
 	gint opaque;
 	guint64 recent[SURFACES]; /* checksums */
 	guint64 looked, fresh;
-	gint64 last;    /* look, on the monotonic clock */
-	gboolean moves; /* that look showed something new */
 	int unreadable; /* in a row */
 
 	GMutex lock; /* of sums */
@@ -144,8 +138,7 @@ static void look(Pictures *p, GstBuffer *buffer)
 	p->unreadable = unreadable ? p->unreadable + 1 : 0;
 	if (p->unreadable == UNREADABLE)
 		give_up(p);
-	p->moves = !unreadable && (sum == 0 || !seen(p, sum));
-	if (sum == 0 || p->moves)
+	if (sum == 0 || !seen(p, sum))
 		__atomic_add_fetch(&p->fresh, 1, __ATOMIC_RELEASE);
 	p->recent[p->looked++ % SURFACES] = sum;
 	if (!p->keep)
@@ -157,12 +150,7 @@ static void look(Pictures *p, GstBuffer *buffer)
 
 static GstPadProbeReturn on_picture(GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
-	Pictures *p = data;
-	gint64 now = g_get_monotonic_time();
-	if (!p->keep && p->moves && now - p->last < LOOK_INTERVAL)
-		return GST_PAD_PROBE_OK;
-	p->last = now;
-	look(p, GST_PAD_PROBE_INFO_BUFFER(info));
+	look(data, GST_PAD_PROBE_INFO_BUFFER(info));
 	return GST_PAD_PROBE_OK;
 }
 
