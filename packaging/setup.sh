@@ -30,6 +30,7 @@ packages() {
 		test   ffmpeg                          makes clips and decodes them, to compare with
 		test   curl                            pulls streams, to compare with
 		test   bash                            the tests complete command lines in it
+		test   groff-base                      reads the manual pages
 		test   zsh                             the same
 		test   fish                            the same
 		test   python3-jinja2                  evaluates the templates for Home Assistant as it does

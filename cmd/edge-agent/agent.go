@@ -228,7 +228,7 @@ func families(names []string) []decode.Family {
 // nobody takes a stopping agent for a working one.
 func (a *agent) Run(ctx context.Context) {
 	background := context.WithoutCancel(ctx)
-	telling, hush := context.WithCancel(background)
+	telling, stopTelling := context.WithCancel(background)
 	working, stop := context.WithCancel(background)
 	var tell, work errgroup.Group
 	a.working = working
@@ -261,7 +261,7 @@ func (a *agent) Run(ctx context.Context) {
 
 	<-ctx.Done()
 	a.event("agent.stopped", "", stopReason(ctx), nil)
-	hush()
+	stopTelling()
 	tell.Wait()
 	stop()
 	work.Wait()
