@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 var (
@@ -232,7 +232,7 @@ func TestSpan(t *testing.T) {
 
 // What the table of codes says of each fits every common screen, with everything else that a slate may say.
 func TestEveryCodeFitsTheScreen(t *testing.T) {
-	for _, code := range mqtt.Codes() {
+	for _, code := range contract.Codes() {
 		s := exampleSlates()["unreachable"]
 		s.Code, s.Message, s.Action, s.State = code.Code, code.Summary, code.Action, "Connected, but no picture can be shown (attempt 12)"
 		s.Address, s.Broker = "192.168.117.104 (enp0s31f6)", "MQTT not connected: mqtt.unreachable"

@@ -2,13 +2,14 @@ package mqtt
 
 import (
 	"fmt"
-	"net"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Profile says what kind of service the broker is, and with that what it takes.
@@ -86,7 +87,7 @@ func (b bounds) admit(m message) error {
 }
 
 func tooMuch(m message, format string, args ...any) error {
-	return &Error{Code: "mqtt.limit", Message: fmt.Sprintf("the message to %.300s ", m.topic) + fmt.Sprintf(format, args...)}
+	return &contract.Error{Code: "mqtt.limit", Message: fmt.Sprintf("the message to %.300s ", m.topic) + fmt.Sprintf(format, args...)}
 }
 
 // pace is what holds one connection to the rate; it waits for nothing where there is none.
@@ -104,38 +105,6 @@ var thingPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustComp
 func ValidThingName(name string) error {
 	if !thingPattern().MatchString(name) {
 		return fmt.Errorf("%q is no name of a thing: those have 1 to %d of a-z, A-Z, 0-9, '-', '_' and ':'", name, iotMaxClientID)
-	}
-	return nil
-}
-
-// checkProfile finds what AWS IoT Core would not have.
-func (c Config) checkProfile() error {
-	if c.Shadow != nil {
-		if err := ValidThingName(c.Shadow.Thing); err != nil {
-			return configError("shadow: %w", err)
-		}
-	}
-	switch {
-	case c.Profile == "" || c.Profile == Standard:
-		return nil
-	case c.Profile != AWSIoT:
-		return configError("profile %q is not known; there are %q and %q", c.Profile, Standard, AWSIoT)
-	}
-	addr, err := c.Broker.check()
-	switch {
-	case err != nil:
-		return err
-	case !addr.tls:
-		return configError("broker: AWS IoT Core wants TLS; use mqtts://")
-	case net.ParseIP(addr.host) != nil:
-		return configError("broker: AWS IoT Core has to be called by its host name, by which it finds the account")
-	case c.Broker.CertFile == "":
-		return configError("cert_file and key_file: AWS IoT Core knows the box by its certificate")
-	case c.Broker.Username != "":
-		return configError("username: AWS IoT Core knows the box by its certificate")
-	}
-	if err := ValidThingName(c.Broker.ClientID); err != nil {
-		return configError("client id: %w", err)
 	}
 	return nil
 }

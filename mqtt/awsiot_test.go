@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // newIoTClient is a client that keeps to the limits of AWS IoT Core, in a bubble where the
@@ -46,7 +48,7 @@ func TestWhatAWSIoTCoreWouldNotTakeIsNotSent(t *testing.T) {
 			if (err == nil) != test.fits {
 				t.Errorf("%v", err)
 			}
-			if coded := (*Error)(nil); err != nil && (!errors.As(err, &coded) || coded.Code != "mqtt.limit") {
+			if coded := (*contract.Error)(nil); err != nil && (!errors.As(err, &coded) || coded.Code != "mqtt.limit") {
 				t.Errorf("%v has no code", err)
 			}
 			if err := Standard.bounds().admit(test.m); err != nil {
@@ -58,14 +60,14 @@ func TestWhatAWSIoTCoreWouldNotTakeIsNotSent(t *testing.T) {
 
 // The longest names make topics that fit, so that no name has to be refused.
 func TestTheLongestTopicsFitAWSIoTCore(t *testing.T) {
-	long := strings.Repeat("x", maxNameLen)
-	topics, err := NewTopics(long, long)
+	long := strings.Repeat("x", 64)
+	topics, err := contract.NewTopics(long, long)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, topic := range []string{
 		topics.Availability(), topics.Info(), topics.Events(), topics.State(long), topics.Telemetry(long),
-		topics.Snapshot(long), topics.Response(VerbSnapshot),
+		topics.Snapshot(long), topics.Response(contract.VerbSnapshot),
 	} {
 		if err := AWSIoT.bounds().admit(message{topic: topic, qos: 1}); err != nil {
 			t.Error(err)
@@ -95,7 +97,7 @@ func TestTheRateIsKeptWithABacklog(t *testing.T) {
 		c := newIoTClient(t, f)
 		const backlog = 500
 		for i := range backlog {
-			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+			c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint(i)})
 		}
 		stop := start(c)
 		defer stop()
@@ -120,7 +122,7 @@ func TestOneRetainedMessageATopicAndSecond(t *testing.T) {
 		defer stop()
 		const changes = 55
 		for i := range changes {
-			c.SetState("door", State{Attempt: i})
+			c.SetState("door", contract.State{Attempt: i})
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(2 * time.Second)
@@ -142,14 +144,14 @@ func TestAStreamThatGoesAndComesBackIsHeldBackToo(t *testing.T) {
 		defer f.close()
 		c := newIoTClient(t, f)
 		c.SetStreams([]string{"door"})
-		c.SetState("door", State{Attempt: 1})
+		c.SetState("door", contract.State{Attempt: 1})
 		defer start(c)()
 		for i := range 3 {
 			time.Sleep(2 * time.Second)
 			c.SetStreams(nil)
 			time.Sleep(100 * time.Millisecond)
 			c.SetStreams([]string{"door"})
-			c.SetState("door", State{Attempt: i + 2})
+			c.SetState("door", contract.State{Attempt: i + 2})
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
 			if states := f.received(c.Topics().State("door")); len(states[len(states)-1]) != 0 {
@@ -170,8 +172,8 @@ func TestAnEventThatCannotBeSentIsCountedAsDropped(t *testing.T) {
 		f := newFakeBroker(goodBroker)
 		defer f.close()
 		c := newIoTClient(t, f)
-		c.outbox.put(Event{Code: "lag.high", Message: strings.Repeat("x", 128<<10), Count: 3})
-		c.Event(Event{Code: "lag.normal"})
+		c.outbox.put(contract.Event{Code: "lag.high", Message: strings.Repeat("x", 128<<10), Count: 3})
+		c.Event(contract.Event{Code: "lag.normal"})
 		defer start(c)()
 		time.Sleep(time.Second)
 		var codes []string
@@ -195,8 +197,8 @@ func TestOtherMessagesThatCannotBeSentAreTold(t *testing.T) {
 		f := newFakeBroker(goodBroker)
 		defer f.close()
 		c := newIoTClient(t, f)
-		c.SetInfo(Info{Version: strings.Repeat("x", 128<<10)})
-		c.SetState("door", State{})
+		c.SetInfo(contract.Info{Version: strings.Repeat("x", 128<<10)})
+		c.SetState("door", contract.State{})
 		defer start(c)()
 		time.Sleep(time.Second)
 		if len(f.received(c.Topics().Info())) > 0 || len(f.received(c.Topics().State("door"))) != 1 {
@@ -225,7 +227,7 @@ func TestConfigurationsThatAWSIoTCoreWouldNotHave(t *testing.T) {
 		config := good
 		change(&config)
 		_, err := New(config)
-		var coded *Error
+		var coded *contract.Error
 		if name == "" && err != nil || name != "" && (!errors.As(err, &coded) || coded.Code != "mqtt.config" || !strings.Contains(err.Error(), name)) {
 			t.Errorf("%s: %v", name, err)
 		}

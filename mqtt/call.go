@@ -15,16 +15,18 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/google/uuid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Caller sends commands to one agent and waits for its responses.
 type Caller struct {
 	Broker   Broker
-	Prefix   string             // "" means DefaultPrefix
-	Agent    string             // the agent's id
-	Key      ed25519.PrivateKey // nil: commands are not signed
-	Progress func(Response)     // called when the agent has accepted; may be nil
-	Lost     func(error)        // called when the connection broke and another is going to be opened; may be nil
+	Prefix   string                  // "" means DefaultPrefix
+	Agent    string                  // the agent's id
+	Key      ed25519.PrivateKey      // nil: commands are not signed
+	Progress func(contract.Response) // called when the agent has accepted; may be nil
+	Lost     func(error)             // called when the connection broke and another is going to be opened; may be nil
 }
 
 const (
@@ -46,33 +48,33 @@ const (
 //
 // When the connection breaks, another one is opened and the same command sent again: an agent that has had
 // it responds as before and does not carry it out twice.
-func (c Caller) Call(ctx context.Context, v Verb, args any) (Response, error) {
+func (c Caller) Call(ctx context.Context, v contract.Verb, args any) (contract.Response, error) {
 	k, err := c.newCall(ctx, v, args)
 	if err != nil {
-		return Response{}, err
+		return contract.Response{}, err
 	}
 	return k.run(ctx)
 }
 
 // Snapshot asks for the picture of a stream, a JPEG. It is nil unless the response
 // says succeeded.
-func (c Caller) Snapshot(ctx context.Context, stream string) (jpeg []byte, r Response, err error) {
-	k, err := c.newCall(ctx, VerbSnapshot, SnapshotArgs{Stream: stream})
+func (c Caller) Snapshot(ctx context.Context, stream string) (jpeg []byte, r contract.Response, err error) {
+	k, err := c.newCall(ctx, contract.VerbSnapshot, contract.SnapshotArgs{Stream: stream})
 	if err != nil {
-		return nil, Response{}, err
+		return nil, contract.Response{}, err
 	}
 	k.filters = append(k.filters, k.topics.Snapshot(stream))
 	r, err = k.run(ctx)
-	if err != nil || r.Status != StatusSucceeded {
+	if err != nil || r.Status != contract.StatusSucceeded {
 		return nil, r, err
 	}
-	var data SnapshotData
+	var data contract.SnapshotData
 	if err := json.Unmarshal(r.Data, &data); err != nil {
-		return nil, r, &Error{Code: "control.no_answer", Message: "the response to snapshot makes no sense", Err: err}
+		return nil, r, &contract.Error{Code: "control.no_answer", Message: "the response to snapshot makes no sense", Err: err}
 	}
 	i := slices.IndexFunc(k.pictures, func(p []byte) bool { return sum(p) == data.SHA256 })
 	if i < 0 {
-		return nil, r, &Error{Code: "control.no_answer", Message: "the agent sent its picture, but the broker did not bring it"}
+		return nil, r, &contract.Error{Code: "control.no_answer", Message: "the agent sent its picture, but the broker did not bring it"}
 	}
 	return k.pictures[i], r, nil
 }
@@ -85,9 +87,9 @@ func sum(b []byte) string {
 // call is one command on its way.
 type call struct {
 	Caller
-	verb    Verb
+	verb    contract.Verb
 	id      string
-	topics  Topics
+	topics  contract.Topics
 	payload []byte
 	filters []string // of what the agent will answer
 	answers chan Message
@@ -99,18 +101,18 @@ type call struct {
 }
 
 // newCall makes the command, which is valid until nobody waits for it any more.
-func (c Caller) newCall(ctx context.Context, v Verb, args any) (*call, error) {
-	topics, err := NewTopics(cmp.Or(c.Prefix, DefaultPrefix), c.Agent)
+func (c Caller) newCall(ctx context.Context, v contract.Verb, args any) (*call, error) {
+	topics, err := contract.NewTopics(cmp.Or(c.Prefix, contract.DefaultPrefix), c.Agent)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := verbs[v]; !ok {
-		return nil, &Error{Code: "control.unknown", Message: fmt.Sprintf("there is no verb %q", v)}
+	if !v.Known() {
+		return nil, &contract.Error{Code: "control.unknown", Message: fmt.Sprintf("there is no verb %q", v)}
 	}
 	now, id := time.Now(), uuid.Must(uuid.NewV7()).String()
-	o := order{Schema: new(Schema), ID: id, IssuedAt: Time{now}, ExpiresAt: Time{now.Add(callLifetime)}}
+	o := contract.Order{Schema: new(contract.Schema), ID: id, IssuedAt: contract.Time{Time: now}, ExpiresAt: contract.Time{Time: now.Add(callLifetime)}}
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(o.ExpiresAt.Time) {
-		o.ExpiresAt = Time{deadline}
+		o.ExpiresAt = contract.Time{Time: deadline}
 	}
 	payload, err := c.encode(o, topics.Command(v), args)
 	return &call{
@@ -120,28 +122,28 @@ func (c Caller) newCall(ctx context.Context, v Verb, args any) (*call, error) {
 }
 
 // encode makes the payload of a command and, with a key, signs it.
-func (c Caller) encode(o order, topic string, args any) (payload []byte, err error) {
+func (c Caller) encode(o contract.Order, topic string, args any) (payload []byte, err error) {
 	if args != nil {
 		if o.Args, err = json.Marshal(args); err != nil {
-			return nil, &Error{Code: "control.malformed", Message: "the arguments are not fit for JSON", Err: err}
+			return nil, &contract.Error{Code: "control.malformed", Message: "the arguments are not fit for JSON", Err: err}
 		}
 	}
 	if payload, err = json.Marshal(o); err != nil {
-		return nil, &Error{Code: "control.malformed", Message: "the arguments are not JSON", Err: err}
+		return nil, &contract.Error{Code: "control.malformed", Message: "the arguments are not JSON", Err: err}
 	}
 	if c.Key == nil {
 		return payload, nil
 	}
-	if payload, err = wrap(c.Key, topic, payload); err != nil {
-		return nil, &Error{Code: "control.signature", Message: "the command could not be signed", Err: err}
+	if payload, err = contract.Sign(c.Key, topic, payload); err != nil {
+		return nil, &contract.Error{Code: "control.signature", Message: "the command could not be signed", Err: err}
 	}
 	return payload, nil
 }
 
 // run goes on over broken connections until the last response. A first one that does not come about
 // is an error at once.
-func (k *call) run(ctx context.Context) (Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, callLifetime+verbs[k.verb].deadline+callMargin)
+func (k *call) run(ctx context.Context) (contract.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLifetime+k.verb.Deadline()+callMargin)
 	defer cancel()
 	retry := newBackOff()
 	for {
@@ -150,9 +152,9 @@ func (k *call) run(ctx context.Context) (Response, error) {
 		case err == nil:
 			return r, nil
 		case ctx.Err() != nil && !isBroken(err):
-			return Response{}, k.late(ctx)
+			return contract.Response{}, k.late(ctx)
 		case !k.connected || !isBroken(err):
-			return Response{}, err
+			return contract.Response{}, err
 		}
 		k.lost = err
 		if k.Lost != nil {
@@ -161,7 +163,7 @@ func (k *call) run(ctx context.Context) (Response, error) {
 		select {
 		case <-time.After(retry.NextBackOff()):
 		case <-ctx.Done():
-			return Response{}, k.late(ctx)
+			return contract.Response{}, k.late(ctx)
 		}
 	}
 }
@@ -169,25 +171,25 @@ func (k *call) run(ctx context.Context) (Response, error) {
 // isBroken tells that the connection broke, or that there is none because the broker is just starting again. One
 // that refuses us would do so again.
 func isBroken(err error) bool {
-	var coded *Error
+	var coded *contract.Error
 	return errors.As(err, &coded) && (coded.Code == "mqtt.unreachable" || coded.Code == "mqtt.tls")
 }
 
 // once sends the command on one connection and waits for its last response.
-func (k *call) once(ctx context.Context) (Response, error) {
+func (k *call) once(ctx context.Context) (contract.Response, error) {
 	l, err := openLink(ctx, k.Broker, (&net.Dialer{}).DialContext, cmp.Or(k.Broker.ClientID, "call-"+k.id), nil)
 	if err != nil {
-		return Response{}, err
+		return contract.Response{}, err
 	}
 	defer l.close(true)
 	k.connected = true
 	for _, filter := range k.filters {
 		if err := l.subscribe(ctx, filter, maxAnswer, k.receive); err != nil {
-			return Response{}, err
+			return contract.Response{}, err
 		}
 	}
 	if err := k.publish(ctx, l); err != nil {
-		return Response{}, err
+		return contract.Response{}, err
 	}
 	for {
 		select {
@@ -196,9 +198,9 @@ func (k *call) once(ctx context.Context) (Response, error) {
 				return r, err
 			}
 		case err := <-l.lost:
-			return Response{}, l.breaks(err)
+			return contract.Response{}, l.breaks(err)
 		case <-ctx.Done():
-			return Response{}, ctx.Err()
+			return contract.Response{}, ctx.Err()
 		}
 	}
 }
@@ -219,22 +221,22 @@ func (k *call) publish(ctx context.Context, l *link) error {
 }
 
 // take looks at one message; done means that r is the last response.
-func (k *call) take(ctx context.Context, l *link, m Message) (r Response, done bool, err error) {
+func (k *call) take(ctx context.Context, l *link, m Message) (r contract.Response, done bool, err error) {
 	switch m.Topic {
 	case k.topics.Availability():
-		switch online := string(m.Payload) == Online; {
+		switch online := string(m.Payload) == contract.Online; {
 		case online && !m.Retained: // it has just connected, and so may have missed the command
 			return r, false, k.publish(ctx, l)
 		case !online && !k.accepted && k.lost == nil: // later it may have lost the broker as we have
-			return r, false, &Error{Code: "control.offline", Message: "the agent " + k.Agent + " is offline"}
+			return r, false, &contract.Error{Code: "control.offline", Message: "the agent " + k.Agent + " is offline"}
 		}
 	case k.topics.Info():
 		if k.disabled(m.Payload) {
-			return r, false, &Error{Code: "control.disabled", Message: "the agent " + k.Agent + " takes no commands: its [control] enabled is false"}
+			return r, false, &contract.Error{Code: "control.disabled", Message: "the agent " + k.Agent + " takes no commands: its [control] enabled is false"}
 		}
 	case k.topics.Response(k.verb):
 		r, ours := k.read(m)
-		if !ours || r.Status != StatusInProgress {
+		if !ours || r.Status != contract.StatusInProgress {
 			return r, ours, nil
 		}
 		if !k.accepted && k.Progress != nil {
@@ -249,13 +251,13 @@ func (k *call) take(ctx context.Context, l *link, m Message) (r Response, done b
 
 // disabled tells that the agent's info lists no commands: then it does not subscribe to them and cannot respond.
 func (k *call) disabled(info []byte) bool {
-	var i Info
+	var i contract.Info
 	return !k.accepted && json.Unmarshal(info, &i) == nil && i.Commands != nil && len(i.Commands) == 0
 }
 
 // read returns the response if it is one to this command.
-func (k *call) read(m Message) (Response, bool) {
-	var r Response
+func (k *call) read(m Message) (contract.Response, bool) {
+	var r contract.Response
 	if err := json.Unmarshal(m.Payload, &r); err != nil {
 		return r, false
 	}
@@ -271,5 +273,5 @@ func (k *call) late(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		message += " in time"
 	}
-	return &Error{Code: "control.no_answer", Message: message, Err: k.lost}
+	return &contract.Error{Code: "control.no_answer", Message: message, Err: k.lost}
 }

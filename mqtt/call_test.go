@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 // obedient runs a client that obeys on a real broker, and returns who commands it.
@@ -22,14 +25,14 @@ func obedient(t *testing.T, h *hands, change func(*Control)) (Caller, *Client) {
 	c := newObedient(t, b, h, change)
 	in := listen(t, c.config.Broker)
 	t.Cleanup(start(c))
-	in.wait(c.Topics().Availability(), Online)
+	in.wait(c.Topics().Availability(), contract.Online)
 	return Caller{Broker: c.config.Broker, Agent: "gate-7"}, c
 }
 
 // newObedient makes a client that obeys.
 func newObedient(t *testing.T, b *brokertest.Broker, h *hands, change func(*Control)) *Client {
 	t.Helper()
-	control := &Control{Enabled: true, Allow: Verbs(), Executor: h, Clock: func() Clock { return ClockSynced }}
+	control := &Control{Enabled: true, Allow: contract.Verbs(), Executor: h, Clock: func() contract.Clock { return contract.ClockSynced }}
 	if change != nil {
 		change(control)
 	}
@@ -49,42 +52,42 @@ func callContext(t *testing.T) context.Context {
 func TestCall(t *testing.T) {
 	h := &hands{}
 	caller, _ := obedient(t, h, nil)
-	var progress []Response
-	caller.Progress = func(r Response) { progress = append(progress, r) }
-	r, err := caller.Call(callContext(t), VerbSeek, SeekArgs{Stream: "door", To: "earliest"})
-	if err != nil || r.Status != StatusSucceeded {
+	var progress []contract.Response
+	caller.Progress = func(r contract.Response) { progress = append(progress, r) }
+	r, err := caller.Call(callContext(t), contract.VerbSeek, contract.SeekArgs{Stream: "door", To: "earliest"})
+	if err != nil || r.Status != contract.StatusSucceeded {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if a := h.done[0].Args.(*SeekArgs); a.To != "earliest" {
+	if a := h.done[0].Args.(*contract.SeekArgs); a.To != "earliest" {
 		t.Errorf("done %+v", a)
 	}
-	if len(progress) != 1 || progress[0].Status != StatusInProgress {
+	if len(progress) != 1 || progress[0].Status != contract.StatusInProgress {
 		t.Errorf("progress %+v", progress)
 	}
-	r, err = caller.Call(callContext(t), VerbSeek, SeekArgs{Stream: "door", To: "nowhere"})
-	if err != nil || r.Status != StatusRejected || r.Code != "control.malformed" || !strings.Contains(r.Reason, "nowhere") {
+	r, err = caller.Call(callContext(t), contract.VerbSeek, contract.SeekArgs{Stream: "door", To: "nowhere"})
+	if err != nil || r.Status != contract.StatusRejected || r.Code != "control.malformed" || !strings.Contains(r.Reason, "nowhere") {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r, err := caller.Call(callContext(t), VerbStatus, nil); err != nil || r.Status != StatusSucceeded {
+	if r, err := caller.Call(callContext(t), contract.VerbStatus, nil); err != nil || r.Status != contract.StatusSucceeded {
 		t.Errorf("without args: %+v, %v", r, err)
 	}
 }
 
 func TestCallWithASignature(t *testing.T) {
-	private, err := ParsePrivateKey(privatePEM)
+	private, err := secret.ParsePrivateKey(contracttest.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	public, err := ParsePublicKey(publicLine)
+	public, err := secret.ParsePublicKey(contracttest.PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	caller, _ := obedient(t, &hands{}, func(c *Control) { c.PublicKeys = append(c.PublicKeys, public) })
-	if r, err := caller.Call(callContext(t), VerbStatus, nil); err != nil || r.Code != "control.signature" {
+	if r, err := caller.Call(callContext(t), contract.VerbStatus, nil); err != nil || r.Code != "control.signature" {
 		t.Errorf("without: %+v, %v", r, err)
 	}
 	caller.Key = private
-	if r, err := caller.Call(callContext(t), VerbStatus, nil); err != nil || r.Status != StatusSucceeded {
+	if r, err := caller.Call(callContext(t), contract.VerbStatus, nil); err != nil || r.Status != contract.StatusSucceeded {
 		t.Errorf("with: %+v, %v", r, err)
 	}
 }
@@ -92,13 +95,13 @@ func TestCallWithASignature(t *testing.T) {
 func TestCallForASnapshot(t *testing.T) {
 	picture := bytes.Repeat([]byte{0xff, 0xd8}, 50<<10/2)
 	var client *Client
-	h := &hands{do: func(context.Context, Command) (any, error) {
-		return SnapshotData{Stream: "door", Bytes: len(picture), SHA256: sum(picture)}, client.Snapshot("door", picture)
+	h := &hands{do: func(context.Context, contract.Command) (any, error) {
+		return contract.SnapshotData{Stream: "door", Bytes: len(picture), SHA256: sum(picture)}, client.Snapshot("door", picture)
 	}}
 	caller, c := obedient(t, h, nil)
 	client = c
 	jpeg, r, err := caller.Snapshot(callContext(t), "door")
-	if err != nil || r.Status != StatusSucceeded || !bytes.Equal(jpeg, picture) {
+	if err != nil || r.Status != contract.StatusSucceeded || !bytes.Equal(jpeg, picture) {
 		t.Errorf("%d bytes, %+v, %v", len(jpeg), r, err)
 	}
 }
@@ -113,7 +116,7 @@ func TestCallsWithoutAnAnswer(t *testing.T) {
 	}
 	nobody := caller
 	nobody.Agent = "gate-8"
-	_, err := nobody.Call(short(), VerbStatus, nil)
+	_, err := nobody.Call(short(), contract.VerbStatus, nil)
 	wantCode(t, err, "control.no_answer")
 
 	gone, err := New(Config{Broker: caller.Broker, AgentID: "gate-9"})
@@ -131,11 +134,11 @@ func TestCallsWithoutAnAnswer(t *testing.T) {
 	waitFleet(t, fleet, "gate-9", func(agents []AgentView) bool { return len(agents) == 2 && agents[1].Online })
 	stop()
 	nobody.Agent = "gate-9"
-	_, err = nobody.Call(callContext(t), VerbStatus, nil)
+	_, err = nobody.Call(callContext(t), contract.VerbStatus, nil)
 	wantCode(t, err, "control.offline")
 
 	nobody.Agent = "Gate 9"
-	_, err = nobody.Call(callContext(t), VerbStatus, nil)
+	_, err = nobody.Call(callContext(t), contract.VerbStatus, nil)
 	wantCode(t, err, "mqtt.config")
 	_, err = caller.Call(callContext(t), "shell", nil)
 	wantCode(t, err, "control.unknown")
@@ -143,7 +146,7 @@ func TestCallsWithoutAnAnswer(t *testing.T) {
 
 func wantCode(t *testing.T, err error, code string) {
 	t.Helper()
-	var coded *Error
+	var coded *contract.Error
 	if !errors.As(err, &coded) || coded.Code != code {
 		t.Errorf("err = %v, want code %s", err, code)
 	}
@@ -154,29 +157,29 @@ func TestACallSurvivesABrokerRestart(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, brokertest.Options{})
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	h := &hands{do: func(context.Context, Command) (any, error) {
+	h := &hands{do: func(context.Context, contract.Command) (any, error) {
 		close(begun)
 		<-goOn
-		return StreamData{Stream: "door", State: Starting}, nil
+		return contract.StreamData{Stream: "door", State: contract.Starting}, nil
 	}}
 	c := newObedient(t, b, h, nil)
 	in := listen(t, c.config.Broker)
 	defer start(c)()
-	in.wait(c.Topics().Availability(), Online)
+	in.wait(c.Topics().Availability(), contract.Online)
 	var lost []error
 	caller := Caller{Broker: c.config.Broker, Agent: "gate-7", Lost: func(err error) { lost = append(lost, err) }}
 	answer := make(chan error)
-	var r Response
+	var r contract.Response
 	go func() {
 		var err error
-		r, err = caller.Call(callContext(t), VerbRestart, StreamArgs{Stream: "door"})
+		r, err = caller.Call(callContext(t), contract.VerbRestart, contract.StreamArgs{Stream: "door"})
 		answer <- err
 	}()
 	<-begun
 	b.Kill()
 	close(goOn) // nobody hears what came of it
 	restart(t, b)
-	if err := <-answer; err != nil || r.Status != StatusSucceeded || !bytes.Contains(r.Data, []byte(`"starting"`)) {
+	if err := <-answer; err != nil || r.Status != contract.StatusSucceeded || !bytes.Contains(r.Data, []byte(`"starting"`)) {
 		t.Errorf("%+v %s, %v", r, r.Data, err)
 	}
 	if len(lost) == 0 || h.times() != 1 {
@@ -196,10 +199,10 @@ func TestACallWaitsForAnAgentThatIsReconnecting(t *testing.T) {
 	sender := listen(t, c.config.Broker)
 	answer := make(chan error)
 	go func() {
-		_, err := Caller{Broker: c.config.Broker, Agent: "gate-7"}.Call(callContext(t), VerbStop, StreamArgs{Stream: "door"})
+		_, err := Caller{Broker: c.config.Broker, Agent: "gate-7"}.Call(callContext(t), contract.VerbStop, contract.StreamArgs{Stream: "door"})
 		answer <- err
 	}()
-	sender.wait(c.Topics().Command(VerbStop), "door") // which nobody else has heard
+	sender.wait(c.Topics().Command(contract.VerbStop), "door") // which nobody else has heard
 	open()
 	if err := <-answer; err != nil || h.times() != 1 {
 		t.Errorf("err = %v, done %d times", err, h.times())
@@ -217,23 +220,23 @@ func TestACallSurvivesACutAtAnyByte(t *testing.T) {
 		h := &hands{}
 		c, err := New(Config{
 			Broker: Broker{URL: b.URL()}, AgentID: fmt.Sprint("gate-", at), Logger: slog.New(slog.DiscardHandler),
-			Control: &Control{Enabled: true, Allow: Verbs(), Executor: h, Clock: func() Clock { return ClockSynced }},
+			Control: &Control{Enabled: true, Allow: contract.Verbs(), Executor: h, Clock: func() contract.Clock { return contract.ClockSynced }},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		in := listenTo(t, c.config.Broker, c.Topics().Availability())
 		t.Cleanup(start(c))
-		in.wait(c.Topics().Availability(), Online)
+		in.wait(c.Topics().Availability(), contract.Online)
 		proxy, ctx := startProxy(t, b), callContext(t)
 		proxy.CutAfter(at)
 		calls.Go(func() {
 			caller := Caller{Broker: Broker{URL: "mqtt://" + proxy.Addr()}, Agent: c.config.AgentID}
-			r, err := caller.Call(ctx, VerbRestart, StreamArgs{Stream: "door"})
+			r, err := caller.Call(ctx, contract.VerbRestart, contract.StreamArgs{Stream: "door"})
 			if isBroken(err) && at < 80 { // before there was a connection
 				return
 			}
-			if err != nil || r.Status != StatusSucceeded || h.times() != 1 {
+			if err != nil || r.Status != contract.StatusSucceeded || h.times() != 1 {
 				t.Errorf("cut behind byte %d: %+v, %v, done %d times", at, r, err, h.times())
 			}
 		})
@@ -242,11 +245,11 @@ func TestACallSurvivesACutAtAnyByte(t *testing.T) {
 
 // An agent that is said to be offline is so, unless that may come of the break that the caller saw too.
 func TestOfflineIsAnAnswerUntilTheConnectionBreaks(t *testing.T) {
-	k, err := Caller{Agent: "gate-7"}.newCall(t.Context(), VerbStatus, nil)
+	k, err := Caller{Agent: "gate-7"}.newCall(t.Context(), contract.VerbStatus, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	offline := Message{Topic: k.topics.Availability(), Payload: []byte(Offline), Retained: true}
+	offline := Message{Topic: k.topics.Availability(), Payload: []byte(contract.Offline), Retained: true}
 	_, _, err = k.take(t.Context(), nil, offline)
 	wantCode(t, err, "control.offline")
 	k.lost = errRefused
@@ -266,10 +269,10 @@ func TestACallWhoseBrokerStaysAway(t *testing.T) {
 	in := listen(t, caller.Broker)
 	answer := make(chan error)
 	go func() {
-		_, err := caller.Call(ctx, VerbStatus, nil)
+		_, err := caller.Call(ctx, contract.VerbStatus, nil)
 		answer <- err
 	}()
-	in.wait(DefaultPrefix+"/v1/gate-7/cmd/status", "id")
+	in.wait(contract.DefaultPrefix+"/v1/gate-7/cmd/status", "id")
 	b.Kill()
 	<-lost
 	cancel()
@@ -278,7 +281,7 @@ func TestACallWhoseBrokerStaysAway(t *testing.T) {
 	if !strings.Contains(err.Error(), "the broker at 127.0.0.1") {
 		t.Errorf("err = %v", err)
 	}
-	_, err = caller.Call(callContext(t), VerbStatus, nil) // and one that never had it
+	_, err = caller.Call(callContext(t), contract.VerbStatus, nil) // and one that never had it
 	wantCode(t, err, "mqtt.unreachable")
 }
 
@@ -310,18 +313,18 @@ func TestAWatchSurvivesABrokerRestart(t *testing.T) {
 
 func TestWatch(t *testing.T) {
 	caller, c := obedient(t, &hands{}, nil)
-	c.SetInfo(Info{Version: "1.2.3"})
+	c.SetInfo(contract.Info{Version: "1.2.3"})
 	c.SetStreams([]string{"door", "yard"})
-	c.SetState("door", State{State: Playing})
-	c.SetState("yard", State{State: Backoff, Code: "ingest.cut"})
+	c.SetState("door", contract.State{State: contract.Playing})
+	c.SetState("yard", contract.State{State: contract.Backoff, Code: "ingest.cut"})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	fleet, err := Watch(ctx, caller.Broker, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Telemetry("door", Telemetry{To: Time{t0}, Frames: 25})
-	c.Event(Event{Code: "lag.high", Stream: "yard", Detail: map[string]any{"a": 1}})
+	c.Telemetry("door", contract.Telemetry{To: contract.Time{Time: contracttest.T0}, Frames: 25})
+	c.Event(contract.Event{Code: "lag.high", Stream: "yard", Detail: map[string]any{"a": 1}})
 	waitFleet(t, fleet, "all that was said", func(agents []AgentView) bool {
 		return len(agents) == 1 && agents[0].Online && agents[0].Info.Version == "1.2.3" && agents[0].LastEvent.Code == "lag.high" &&
 			len(agents[0].Streams) == 2 && agents[0].Streams[0].Telemetry.Frames == 25 && agents[0].Streams[1].State.Code == "ingest.cut"

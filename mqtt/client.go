@@ -1,3 +1,36 @@
+// Package mqtt tells the outside world about one agent, and the agent what the outside
+// world wants of it.
+//
+// In: what the agent reports (Info, State, Telemetry, Event), from any
+// goroutine; no call blocks on the network. Out: the messages of docs/mqtt.md
+// on an MQTT 3.1.1 broker. The other way round, commands from the broker are
+// admitted or rejected and, one at a time, carried out by the agent's Executor.
+//
+// The Client owns the connection, everything still to be sent, and the files in
+// StateDir. Run keeps the connection on the goroutine that calls it. It starts two
+// more and waits for them: one copies events to the disk, one carries out commands.
+// Those of the paho library live as long as one connection and end before the next.
+//
+// A message takes this way:
+//
+//	SetInfo, SetState, Telemetry, Snapshot ──▶ pending ─┐
+//	                                  ▲                 ├─▶ Run: drain ─▶ link.send ─▶ broker
+//	                                  │ responses       │
+//	Event ──▶ repeats ──▶ outbox ─────┼─────────────────┘
+//	                        │ keep    │
+//	                        ▼         │
+//	                      store ◀── control ◀── queue ◀── cmd/+ ◀── broker
+//	                                  │ ▲
+//	                                  ▼ │
+//	                                Executor
+//
+// At AWS IoT Core (Config.Profile) messages stay within the limits of the service, and requests to
+// its device shadow (Config.Shadow) go between those of pending and the events; what the shadow
+// desires takes the place of a command, and Shadow.Desire that of the Executor.
+//
+// The other end is here too: Listen and Watch hear agents, Caller commands one.
+//
+// Read contract first, then client.go, events.go and control.go, in the order of a message.
 package mqtt
 
 import (
@@ -12,6 +45,8 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 const (
@@ -35,7 +70,7 @@ const (
 type Client struct {
 	config Config
 	id     string // at the broker
-	topics Topics
+	topics contract.Topics
 	log    *slog.Logger
 	dial   dialFunc
 	bounds bounds // what the broker takes
@@ -63,8 +98,8 @@ type Client struct {
 // Its errors have the code mqtt.config; files that cannot be used are none, but
 // reported as mqtt.storage.
 func New(config Config) (*Client, error) {
-	config.Prefix = cmp.Or(config.Prefix, DefaultPrefix)
-	topics, err := NewTopics(config.Prefix, config.AgentID)
+	config.Prefix = cmp.Or(config.Prefix, contract.DefaultPrefix)
+	topics, err := contract.NewTopics(config.Prefix, config.AgentID)
 	if err != nil {
 		return nil, err
 	}
@@ -95,14 +130,14 @@ func New(config Config) (*Client, error) {
 		c.shadow = newShadow(config.Shadow.Thing, c.wake, c.noteShadow)
 	}
 	c.pending.every = c.bounds.retainEvery
-	c.pending.take(topics.Availability())                // an agent that has just stopped may have said "offline"
-	c.pending.set(topics.Availability(), []byte(Online)) // set first, so it goes first
+	c.pending.take(topics.Availability())                         // an agent that has just stopped may have said "offline"
+	c.pending.set(topics.Availability(), []byte(contract.Online)) // set first, so it goes first
 	c.setHome(held.told)
 	return c, nil
 }
 
 // Topics returns the agent's topic names.
-func (c *Client) Topics() Topics { return c.topics }
+func (c *Client) Topics() contract.Topics { return c.topics }
 
 // Run connects and publishes until ctx ends, and connects again whenever the
 // connection breaks. When ctx ends it publishes "offline", then what is still
@@ -194,8 +229,8 @@ func (c *Client) once(ctx context.Context) (lasted time.Duration, err error) {
 
 // subscribe asks for what the client listens to: not for commands while they are disabled.
 func (c *Client) subscribe(ctx context.Context, l *link) (err error) {
-	if c.control != nil && c.control.rules.enabled {
-		err = c.subscribeTo(ctx, l, c.topics.commands(), maxCommand, c.control.receive, "no commands will arrive")
+	if c.control != nil && c.control.rules.Enabled {
+		err = c.subscribeTo(ctx, l, c.topics.Commands(), contract.MaxCommand, c.control.receive, "no commands will arrive")
 	}
 	if c.home != nil && err == nil {
 		err = c.subscribeTo(ctx, l, c.home.birth, maxBirth, c.receiveBirth, "starts of Home Assistant will not be noticed")
@@ -210,10 +245,10 @@ func (c *Client) subscribe(ctx context.Context, l *link) (err error) {
 // so that is reported, with what follows from it, and the connection kept.
 func (c *Client) subscribeTo(ctx context.Context, l *link, filter string, limit int, handler paho.MessageHandler, without string) error {
 	err := l.subscribe(ctx, filter, limit, handler)
-	var coded *Error
+	var coded *contract.Error
 	if errors.As(err, &coded) && coded.Code == "mqtt.refused" {
 		c.log.Error(without, "code", coded.Code, "err", err)
-		c.Event(Event{Code: coded.Code, Message: err.Error()})
+		c.Event(contract.Event{Code: coded.Code, Message: err.Error()})
 		return nil
 	}
 	if err == nil {
@@ -314,7 +349,7 @@ func (c *Client) next() (m message, sent func(), ok bool) {
 // farewell publishes "offline", then what is left, and tells whether the broker
 // has confirmed "offline". If not, the will has to say it.
 func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
-	offline := message{topic: c.topics.Availability(), qos: 1, retained: true, payload: []byte(Offline)}
+	offline := message{topic: c.topics.Availability(), qos: 1, retained: true, payload: []byte(contract.Offline)}
 	time.Sleep(c.pending.hold(offline.topic))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
 	defer cancel()
@@ -340,9 +375,9 @@ func (c *Client) farewell(ctx context.Context, l *link) (confirmed bool) {
 }
 
 // SetInfo publishes what the agent is.
-func (c *Client) SetInfo(info Info) {
-	info.Decoders = append([]Decoder{}, info.Decoders...) // [] rather than null
-	info.Displays = append([]Display{}, info.Displays...)
+func (c *Client) SetInfo(info contract.Info) {
+	info.Decoders = append([]contract.Decoder{}, info.Decoders...) // [] rather than null
+	info.Displays = append([]contract.Display{}, info.Displays...)
 	info.PassedOver = append([]string{}, info.PassedOver...)
 	info.Commands = append([]string{}, info.Commands...)
 	c.tellInfo(info) // first: what it announces is then followed by its state
@@ -350,7 +385,7 @@ func (c *Client) SetInfo(info Info) {
 }
 
 // SetState publishes where a stream stands. The stream's name must satisfy ValidName.
-func (c *Client) SetState(stream string, state State) {
+func (c *Client) SetState(stream string, state contract.State) {
 	if c.validStream(stream) {
 		c.setRetained(c.topics.State(stream), state)
 	}
@@ -365,7 +400,7 @@ func (c *Client) setRetained(topic string, payload any) {
 
 // Telemetry publishes what happened to a stream. Without a connection it is
 // dropped and counted. The stream's name must satisfy ValidName.
-func (c *Client) Telemetry(stream string, telemetry Telemetry) {
+func (c *Client) Telemetry(stream string, telemetry contract.Telemetry) {
 	if !c.validStream(stream) {
 		return
 	}
@@ -377,7 +412,7 @@ func (c *Client) Telemetry(stream string, telemetry Telemetry) {
 }
 
 func (c *Client) validStream(stream string) bool {
-	err := ValidName(stream)
+	err := contract.ValidName(stream)
 	if err != nil {
 		c.log.Error("a stream name cannot be used in topics, nothing is published for it", "code", "internal", "stream", stream, "err", err)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The tests of this file run against fakeBroker in a synctest bubble; those
@@ -62,11 +64,11 @@ func start(c *Client) (stop func()) {
 
 func always(int) bool { return true }
 
-func events(t *testing.T, f *fakeBroker, c *Client) []Event {
+func events(t *testing.T, f *fakeBroker, c *Client) []contract.Event {
 	t.Helper()
-	var all []Event
+	var all []contract.Event
 	for _, payload := range f.received(c.Topics().Events()) {
-		var e Event
+		var e contract.Event
 		if err := json.Unmarshal(payload, &e); err != nil {
 			t.Fatal(err)
 		}
@@ -89,17 +91,17 @@ func TestStopEndsWithinTwoSecondsWhateverTheBrokerDoes(t *testing.T) {
 		{"dialling", every(behaviour{away: true}), nil},
 		{"deaf, a state unconfirmed", goodBroker, func(c *Client, f *fakeBroker) {
 			close(f.deaf)
-			c.SetState("door", State{})
+			c.SetState("door", contract.State{})
 		}},
 		{"deaf, a write blocked", goodBroker, func(c *Client, f *fakeBroker) {
 			close(f.deaf)
 			for range 3 {
-				c.Telemetry("door", Telemetry{})
+				c.Telemetry("door", contract.Telemetry{})
 			}
 		}},
 		{"good, many events", goodBroker, func(c *Client, _ *fakeBroker) {
 			for i := range 4000 {
-				c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+				c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint(i)})
 			}
 		}},
 	}
@@ -130,7 +132,7 @@ func TestOfflineIsTheLastWordOnAvailability(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		stop := start(c)
 		synctest.Wait()
-		c.Event(Event{Code: "agent.stopped"})
+		c.Event(contract.Event{Code: "agent.stopped"})
 		stop()
 		said := bytes.Join(f.received(c.Topics().Availability()), []byte(","))
 		if string(said) != "online,offline" {
@@ -164,9 +166,9 @@ func TestAConfirmationHoldsNothingUp(t *testing.T) {
 		c := newTestClient(t, f)
 		defer start(c)()
 		synctest.Wait()
-		c.SetState("door", State{State: Playing})
+		c.SetState("door", contract.State{State: contract.Playing})
 		synctest.Wait()
-		c.Event(Event{Code: "lag.high", Stream: "door"})
+		c.Event(contract.Event{Code: "lag.high", Stream: "door"})
 		synctest.Wait()
 		if n := f.count(); n != 3 {
 			t.Errorf("%d of 3 messages were sent before the first was confirmed", n)
@@ -179,12 +181,12 @@ func TestAConfirmationHoldsNoSumUp(t *testing.T) {
 	late := func(n int) bool { return n == 3 } // behind "online" and the first event
 	inBubble(t, every(behaviour{noAck: late}), func(t *testing.T, f *fakeBroker, c *Client) {
 		defer start(c)()
-		c.Event(Event{Code: "lag.high", Stream: "door"})
-		c.Event(Event{Code: "lag.high", Stream: "door"})
+		c.Event(contract.Event{Code: "lag.high", Stream: "door"})
+		c.Event(contract.Event{Code: "lag.high", Stream: "door"})
 		time.Sleep(repeatWindow / 2)
-		c.SetState("door", State{State: Playing})
+		c.SetState("door", contract.State{State: contract.Playing})
 		time.Sleep(repeatWindow/2 + time.Second)
-		c.Telemetry("door", Telemetry{})
+		c.Telemetry("door", contract.Telemetry{})
 		synctest.Wait()
 		if got := events(t, f, c); len(got) != 2 || len(f.dials) != 1 {
 			t.Errorf("events %+v on %d connections", got, len(f.dials))
@@ -197,7 +199,7 @@ func TestStopSendsWhatIsWaiting(t *testing.T) {
 		stop := start(c)
 		synctest.Wait()
 		for range 5 {
-			c.Event(Event{Code: "lag.high", Stream: "door"})
+			c.Event(contract.Event{Code: "lag.high", Stream: "door"})
 		}
 		stop()
 		counts := map[string]int64{} // by id: the first one may have been on its way
@@ -217,7 +219,7 @@ func TestStopSendsWhatIsWaiting(t *testing.T) {
 func TestRetainedTopicsKeepOnlyTheNewest(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		for attempt := range 100 {
-			c.SetState("door", State{State: Backoff, Attempt: attempt})
+			c.SetState("door", contract.State{State: contract.Backoff, Attempt: attempt})
 		}
 		stop := start(c)
 		synctest.Wait()
@@ -234,10 +236,10 @@ func TestRetainedTopicsKeepOnlyTheNewest(t *testing.T) {
 
 func TestTelemetryIsNotQueued(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
-		c.Telemetry("door", Telemetry{})
+		c.Telemetry("door", contract.Telemetry{})
 		stop := start(c)
 		synctest.Wait()
-		c.Telemetry("door", Telemetry{Frames: 1})
+		c.Telemetry("door", contract.Telemetry{Frames: 1})
 		synctest.Wait()
 		got, s := f.received(c.Topics().Telemetry("door")), c.Status()
 		stop()
@@ -256,7 +258,7 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 		c.outbox.limits.events = maxEvents
 		began := time.Now()
 		for i := range maxEvents + tooMany {
-			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+			c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint(i)})
 			time.Sleep(time.Second)
 		}
 		if s := c.Status(); s.Queued != maxEvents || s.DroppedEvents != tooMany {
@@ -275,7 +277,7 @@ func TestAFullOutboxDropsTheOldestAndSaysHowMany(t *testing.T) {
 			}
 		}
 		last := got[maxEvents]
-		if last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != SeverityWarning ||
+		if last.Code != "mqtt.dropped" || last.Count != tooMany || last.Severity != contract.SeverityWarning ||
 			uuid.Validate(last.ID) != nil {
 			t.Errorf("the last is %+v", last)
 		}
@@ -292,7 +294,7 @@ func TestARestartSendsWhatWasNotConfirmed(t *testing.T) {
 	for _, lost := range [][]int{{}, {0}, {2}, {sent - 1}, {1, 3}, {0, 1, 2, 3, 4}} {
 		t.Run(fmt.Sprint("all but ", lost), func(t *testing.T) {
 			dir := t.TempDir()
-			run := func(noAck func(int) bool, during func(*Client)) (got []Event) {
+			run := func(noAck func(int) bool, during func(*Client)) (got []contract.Event) {
 				synctest.Test(t, func(t *testing.T) {
 					f := newFakeBroker(first(1, behaviour{noAck: noAck}))
 					defer f.close()
@@ -307,7 +309,7 @@ func TestARestartSendsWhatWasNotConfirmed(t *testing.T) {
 			}
 			before := run(func(n int) bool { return slices.Contains(lost, n-2) }, func(c *Client) { // behind "online"
 				for i := range sent {
-					c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+					c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint(i)})
 				}
 			})
 			after := run(nil, func(*Client) {})
@@ -331,7 +333,7 @@ func TestRepeatsAreHeldAndSummed(t *testing.T) {
 		stop := start(c)
 		synctest.Wait()
 		for range 100 {
-			c.Event(Event{Code: "ingest.cut", Stream: "door"})
+			c.Event(contract.Event{Code: "ingest.cut", Stream: "door"})
 			time.Sleep(50 * time.Millisecond)
 		}
 		time.Sleep(repeatWindow)
@@ -349,7 +351,7 @@ func TestRepeatsAreSummedWithoutABroker(t *testing.T) {
 		defer start(c)()
 		began := time.Now()
 		for range 60 { // at 0 to 59 s
-			c.Event(Event{Code: "ingest.cut", Stream: "door"})
+			c.Event(contract.Event{Code: "ingest.cut", Stream: "door"})
 			time.Sleep(time.Second)
 		}
 		want := []struct{ count, first, last int }{
@@ -359,7 +361,7 @@ func TestRepeatsAreSummedWithoutABroker(t *testing.T) {
 			t.Errorf("%d events wait", s.Queued)
 		}
 		for i, w := range want {
-			var e Event
+			var e contract.Event
 			stored, _ := c.outbox.after(uint64(i))
 			if err := json.Unmarshal(stored.payload, &e); err != nil {
 				t.Fatal(err)
@@ -389,7 +391,7 @@ func TestTheSizeOfAnEvent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 				detail := map[string]any{"d": strings.Repeat("x", test.detail)}
-				c.Event(Event{Code: "lag.high", Message: test.message, Detail: detail})
+				c.Event(contract.Event{Code: "lag.high", Message: test.message, Detail: detail})
 				stop := start(c)
 				synctest.Wait()
 				got := events(t, f, c)
@@ -406,9 +408,9 @@ func TestTheSizeOfAnEvent(t *testing.T) {
 func TestWhatAnEventSaysByItself(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		began := time.Now()
-		for _, e := range []Event{
+		for _, e := range []contract.Event{
 			{Code: "lag.high", Stream: "a"},
-			{Code: "lag.high", Stream: "b", Severity: SeverityInfo, TS: Time{began.Add(-time.Hour)}},
+			{Code: "lag.high", Stream: "b", Severity: contract.SeverityInfo, TS: contract.Time{Time: began.Add(-time.Hour)}},
 			{Code: "nobody.knows"},
 		} {
 			time.Sleep(time.Second)
@@ -419,9 +421,9 @@ func TestWhatAnEventSaysByItself(t *testing.T) {
 		got := events(t, f, c)
 		stop()
 		want := []struct {
-			severity Severity
+			severity contract.Severity
 			after    time.Duration
-		}{{SeverityWarning, time.Second}, {SeverityInfo, -time.Hour}, {SeverityError, 3 * time.Second}}
+		}{{contract.SeverityWarning, time.Second}, {contract.SeverityInfo, -time.Hour}, {contract.SeverityError, 3 * time.Second}}
 		ids := map[string]bool{}
 		for i, e := range got {
 			at := began.Add(want[i].after)
@@ -440,9 +442,9 @@ func TestWhatAnEventSaysByItself(t *testing.T) {
 func TestValuesThatCannotBePublishedHarmNothingElse(t *testing.T) {
 	inBubble(t, goodBroker, func(t *testing.T, f *fakeBroker, c *Client) {
 		stop := start(c)
-		c.SetState("no/such/name", State{})
-		c.Telemetry("door", Telemetry{FPS: math.NaN()})
-		c.Event(Event{Code: "lag.high", Detail: map[string]any{"f": func() {}}})
+		c.SetState("no/such/name", contract.State{})
+		c.Telemetry("door", contract.Telemetry{FPS: math.NaN()})
+		c.Event(contract.Event{Code: "lag.high", Detail: map[string]any{"f": func() {}}})
 		synctest.Wait()
 		got := events(t, f, c)
 		stop()
@@ -465,7 +467,7 @@ func TestTheStateOfARemovedStreamIsCleared(t *testing.T) {
 			c := newTestClientWith(t, f, Config{StateDir: dir})
 			c.SetStreams(names)
 			for _, name := range names {
-				c.SetState(name, State{State: Playing})
+				c.SetState(name, contract.State{State: contract.Playing})
 			}
 			stop := start(c)
 			synctest.Wait()

@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 func TestConfigurationsThatCannotWorkAreRefused(t *testing.T) {
@@ -33,7 +37,7 @@ func TestConfigurationsThatCannotWorkAreRefused(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := New(Config{Broker: test.broker, AgentID: test.id})
-			var coded *Error
+			var coded *contract.Error
 			if !errors.As(err, &coded) || coded.Code != "mqtt.config" {
 				t.Fatalf("err = %v", err)
 			}
@@ -120,7 +124,7 @@ func TestSecretFilesOfOtherSystems(t *testing.T) {
 	if _, err := b.tlsConfig(address{host: "h", tls: true}); err != nil {
 		t.Error(err)
 	}
-	if _, err := ParsePrivateKey("\xEF\xBB\xBF" + privatePEM); err != nil {
+	if _, err := secret.ParsePrivateKey("\xEF\xBB\xBF" + contracttest.PrivateKey); err != nil {
 		t.Error(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The tests of this file do to the connection with a real mosquitto what networks and other people do. Certificates
@@ -78,7 +79,7 @@ func TestARefusedSubscriptionIsSaid(t *testing.T) {
 	in := listenTo(t, broker, c.Topics().Events())
 	defer start(c)()
 	in.wait(c.Topics().Events(), `refused the subscription to edge-agent/v1/gate-7/cmd/+`)
-	c.Event(Event{Code: "lag.high", Stream: "door"})
+	c.Event(contract.Event{Code: "lag.high", Stream: "door"})
 	in.wait(c.Topics().Events(), "lag.high")
 	if s := c.Status(); !s.Connected || s.Attempts != 0 {
 		t.Errorf("Status %+v", s)
@@ -96,12 +97,12 @@ func TestAHalfOpenConnectionIsLeft(t *testing.T) {
 	c, log := newRealClient(t, Broker{URL: "mqtt://" + proxy.Addr()})
 	defer start(c)()
 	in := listen(t, Broker{URL: b.URL()})
-	in.wait(c.Topics().Availability(), Online)
+	in.wait(c.Topics().Availability(), contract.Online)
 
 	proxy.Stall()
-	c.Event(Event{Code: "lag.high", Stream: "door"})
-	in.wait(c.Topics().Availability(), Offline) // the will: the broker has been told by the next connection
-	in.wait(c.Topics().Availability(), Online)
+	c.Event(contract.Event{Code: "lag.high", Stream: "door"})
+	in.wait(c.Topics().Availability(), contract.Offline) // the will: the broker has been told by the next connection
+	in.wait(c.Topics().Availability(), contract.Online)
 	in.wait(c.Topics().Events(), "lag.high")
 	in.wait(c.Topics().Events(), "did not confirm edge-agent/v1/gate-7/events within 10s")
 
@@ -128,7 +129,7 @@ func TestEventsSurviveACutAtAnyByte(t *testing.T) {
 	t.Parallel()
 	const step, most, each = 61, 2200, 3 // of about 2,000 bytes from CONNECT to the last PUBACK
 	b := startBroker(t, brokertest.Options{})
-	in := listenTo(t, Broker{URL: b.URL()}, DefaultPrefix+"/v1/+/events")
+	in := listenTo(t, Broker{URL: b.URL()}, contract.DefaultPrefix+"/v1/+/events")
 	var agents []*Client
 	for at := 1; at < most; at += step {
 		proxy := startProxy(t, b)
@@ -138,7 +139,7 @@ func TestEventsSurviveACutAtAnyByte(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range each {
-			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i), Message: strings.Repeat("as long as messages are ", 8)})
+			c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint("s", i), Message: strings.Repeat("as long as messages are ", 8)})
 		}
 		agents = append(agents, c)
 		t.Cleanup(start(c))
@@ -159,7 +160,7 @@ func TestReconnectingLeavesNothing(t *testing.T) {
 	c := newObedient(t, b, &hands{}, nil)
 	c.config.Broker.URL = "mqtt://" + proxy.Addr()
 	c.SetStreams([]string{"door"})
-	c.SetState("door", State{State: Playing})
+	c.SetState("door", contract.State{State: contract.Playing})
 	in := listenTo(t, Broker{URL: b.URL()}, c.Topics().Availability())
 	before, files := goleak.IgnoreCurrent(), openFiles(t)
 	var early int64
@@ -172,10 +173,10 @@ func TestReconnectingLeavesNothing(t *testing.T) {
 			_, err := c.once(t.Context())
 			ended <- err
 		}()
-		in.wait(c.Topics().Availability(), Online)
+		in.wait(c.Topics().Availability(), contract.Online)
 		proxy.Cut()
 		err := <-ended
-		if coded := (*Error)(nil); !errors.As(err, &coded) || coded.Code != "mqtt.unreachable" && coded.Code != "mqtt.refused" {
+		if coded := (*contract.Error)(nil); !errors.As(err, &coded) || coded.Code != "mqtt.unreachable" && coded.Code != "mqtt.refused" {
 			t.Errorf("err = %v", err) // refused: cut again and again before the first confirmation, it looks like that
 		}
 	}
@@ -212,5 +213,5 @@ func TestTwoAgentsWithOneID(t *testing.T) {
 		c, _ := newRealClient(t, broker)
 		defer start(c)()
 	}
-	in.wait(DefaultPrefix+"/v1/gate-7/events", "mqtt.flapping")
+	in.wait(contract.DefaultPrefix+"/v1/gate-7/events", "mqtt.flapping")
 }

@@ -11,17 +11,19 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Control says which commands are obeyed, and who carries them out.
 type Control struct {
-	Enabled    bool   // false: commands are not subscribed to
-	Allow      []Verb // others are rejected
+	Enabled    bool            // false: commands are not subscribed to
+	Allow      []contract.Verb // others are rejected
 	PublicKeys []ed25519.PublicKey
-	Executor   Executor
+	Executor   contract.Executor
 	// Clock tells whether this box's clock is right: unless it is, nothing disruptive is
 	// done. nil means ClockUnknown.
-	Clock func() Clock
+	Clock func() contract.Clock
 }
 
 const (
@@ -47,13 +49,13 @@ const (
 //
 // Beyond a rate, what is not carried out gets no response, no line in the log and no event of its own, but is counted.
 type control struct {
-	rules    rules
-	executor Executor
-	clock    func() Clock
-	queue    chan received
+	rules    contract.Rules
+	executor contract.Executor
+	clock    func() contract.Clock
+	queue    chan contract.Received
 	records  *records
-	rate     bucket // of those that are carried out
-	refusals bucket // of those that are rejected, or answered as before
+	rate     contract.Bucket // of those that are carried out
+	refusals contract.Bucket // of those that are rejected, or answered as before
 
 	missed     atomic.Int64 // commands for which the queue had no room
 	unanswered int64        // and those beyond the rate of refusals
@@ -61,29 +63,29 @@ type control struct {
 }
 
 func newControl(config Control, r *records) *control {
-	allowed := make(map[Verb]bool)
+	allowed := make(map[contract.Verb]bool)
 	for _, v := range config.Allow {
 		allowed[v] = true
 	}
 	clock := config.Clock
 	if clock == nil {
-		clock = func() Clock { return ClockUnknown }
+		clock = func() contract.Clock { return contract.ClockUnknown }
 	}
 	return &control{
-		rules:    rules{enabled: config.Enabled, allowed: allowed, keys: config.PublicKeys},
+		rules:    contract.Rules{Enabled: config.Enabled, Allowed: allowed, Keys: config.PublicKeys},
 		executor: config.Executor, clock: clock,
-		queue: make(chan received, maxCommands), records: r,
+		queue: make(chan contract.Received, maxCommands), records: r,
 	}
 }
 
 // receive runs on paho's goroutine and must not block.
 func (k *control) receive(_ paho.Client, m paho.Message) {
-	r := received{
-		topic: m.Topic(), verb: cut(m.Topic()[strings.LastIndexByte(m.Topic(), '/')+1:], maxVerb),
-		retained: m.Retained(), size: len(m.Payload()),
+	r := contract.Received{
+		Topic: m.Topic(), Verb: contract.Cut(m.Topic()[strings.LastIndexByte(m.Topic(), '/')+1:], maxVerb),
+		Retained: m.Retained(), Size: len(m.Payload()),
 	}
-	if r.size <= maxCommand {
-		r.payload = m.Payload()
+	if r.Size <= contract.MaxCommand {
+		r.Payload = m.Payload()
 	}
 	select {
 	case k.queue <- r:
@@ -94,7 +96,7 @@ func (k *control) receive(_ paho.Client, m paho.Message) {
 
 // obey carries out commands, and desired configurations, until ctx ends.
 func (c *Client) obey(ctx context.Context) {
-	var commands chan received
+	var commands chan contract.Received
 	var desired chan Desired
 	if c.control != nil {
 		commands = c.control.queue
@@ -121,17 +123,17 @@ func (c *Client) obey(ctx context.Context) {
 // finishCut answers the commands that the end of an earlier run has cut off.
 func (c *Client) finishCut() {
 	for _, cut := range c.control.records.unfinished() {
-		cut.Response.Status, cut.Response.Code = StatusFailed, "control.interrupted"
+		cut.Response.Status, cut.Response.Code = contract.StatusFailed, "control.interrupted"
 		cut.Response.Reason = "the agent ended while it carried this out"
 		c.finish(cut)
 	}
 }
 
 // handle takes one command from its arrival to its last response.
-func (c *Client) handle(ctx context.Context, m received) {
+func (c *Client) handle(ctx context.Context, m contract.Received) {
 	k, now := c.control, time.Now()
-	command, no := admit(k.rules, m, now, k.clock())
-	if no == nil || no.code == "control.expired" {
+	command, no := contract.Admit(k.rules, m, now, k.clock())
+	if no == nil || no.Code == "control.expired" {
 		if rec, known := k.records.find(command.ID); known {
 			if k.answers(now) {
 				c.repeat(command, rec)
@@ -139,8 +141,8 @@ func (c *Client) handle(ctx context.Context, m received) {
 			return
 		}
 	}
-	if no == nil && !k.rate.take(now) {
-		no = refuse("control.rate", "more than %d commands at once, or one every %s after that", commandBurst, commandInterval)
+	if no == nil && !k.rate.Take(now) {
+		no = contract.Refuse("control.rate", "more than %d commands at once, or one every %s after that", contract.CommandBurst, contract.CommandInterval)
 	}
 	if no != nil {
 		if k.answers(now) {
@@ -153,7 +155,7 @@ func (c *Client) handle(ctx context.Context, m received) {
 
 // answers says whether a command that is not carried out gets a response. If not, it is counted.
 func (k *control) answers(now time.Time) bool {
-	if k.refusals.take(now) {
+	if k.refusals.Take(now) {
 		return true
 	}
 	k.unanswered++
@@ -161,23 +163,23 @@ func (k *control) answers(now time.Time) bool {
 }
 
 // repeat answers a command whose id is known as it was answered then.
-func (c *Client) repeat(command Command, rec record) {
+func (c *Client) repeat(command contract.Command, rec record) {
 	if rec.Verb != command.Verb {
-		c.reject(command, refuse("control.malformed", "its id has already been used, for %s", rec.Verb))
+		c.reject(command, contract.Refuse("control.malformed", "its id has already been used, for %s", rec.Verb))
 		return
 	}
 	c.log.Info("command repeated, answered as before and not carried out again", "verb", command.Verb, "id", command.ID, "status", rec.Response.Status)
 	c.respond(rec)
 }
 
-func (c *Client) reject(command Command, no *refusal) {
-	c.log.Warn("command rejected", "code", no.code, "verb", command.Verb, "id", command.ID, "reason", no.reason)
-	c.Event(Event{
-		Code: "control.rejected", Message: fmt.Sprintf("%s was rejected: %s", command.Verb, no.reason),
-		Detail: map[string]any{"verb": command.Verb, "id": command.ID, "code": no.code, "reason": no.reason},
+func (c *Client) reject(command contract.Command, no *contract.Refusal) {
+	c.log.Warn("command rejected", "code", no.Code, "verb", command.Verb, "id", command.ID, "reason", no.Reason)
+	c.Event(contract.Event{
+		Code: "control.rejected", Message: fmt.Sprintf("%s was rejected: %s", command.Verb, no.Reason),
+		Detail: map[string]any{"verb": command.Verb, "id": command.ID, "code": no.Code, "reason": no.Reason},
 	})
-	if ValidName(strings.ReplaceAll(string(command.Verb), "_", "-")) == nil { // else it would make a strange topic
-		c.respond(record{Verb: command.Verb, Response: Response{ID: command.ID, Status: StatusRejected, Code: no.code, Reason: no.reason}})
+	if contract.ValidName(strings.ReplaceAll(string(command.Verb), "_", "-")) == nil { // else it would make a strange topic
+		c.respond(record{Verb: command.Verb, Response: contract.Response{ID: command.ID, Status: contract.StatusRejected, Code: no.Code, Reason: no.Reason}})
 	}
 }
 
@@ -201,23 +203,23 @@ func (c *Client) reportUnanswered() {
 	}
 	reason := fmt.Sprintf("%d commands came too fast after others that were not carried out, or while %d were waiting; they get no response", n, maxCommands)
 	c.log.Warn("commands dropped", "code", "control.busy", "reason", reason)
-	c.events(Event{Code: "control.rejected", Message: reason, Detail: map[string]any{"code": "control.busy", "count": n}}, n)
+	c.events(contract.Event{Code: "control.rejected", Message: reason, Detail: map[string]any{"code": "control.busy", "count": n}}, n)
 }
 
 // carryOut executes a command. It is recorded before it acts: should it end the
 // agent, it will not do so again.
-func (c *Client) carryOut(ctx context.Context, command Command, now time.Time) {
-	rec := record{At: now, Verb: command.Verb, Response: Response{ID: command.ID, Status: StatusInProgress}}
+func (c *Client) carryOut(ctx context.Context, command contract.Command, now time.Time) {
+	rec := record{At: now, Verb: command.Verb, Response: contract.Response{ID: command.ID, Status: contract.StatusInProgress}}
 	c.remember(rec)
 	args, _ := json.Marshal(command.Args) // they came from JSON
 	c.log.Info("command accepted", "code", "control.accepted", "verb", command.Verb, "id", command.ID, "args", string(args))
-	c.Event(Event{
+	c.Event(contract.Event{
 		Code: "control.accepted", Message: string(command.Verb) + " was accepted",
 		Detail: map[string]any{"verb": command.Verb, "id": command.ID, "args": json.RawMessage(args)},
 	})
 	c.respond(rec)
 
-	executing, cancel := context.WithTimeout(ctx, verbs[command.Verb].deadline)
+	executing, cancel := context.WithTimeout(ctx, command.Verb.Deadline())
 	defer cancel()
 	data, err := c.execute(executing, command)
 	if err != nil && executing.Err() != nil {
@@ -228,41 +230,41 @@ func (c *Client) carryOut(ctx context.Context, command Command, now time.Time) {
 	c.finish(rec)
 }
 
-func (c *Client) noteOutcome(command Command, r Response, took time.Duration) {
+func (c *Client) noteOutcome(command contract.Command, r contract.Response, took time.Duration) {
 	log := c.log.With("verb", command.Verb, "id", command.ID, "took", took.Round(time.Millisecond))
-	if r.Status == StatusSucceeded {
+	if r.Status == contract.StatusSucceeded {
 		log.Info("command succeeded")
 		return
 	}
 	log.Warn("command failed", "code", r.Code, "reason", r.Reason)
 }
 
-func (c *Client) execute(ctx context.Context, command Command) (any, error) {
-	if a, ok := command.Args.(*ExplainArgs); ok {
-		entry, _ := Lookup(a.Code) // checked with the arguments
-		return ExplainData(entry), nil
+func (c *Client) execute(ctx context.Context, command contract.Command) (any, error) {
+	if a, ok := command.Args.(*contract.ExplainArgs); ok {
+		entry, _ := contract.Lookup(a.Code) // checked with the arguments
+		return contract.ExplainData(entry), nil
 	}
 	return c.control.executor.Execute(ctx, command)
 }
 
 // cutOff says why the context of an execution ended; whole is the context around it.
-func cutOff(whole context.Context, command Command, err error) error {
+func cutOff(whole context.Context, command contract.Command, err error) error {
 	if whole.Err() != nil {
-		return &Error{Code: "control.interrupted", Message: "the agent ended while it carried this out", Err: err}
+		return &contract.Error{Code: "control.interrupted", Message: "the agent ended while it carried this out", Err: err}
 	}
-	return &Error{Code: "control.timeout", Message: fmt.Sprintf("%s took longer than %s", command.Verb, verbs[command.Verb].deadline), Err: err}
+	return &contract.Error{Code: "control.timeout", Message: fmt.Sprintf("%s took longer than %s", command.Verb, command.Verb.Deadline()), Err: err}
 }
 
 // outcome is the last response to a command that was carried out.
-func outcome(id string, data any, err error) Response {
-	r := Response{ID: id, Status: StatusSucceeded}
+func outcome(id string, data any, err error) contract.Response {
+	r := contract.Response{ID: id, Status: contract.StatusSucceeded}
 	if data != nil {
 		text, invalid := json.Marshal(data)
 		switch {
 		case invalid != nil:
-			err = &Error{Code: "internal", Message: "the data is not fit for JSON", Err: invalid}
+			err = &contract.Error{Code: "internal", Message: "the data is not fit for JSON", Err: invalid}
 		case len(text) > maxData:
-			err = &Error{Code: "control.too_large", Message: fmt.Sprintf("the data has %d bytes, at most %d can be sent", len(text), maxData)}
+			err = &contract.Error{Code: "control.too_large", Message: fmt.Sprintf("the data has %d bytes, at most %d can be sent", len(text), maxData)}
 		default:
 			r.Data = text
 		}
@@ -270,8 +272,8 @@ func outcome(id string, data any, err error) Response {
 	if err == nil {
 		return r
 	}
-	r.Status, r.Code, r.Reason = StatusFailed, "control.failed", err.Error()
-	if coded := (*Error)(nil); errors.As(err, &coded) {
+	r.Status, r.Code, r.Reason = contract.StatusFailed, "control.failed", err.Error()
+	if coded := (*contract.Error)(nil); errors.As(err, &coded) {
 		r.Code = coded.Code
 	}
 	return r
@@ -299,14 +301,14 @@ func (c *Client) respond(rec record) {
 // Snapshot publishes the picture of a stream. It is sent at once or never: the error, of
 // code control.too_large or mqtt.unreachable, says why it will not be.
 func (c *Client) Snapshot(stream string, jpeg []byte) error {
-	if err := ValidName(stream); err != nil {
-		return &Error{Code: "internal", Message: "no snapshot of a stream that cannot be named in a topic", Err: err}
+	if err := contract.ValidName(stream); err != nil {
+		return &contract.Error{Code: "internal", Message: "no snapshot of a stream that cannot be named in a topic", Err: err}
 	}
 	if len(jpeg) > maxSnapshot {
-		return &Error{Code: "control.too_large", Message: fmt.Sprintf("the snapshot has %d bytes, at most %d can be sent", len(jpeg), maxSnapshot)}
+		return &contract.Error{Code: "control.too_large", Message: fmt.Sprintf("the snapshot has %d bytes, at most %d can be sent", len(jpeg), maxSnapshot)}
 	}
 	if !c.pending.addSnapshot(message{topic: c.topics.Snapshot(stream), payload: jpeg}) {
-		return &Error{Code: "mqtt.unreachable", Message: "there is no connection to send the snapshot on, or others are still waiting"}
+		return &contract.Error{Code: "mqtt.unreachable", Message: "there is no connection to send the snapshot on, or others are still waiting"}
 	}
 	nudge(c.wake)
 	return nil

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // What an event may take, in bytes, so that no topic limit is passed and the outbox
@@ -18,14 +20,14 @@ const (
 // of the code and TS to now; ID, Seq, Count, FirstTS and LastTS are set here.
 // Detail must not be changed any more. A Message is cut at 1 KiB, and a Detail that takes more
 // than 8 KiB is left out.
-func (c *Client) Event(e Event) { c.events(e, 1) }
+func (c *Client) Event(e contract.Event) { c.events(e, 1) }
 
 // events reports something that happened so many times.
-func (c *Client) events(e Event, count int64) {
+func (c *Client) events(e contract.Event, count int64) {
 	if text, ok := c.marshal(c.topics.Events(), e.Detail); !ok || len(text) > maxDetail {
 		e.Detail = nil
 	}
-	e.Message = cut(e.Message, maxMessage)
+	e.Message = contract.Cut(e.Message, maxMessage)
 	if e.Severity == "" {
 		e.Severity = severityOf(e.Code)
 	}
@@ -45,11 +47,11 @@ func (c *Client) events(e Event, count int64) {
 	nudge(c.wake)
 }
 
-func severityOf(code string) Severity {
-	if entry, ok := Lookup(code); ok {
+func severityOf(code string) contract.Severity {
+	if entry, ok := contract.Lookup(code); ok {
 		return entry.Severity
 	}
-	return SeverityError // a code that nobody described deserves a look
+	return contract.SeverityError // a code that nobody described deserves a look
 }
 
 // putDueRepeats puts the sums that are due into the outbox.
@@ -84,7 +86,7 @@ func (c *Client) putHeld() {
 	c.putOutage()
 }
 
-func (c *Client) putAll(events []Event) {
+func (c *Client) putAll(events []contract.Event) {
 	for _, e := range events {
 		c.put(e)
 	}
@@ -92,46 +94,7 @@ func (c *Client) putAll(events []Event) {
 
 // put gives an event its id and hands it to the outbox. The caller holds c.mu,
 // so that ids, seq and order agree.
-func (c *Client) put(e Event) {
+func (c *Client) put(e contract.Event) {
 	e.ID = uuid.Must(uuid.NewV7()).String()
 	c.outbox.put(e)
-}
-
-// droppedEvent tells of events that were dropped.
-func droppedEvent(t tally) Event {
-	t.code, t.message = "mqtt.dropped", "events were dropped: the oldest of too many, or those not yet stored when the agent was killed"
-	e := t.event()
-	e.ID = uuid.Must(uuid.NewV7()).String()
-	return e
-}
-
-// isSum tells that an event was made by droppedEvent.
-func isSum(e Event) bool { return e.Code == "mqtt.dropped" }
-
-// tally sums up what cannot be reported yet.
-type tally struct {
-	count       int64
-	code        string
-	message     string
-	first, last time.Time
-}
-
-// add takes in more, in whatever order: what is dropped is not always the oldest.
-func (t *tally) add(first, last time.Time, count int64) {
-	if t.count == 0 || first.Before(t.first) {
-		t.first = first
-	}
-	if t.count == 0 || last.After(t.last) {
-		t.last = last
-	}
-	t.count += count
-}
-
-// event is the tally as one event.
-func (t tally) event() Event {
-	last := Time{t.last}
-	return Event{
-		Code: t.code, Severity: severityOf(t.code), Message: t.message,
-		TS: last, FirstTS: Time{t.first}, LastTS: last, Count: t.count,
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // HomeAssistant says where Home Assistant looks for devices. It is told of the agent and
@@ -32,11 +34,11 @@ func (h *HomeAssistant) check() error {
 	if h == nil {
 		return nil
 	}
-	if err := ValidTopic(cmp.Or(h.DiscoveryPrefix, DefaultDiscoveryPrefix)); err != nil {
-		return configError("the discovery prefix %q of Home Assistant cannot be used: %w", h.DiscoveryPrefix, err)
+	if err := contract.ValidTopic(cmp.Or(h.DiscoveryPrefix, DefaultDiscoveryPrefix)); err != nil {
+		return contract.ConfigError("the discovery prefix %q of Home Assistant cannot be used: %w", h.DiscoveryPrefix, err)
 	}
-	if err := ValidTopic(cmp.Or(h.BirthTopic, DefaultBirthTopic)); err != nil {
-		return configError("the birth topic %q of Home Assistant cannot be used: %w", h.BirthTopic, err)
+	if err := contract.ValidTopic(cmp.Or(h.BirthTopic, DefaultBirthTopic)); err != nil {
+		return contract.ConfigError("the birth topic %q of Home Assistant cannot be used: %w", h.BirthTopic, err)
 	}
 	return nil
 }
@@ -90,7 +92,7 @@ func (c *Client) setHome(told string) {
 func (c *Client) noteTold(topic string) { c.store.note(toldKey, topic) }
 
 // tellInfo takes what of the agent's description Home Assistant is told.
-func (c *Client) tellInfo(info Info) {
+func (c *Client) tellInfo(info contract.Info) {
 	c.tell(func(h *home) { h.known, h.version, h.allowed = true, info.Version, info.Commands })
 }
 
@@ -127,7 +129,7 @@ func (c *Client) tell(change func(*home)) {
 // receiveBirth takes Home Assistant's message that it has started. It runs on paho's
 // goroutine and must not block. A retained one is old: the connection has just said all.
 func (c *Client) receiveBirth(_ paho.Client, m paho.Message) {
-	if !m.Retained() && string(m.Payload()) == Online {
+	if !m.Retained() && string(m.Payload()) == contract.Online {
 		c.log.Debug("Home Assistant has started and is told again", "topic", c.home.topic)
 		c.pending.again(c.home.topic)
 		nudge(c.wake)
@@ -216,7 +218,7 @@ func isShownTemplate(stream string) string {
 
 // discovery is the message. Every component that there could be is in it: those that are not to be
 // are removed by it, also when Home Assistant has them from an earlier run. The caller holds h.mu.
-func (h *home) discovery(t Topics, id, name string) discovery {
+func (h *home) discovery(t contract.Topics, id, name string) discovery {
 	d := discovery{
 		Device: haDevice{
 			Identifiers: []string{id}, Name: name, Manufacturer: "edge-agent", Model: "Kinesis video gateway", SWVersion: h.version,
@@ -244,22 +246,22 @@ func (h *home) discovery(t Topics, id, name string) discovery {
 }
 
 // obeys tells whether Home Assistant may give a command.
-func (h *home) obeys(v Verb) bool { return !h.signed && slices.Contains(h.allowed, string(v)) }
+func (h *home) obeys(v contract.Verb) bool { return !h.signed && slices.Contains(h.allowed, string(v)) }
 
 // showSelect chooses the stream on the display.
-func (h *home) showSelect(t Topics) haComponent {
-	if !h.obeys(VerbShow) || len(h.streams) == 0 {
+func (h *home) showSelect(t contract.Topics) haComponent {
+	if !h.obeys(contract.VerbShow) || len(h.streams) == 0 {
 		return haComponent{Platform: "select"}
 	}
 	return haComponent{
 		Platform: "select", Name: "Stream on display", Icon: "mdi:video-switch", Options: h.streams,
 		StateTopic: t.Info(), ValueTemplate: shownTemplate,
-		CommandTopic: t.Command(VerbShow), CommandTemplate: commandTemplate,
+		CommandTopic: t.Command(contract.VerbShow), CommandTemplate: commandTemplate,
 	}
 }
 
 // streamEntities are those of one stream. Their keys begin with its name and a '_', which no name holds.
-func (h *home) streamEntities(t Topics, stream string) map[string]haComponent {
+func (h *home) streamEntities(t contract.Topics, stream string) map[string]haComponent {
 	lag := func(name, template string) haComponent {
 		return haComponent{
 			Platform: "sensor", Name: stream + " lag " + name, EntityCategory: "diagnostic",
@@ -296,35 +298,35 @@ func (h *home) streamEntities(t Topics, stream string) map[string]haComponent {
 }
 
 func streamStates() []string {
-	return []string{string(Starting), string(Playing), string(Stalled), string(Backoff), string(Stopped), string(Failed)}
+	return []string{string(contract.Starting), string(contract.Playing), string(contract.Stalled), string(contract.Backoff), string(contract.Stopped), string(contract.Failed)}
 }
 
-func (h *home) restartButton(t Topics, stream string) haComponent {
-	if !h.obeys(VerbRestart) {
+func (h *home) restartButton(t contract.Topics, stream string) haComponent {
+	if !h.obeys(contract.VerbRestart) {
 		return haComponent{Platform: "button"}
 	}
 	return haComponent{
 		Platform: "button", Name: stream + " restart", DeviceClass: "restart", EntityCategory: "config",
-		CommandTopic: t.Command(VerbRestart), CommandTemplate: commandTemplate, PayloadPress: stream,
+		CommandTopic: t.Command(contract.VerbRestart), CommandTemplate: commandTemplate, PayloadPress: stream,
 	}
 }
 
 // snapshotButton can be pressed while the stream is on the display, as the command would fail otherwise.
-func (h *home) snapshotButton(t Topics, stream string) haComponent {
-	if !h.obeys(VerbSnapshot) {
+func (h *home) snapshotButton(t contract.Topics, stream string) haComponent {
+	if !h.obeys(contract.VerbSnapshot) {
 		return haComponent{Platform: "button"}
 	}
 	return haComponent{
 		Platform: "button", Name: stream + " take snapshot", Icon: "mdi:camera",
-		CommandTopic: t.Command(VerbSnapshot), CommandTemplate: commandTemplate, PayloadPress: stream,
+		CommandTopic: t.Command(contract.VerbSnapshot), CommandTemplate: commandTemplate, PayloadPress: stream,
 		Availability:     []haAvailability{{Topic: t.Availability()}, {Topic: t.Info(), ValueTemplate: isShownTemplate(stream)}},
 		AvailabilityMode: "all",
 	}
 }
 
 // snapshotImage is the newest snapshot, whoever asked for it.
-func (h *home) snapshotImage(t Topics, stream string) haComponent {
-	if !slices.Contains(h.allowed, string(VerbSnapshot)) {
+func (h *home) snapshotImage(t contract.Topics, stream string) haComponent {
+	if !slices.Contains(h.allowed, string(contract.VerbSnapshot)) {
 		return haComponent{Platform: "image"}
 	}
 	return haComponent{

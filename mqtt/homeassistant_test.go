@@ -16,16 +16,18 @@ import (
 	"testing/synctest"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
 )
 
 // told are the discovery messages of agents of several kinds, by the name of their golden file.
 func told(t *testing.T) map[string]discovery {
 	t.Helper()
-	topics, err := NewTopics(DefaultPrefix, "gate-7")
+	topics, err := contract.NewTopics(contract.DefaultPrefix, "gate-7")
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := texts(Verbs())
+	all := texts(contract.Verbs())
 	homes := map[string]*home{
 		"homeassistant":        {version: "1.2.3", allowed: all, streams: []string{"door", "yard"}},
 		"homeassistant-signed": {version: "1.2.3", allowed: all, signed: true, streams: []string{"door"}, removed: []string{"yard"}},
@@ -33,12 +35,12 @@ func told(t *testing.T) map[string]discovery {
 	}
 	messages := make(map[string]discovery)
 	for name, h := range homes {
-		messages[name] = h.discovery(topics, deviceID(DefaultPrefix, "gate-7"), "gate-7")
+		messages[name] = h.discovery(topics, deviceID(contract.DefaultPrefix, "gate-7"), "gate-7")
 	}
 	return messages
 }
 
-func texts(verbs []Verb) (list []string) {
+func texts(verbs []contract.Verb) (list []string) {
 	for _, v := range verbs {
 		list = append(list, string(v))
 	}
@@ -46,15 +48,15 @@ func texts(verbs []Verb) (list []string) {
 }
 
 func TestDiscoveryIsAsHomeAssistantDocumentsIt(t *testing.T) {
-	schema := compileSchemaFile(t, filepath.Join("testdata", "homeassistant.schema.json"))
+	schema := contracttest.Schema(t, filepath.Join("testdata", "homeassistant.schema.json"))
 	for name, message := range told(t) {
 		t.Run(name, func(t *testing.T) {
 			text, err := json.MarshalIndent(message, "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".json", append(text, '\n'))
-			if err := schema.Validate(parseJSON(t, text)); err != nil {
+			contracttest.Golden(t, name+".json", append(text, '\n'))
+			if err := schema.Validate(contracttest.JSON(t, text)); err != nil {
 				t.Error(err)
 			}
 			seen := make(map[string]bool)
@@ -116,45 +118,45 @@ type job struct {
 
 // Every template, with what the agent publishes, gives what the entity can take.
 func TestValueTemplates(t *testing.T) {
-	lag := &Distribution{P50: 420}
-	producer := Telemetry{Clock: ClockUnsynced, Lag: Lag{Producer: lag}}
+	lag := &contract.Distribution{P50: 420}
+	producer := contract.Telemetry{Clock: contract.ClockUnsynced, Lag: contract.Lag{Producer: lag}}
 	synced := producer
-	synced.Clock = ClockSynced
+	synced.Clock = contract.ClockSynced
 	tests := []struct {
 		template string
 		payload  any
 		want     string
 	}{
-		{stateTemplate, State{State: Backoff}, "backoff"},
-		{problemTemplate, State{State: Playing}, "OFF"},
-		{problemTemplate, State{State: Playing, Code: "lag.high"}, "ON"},
-		{problemTemplate, State{State: Playing, Code: "decode.no_video"}, "ON"},
-		{problemTemplate, State{State: Playing, Code: "display.lost"}, "ON"},
-		{problemTemplate, State{State: Starting, Code: "display.lost"}, "ON"},
-		{problemTemplate, State{State: Stopped, Code: "display.none"}, "ON"},
-		{problemTemplate, State{State: Starting, Code: "ingest.connecting"}, "OFF"},
-		{problemTemplate, State{State: Stopped, Code: "ingest.stopped"}, "OFF"},
-		{problemTemplate, State{State: Stalled}, "ON"},
-		{problemTemplate, State{State: Backoff}, "ON"},
-		{problemTemplate, State{State: Failed}, "ON"},
-		{fpsTemplate, Telemetry{FPS: 24.9}, "24.9"},
-		{droppedTemplate, Telemetry{DroppedFrames: 7}, "7"},
-		{reasonsTemplate, Telemetry{}, "{}"},
-		{reasonsTemplate, Telemetry{DroppedBy: Reasons{"late": 7}}, `{"late": 7}`},
-		{serviceTemplate, Telemetry{}, "None"},
-		{serviceTemplate, Telemetry{Lag: Lag{Service: lag}}, "420"},
-		{producerTemplate, Telemetry{}, "None"},
+		{stateTemplate, contract.State{State: contract.Backoff}, "backoff"},
+		{problemTemplate, contract.State{State: contract.Playing}, "OFF"},
+		{problemTemplate, contract.State{State: contract.Playing, Code: "lag.high"}, "ON"},
+		{problemTemplate, contract.State{State: contract.Playing, Code: "decode.no_video"}, "ON"},
+		{problemTemplate, contract.State{State: contract.Playing, Code: "display.lost"}, "ON"},
+		{problemTemplate, contract.State{State: contract.Starting, Code: "display.lost"}, "ON"},
+		{problemTemplate, contract.State{State: contract.Stopped, Code: "display.none"}, "ON"},
+		{problemTemplate, contract.State{State: contract.Starting, Code: "ingest.connecting"}, "OFF"},
+		{problemTemplate, contract.State{State: contract.Stopped, Code: "ingest.stopped"}, "OFF"},
+		{problemTemplate, contract.State{State: contract.Stalled}, "ON"},
+		{problemTemplate, contract.State{State: contract.Backoff}, "ON"},
+		{problemTemplate, contract.State{State: contract.Failed}, "ON"},
+		{fpsTemplate, contract.Telemetry{FPS: 24.9}, "24.9"},
+		{droppedTemplate, contract.Telemetry{DroppedFrames: 7}, "7"},
+		{reasonsTemplate, contract.Telemetry{}, "{}"},
+		{reasonsTemplate, contract.Telemetry{DroppedBy: contract.Reasons{"late": 7}}, `{"late": 7}`},
+		{serviceTemplate, contract.Telemetry{}, "None"},
+		{serviceTemplate, contract.Telemetry{Lag: contract.Lag{Service: lag}}, "420"},
+		{producerTemplate, contract.Telemetry{}, "None"},
 		{producerTemplate, producer, "None"},
 		{producerTemplate, synced, "420"},
-		{localTemplate, Telemetry{}, "None"},
-		{localTemplate, Telemetry{Lag: Lag{Local: lag}}, "420"},
-		{shownTemplate, Info{}, "None"},
-		{shownTemplate, Info{Shown: "door"}, "door"},
-		{isShownTemplate("door"), Info{Shown: "door"}, "online"},
-		{isShownTemplate("door"), Info{Shown: "yard"}, "offline"},
+		{localTemplate, contract.Telemetry{}, "None"},
+		{localTemplate, contract.Telemetry{Lag: contract.Lag{Local: lag}}, "420"},
+		{shownTemplate, contract.Info{}, "None"},
+		{shownTemplate, contract.Info{Shown: "door"}, "door"},
+		{isShownTemplate("door"), contract.Info{Shown: "door"}, "online"},
+		{isShownTemplate("door"), contract.Info{Shown: "yard"}, "offline"},
 		{
 			attributesTemplate,
-			State{Since: Time{t0}, Code: "ingest.cut", Message: `it's "<cut>"`, Attempt: 2},
+			contract.State{Since: contract.Time{Time: contracttest.T0}, Code: "ingest.cut", Message: `it's "<cut>"`, Attempt: 2},
 			`{"attempt": 2, "code": "ingest.cut", "decoder": "", "message": "it\u0027s \"\u003ccut\u003e\"", "since": "2026-03-01T12:00:00.000Z"}`,
 		},
 	}
@@ -218,7 +220,7 @@ func TestCommandsOfHomeAssistantAreObeyed(t *testing.T) {
 	payloads := render(t, slices.Concat(jobs, jobs))
 	ids := make(map[string]bool)
 	for i, payload := range payloads {
-		var o order
+		var o contract.Order
 		if err := json.Unmarshal([]byte(payload), &o); err != nil {
 			t.Fatalf("%v: %s", err, payload)
 		}
@@ -233,10 +235,10 @@ func TestCommandsOfHomeAssistantAreObeyed(t *testing.T) {
 	if len(ids) != len(payloads) {
 		t.Errorf("%d ids of %d commands: %v", len(ids), len(payloads), ids)
 	}
-	if len(h.done) != len(keys) || h.done[2].Args.(*ShowArgs).Stream != "yard" {
+	if len(h.done) != len(keys) || h.done[2].Args.(*contract.ShowArgs).Stream != "yard" {
 		t.Errorf("done %+v", h.done)
 	}
-	if got := c.Topics().Command(VerbShow); got != entities["show"].CommandTopic {
+	if got := c.Topics().Command(contract.VerbShow); got != entities["show"].CommandTopic {
 		t.Errorf("the agent listens on %s", got)
 	}
 }
@@ -264,7 +266,7 @@ func TestHomeAssistantIsTold(t *testing.T) {
 		defer f.close()
 		c := newTestClientWith(t, f, Config{HomeAssistant: &HomeAssistant{}})
 		c.SetStreams([]string{"door"})
-		c.SetInfo(Info{Version: "1.2.3"})
+		c.SetInfo(contract.Info{Version: "1.2.3"})
 		defer start(c)()
 		synctest.Wait()
 		count := func(want int, when string) (last string) {
@@ -278,7 +280,7 @@ func TestHomeAssistantIsTold(t *testing.T) {
 		if text := count(1, "at first"); !strings.Contains(text, `"door_state":{"platform":"sensor","unique_id":"edge-agent_gate-7_door_state"`) {
 			t.Errorf("told %s", text)
 		}
-		c.SetInfo(Info{Version: "1.2.3", Shown: "door"})
+		c.SetInfo(contract.Info{Version: "1.2.3", Shown: "door"})
 		synctest.Wait()
 		count(1, "after a change that is none to it")
 
@@ -312,7 +314,7 @@ func TestHomeAssistantIsToldNoMore(t *testing.T) {
 		run := func(h *HomeAssistant) {
 			c := newTestClientWith(t, f, Config{StateDir: dir, HomeAssistant: h})
 			c.SetStreams([]string{"door"})
-			c.SetInfo(Info{Version: "1.2.3"})
+			c.SetInfo(contract.Info{Version: "1.2.3"})
 			stop := start(c)
 			synctest.Wait()
 			stop()
@@ -346,7 +348,7 @@ func TestHomeAssistantMayComeLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetInfo(Info{Version: "1.2.3"})
+	c.SetInfo(contract.Info{Version: "1.2.3"})
 	defer start(c)()
 	listen(t, broker).wait(c.Topics().Info(), "1.2.3") // which follows it
 	in := listenTo(t, broker, "homeassistant/#")

@@ -9,12 +9,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The tests of this file run against brokertest.IoTCore, with the policies to be copied.
@@ -117,7 +117,7 @@ func (s *iotSite) until(what string, wanted func(brokertest.ShadowState) bool) b
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for {
-		state := s.Shadows.State("gate-7", ShadowName)
+		state := s.Shadows.State("gate-7", contract.ShadowName)
 		if wanted(state) {
 			return state
 		}
@@ -152,25 +152,25 @@ func (s *iotSite) noViolations() {
 func TestThePolicyAllowsWhatTheAgentDoesAndNothingElse(t *testing.T) {
 	t.Parallel()
 	s := newIoTSite(t, "gate-7")
-	s.config.Control = &Control{Enabled: true, Allow: []Verb{VerbStatus}, Executor: echo{}, Clock: func() Clock { return ClockSynced }}
-	if err := s.Shadows.Desire("gate-7", ShadowName, `{"config":{"log":{"level":"debug"}}}`); err != nil {
+	s.config.Control = &Control{Enabled: true, Allow: []contract.Verb{contract.VerbStatus}, Executor: echo{}, Clock: func() contract.Clock { return contract.ClockSynced }}
+	if err := s.Shadows.Desire("gate-7", contract.ShadowName, `{"config":{"log":{"level":"debug"}}}`); err != nil {
 		t.Fatal(err)
 	}
 	behind := Broker{URL: s.URL()}
 	seen := listen(t, behind)
 	c, stop := s.client()
 	s.nextDesired()
-	c.SetInfo(Info{Version: "1", Commands: []string{string(VerbStatus)}})
-	c.SetState("door", State{State: Playing})
-	c.Event(Event{Code: "agent.started"})
-	c.SetShadow(ShadowReported{Version: "1"})
+	c.SetInfo(contract.Info{Version: "1", Commands: []string{string(contract.VerbStatus)}})
+	c.SetState("door", contract.State{State: contract.Playing})
+	c.Event(contract.Event{Code: "agent.started"})
+	c.SetShadow(contract.ShadowReported{Version: "1"})
 	s.until("the report", func(st brokertest.ShadowState) bool { return st.Reported["version"] == "1" })
-	c.Telemetry("door", Telemetry{})
+	c.Telemetry("door", contract.Telemetry{})
 	if err := c.Snapshot("door", make([]byte, maxSnapshot)); err != nil {
 		t.Error(err)
 	}
 	caller := Caller{Broker: behind, Agent: "gate-7"}
-	if _, err := caller.Call(t.Context(), VerbStatus, StatusArgs{}); err != nil {
+	if _, err := caller.Call(t.Context(), contract.VerbStatus, contract.StatusArgs{}); err != nil {
 		t.Error(err)
 	}
 	for _, topic := range []string{c.topics.Info(), c.topics.State("door"), c.topics.Events(), c.topics.Telemetry("door"), c.topics.Snapshot("door")} {
@@ -179,10 +179,10 @@ func TestThePolicyAllowsWhatTheAgentDoesAndNothingElse(t *testing.T) {
 	// what only happens when something is refused
 	s.Shadows.Refuse(func(string) int { return 400 })
 	s.updateNow(c)
-	c.SetShadow(ShadowReported{Version: "2"})
+	c.SetShadow(contract.ShadowReported{Version: "2"})
 	waitLine(t, s.log, "shadow.refused")
 	s.Shadows.Refuse(func(topic string) int { return map[bool]int{true: 500}[strings.HasSuffix(topic, "/get")] })
-	if err := s.Shadows.Desire("gate-7", ShadowName, `{"config":{"log":{"level":"warn"}}}`); err != nil {
+	if err := s.Shadows.Desire("gate-7", contract.ShadowName, `{"config":{"log":{"level":"warn"}}}`); err != nil {
 		t.Fatal(err)
 	}
 	waitLine(t, s.log, "500 refused for a test")
@@ -207,7 +207,9 @@ func (s *iotSite) updateNow(c *Client) {
 // echo carries out every command by doing nothing.
 type echo struct{}
 
-func (echo) Execute(context.Context, Command) (any, error) { return StatusData{}, nil }
+func (echo) Execute(context.Context, contract.Command) (any, error) {
+	return contract.StatusData{}, nil
+}
 
 // AWS allows a policy 2,048 characters that are no white space.
 func TestPoliciesAreSmallEnough(t *testing.T) {
@@ -251,8 +253,8 @@ func TestWithoutThePolicyOfTheShadow(t *testing.T) {
 	seen := listen(t, Broker{URL: s.URL()})
 	c, stop := s.client()
 	seen.wait(c.topics.Events(), `"code":"mqtt.refused"`)
-	c.SetShadow(ShadowReported{Version: "1"})
-	c.Event(Event{Code: "agent.started"})
+	c.SetShadow(contract.ShadowReported{Version: "1"})
+	c.Event(contract.Event{Code: "agent.started"})
 	seen.wait(c.topics.Events(), "agent.started")
 	stop()
 	if requests := s.Shadows.Requests(); len(requests) > 0 {
@@ -276,8 +278,8 @@ func TestABacklogIsWithinTheRate(t *testing.T) {
 	}
 	const backlog = 250
 	for i := range backlog {
-		c.Event(Event{Code: "lag.high", Stream: fmt.Sprint(i)})
-		c.SetState("door", State{Attempt: i})
+		c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint(i)})
+		c.SetState("door", contract.State{Attempt: i})
 	}
 	s.run(c)
 	seen.wait(c.topics.Events(), fmt.Sprintf(`"stream":"%d"`, backlog-1))
@@ -308,14 +310,14 @@ func TestShadowIsKept(t *testing.T) {
 	if d := s.nextDesired(); d.Config != nil || d.Version != 0 {
 		t.Errorf("at first %+v", d)
 	}
-	streams := func(names ...string) map[string]ShadowStream {
-		m := make(map[string]ShadowStream)
+	streams := func(names ...string) map[string]contract.ShadowStream {
+		m := make(map[string]contract.ShadowStream)
 		for _, n := range names {
-			m[n] = ShadowStream{State: Playing}
+			m[n] = contract.ShadowStream{State: contract.Playing}
 		}
 		return m
 	}
-	c.SetShadow(ShadowReported{Version: "1", Streams: streams("door", "yard")})
+	c.SetShadow(contract.ShadowReported{Version: "1", Streams: streams("door", "yard")})
 	s.until("two streams", func(st brokertest.ShadowState) bool {
 		all, _ := st.Reported["streams"].(map[string]any)
 		return len(all) == 2
@@ -326,7 +328,7 @@ func TestShadowIsKept(t *testing.T) {
 		{`{"config":{"display":null}}`, `{"log":{"level":"debug"}}`}, // of which no delta tells
 		{`null`, ``},
 	} {
-		if err := s.Shadows.Desire("gate-7", ShadowName, step.desire); err != nil {
+		if err := s.Shadows.Desire("gate-7", contract.ShadowName, step.desire); err != nil {
 			t.Fatal(err)
 		}
 		if d := s.nextDesired(); string(d.Config) != step.want || d.Version == 0 {
@@ -335,16 +337,16 @@ func TestShadowIsKept(t *testing.T) {
 	}
 
 	s.updateNow(c)
-	c.SetShadow(ShadowReported{Version: "1", Streams: streams("yard")})
+	c.SetShadow(contract.ShadowReported{Version: "1", Streams: streams("yard")})
 	s.until("one stream", func(st brokertest.ShadowState) bool {
 		all, _ := st.Reported["streams"].(map[string]any)
 		return len(all) == 1
 	})
 
 	// the shadow is deleted, and made again by the next report
-	s.Shadows.Delete("gate-7", ShadowName)
+	s.Shadows.Delete("gate-7", contract.ShadowName)
 	s.updateNow(c)
-	c.SetShadow(ShadowReported{Version: "2", Streams: streams("yard")})
+	c.SetShadow(contract.ShadowReported{Version: "2", Streams: streams("yard")})
 	s.until("all of the report", func(st brokertest.ShadowState) bool {
 		return st.Reported["version"] == "2" && st.Reported["streams"] != nil
 	})
@@ -359,7 +361,7 @@ func TestShadowIsReadAtEveryConnection(t *testing.T) {
 	s.nextDesired()
 	stop()
 	for i := range 3 {
-		if err := s.Shadows.Desire("gate-7", ShadowName, fmt.Sprintf(`{"config":{"log":{"level":"%d"}}}`, i)); err != nil {
+		if err := s.Shadows.Desire("gate-7", contract.ShadowName, fmt.Sprintf(`{"config":{"log":{"level":"%d"}}}`, i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -371,7 +373,7 @@ func TestShadowIsReadAtEveryConnection(t *testing.T) {
 	s.Cut()
 	waitLine(t, s.log, "trying again")
 	waitLine(t, s.log, "connected to the MQTT broker")
-	c.SetShadow(ShadowReported{Version: "1"})
+	c.SetShadow(contract.ShadowReported{Version: "1"})
 	s.until("the report", func(st brokertest.ShadowState) bool { return st.Reported["version"] == "1" })
 	select {
 	case d := <-s.desired:
@@ -387,13 +389,13 @@ func TestReportsOnlyWhatHasChanged(t *testing.T) {
 	s := newIoTSite(t, "gate-7")
 	c, stop := s.client()
 	s.nextDesired()
-	c.SetShadow(ShadowReported{Version: "1"})
+	c.SetShadow(contract.ShadowReported{Version: "1"})
 	s.until("the report", func(st brokertest.ShadowState) bool { return st.Reported["version"] == "1" })
 	for i := range 50 {
-		c.SetShadow(ShadowReported{Version: "1", Shown: fmt.Sprint(i)})
+		c.SetShadow(contract.ShadowReported{Version: "1", Shown: fmt.Sprint(i)})
 	}
 	for range 50 {
-		c.SetShadow(ShadowReported{Version: "1"})
+		c.SetShadow(contract.ShadowReported{Version: "1"})
 	}
 	stop()
 	if requests := s.Shadows.Requests(); len(requests) > 3 {
@@ -401,31 +403,8 @@ func TestReportsOnlyWhatHasChanged(t *testing.T) {
 	}
 }
 
-// docs/aws-iot.md names what is reported, what became of what is desired, and every code of a shadow.
-func TestTheShadowIsWrittenDown(t *testing.T) {
-	text, err := os.ReadFile("../docs/aws-iot.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := append(jsonNames(reflect.TypeFor[ShadowReported]()), jsonNames(reflect.TypeFor[ShadowOutcome]())...)
-	names = append(names, jsonNames(reflect.TypeFor[ShadowStream]())...)
-	for _, status := range []ShadowStatus{ShadowNone, ShadowApplied, ShadowRejected, ShadowOverridden} {
-		names = append(names, string(status))
-	}
-	for _, c := range Codes() {
-		if strings.HasPrefix(c.Code, "shadow.") && c.Code != "shadow.storage" {
-			names = append(names, c.Code)
-		}
-	}
-	for _, name := range names {
-		if name != "schema" && !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), "`desired."+name+"`") {
-			t.Errorf("docs/aws-iot.md does not name %s", name)
-		}
-	}
-}
-
 func TestShadowGoldenIsSmall(t *testing.T) {
-	text, err := json.Marshal(payloads["shadow-reported"])
+	text, err := os.ReadFile("contract/testdata/shadow-reported.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
@@ -97,7 +98,7 @@ func (c *Client) renewStore() error {
 		c.noteDamage(damage)
 	} else if errors.Is(cause, statefile.ErrMissing) {
 		c.log.Warn("the file of events was removed", "code", "storage.missing", "err", cause)
-		c.Event(Event{Code: "storage.missing", Message: cause.Error()})
+		c.Event(contract.Event{Code: "storage.missing", Message: cause.Error()})
 	}
 	if err = errors.Join(err, c.outbox.ledger.renew()); err != nil {
 		return err
@@ -110,7 +111,7 @@ func (c *Client) renewStore() error {
 // noteDamage tells that a file was moved aside.
 func (c *Client) noteDamage(d *statefile.Damage) {
 	c.log.Warn(d.Error(), "code", statefile.Code)
-	c.Event(Event{Code: statefile.Code, Message: d.Error(), Detail: map[string]any{"moved_to": d.Aside}})
+	c.Event(contract.Event{Code: statefile.Code, Message: d.Error(), Detail: map[string]any{"moved_to": d.Aside}})
 }
 
 func (c *Client) closeStore() {
@@ -126,5 +127,5 @@ func (c *Client) closeStore() {
 // noteStorage tells that the disk fails us.
 func (c *Client) noteStorage(message string, err error) {
 	c.log.Warn(message, "code", "mqtt.storage", "err", err)
-	c.Event(Event{Code: "mqtt.storage", Message: message, Detail: map[string]any{"cause": err.Error()}})
+	c.Event(contract.Event{Code: "mqtt.storage", Message: message, Detail: map[string]any{"cause": err.Error()}})
 }

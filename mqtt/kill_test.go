@@ -23,6 +23,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The tests of this file run a client in a process of its own, which is this test
@@ -136,7 +137,7 @@ func runReporter(url, dir string) error {
 		c.Run(ctx)
 	}()
 	for i := range count {
-		c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("e", first+i), Message: "an event of usual length, as they are when the network is down"})
+		c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint("e", first+i), Message: "an event of usual length, as they are when the network is down"})
 		fmt.Println(first + i)
 	}
 	<-ended
@@ -161,7 +162,7 @@ func (a *account) take(t *testing.T, m Message) {
 	if !strings.HasSuffix(m.Topic, "/events") {
 		return
 	}
-	var e Event
+	var e contract.Event
 	if err := json.Unmarshal(m.Payload, &e); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func newTap(t *testing.T, b Broker) *tap {
 	}
 	t.Cleanup(func() { l.close(true) })
 	tap := &tap{t: t, link: l, more: make(chan struct{}, 1)}
-	if err := l.subscribe(t.Context(), DefaultPrefix+"/v1/gate-7/events", maxAnswer, tap.receive); err != nil {
+	if err := l.subscribe(t.Context(), contract.DefaultPrefix+"/v1/gate-7/events", maxAnswer, tap.receive); err != nil {
 		t.Fatal(err)
 	}
 	return tap
@@ -264,7 +265,7 @@ func (a *account) catchUp(p *tap) {
 	p.t.Helper()
 	mark := uuid.NewString()
 	payload := []byte(`{"id":"` + mark + `","code":"mark"}`)
-	if _, err := p.link.send(message{topic: DefaultPrefix + "/v1/gate-7/events", qos: 1, payload: payload}, func() {}); err != nil {
+	if _, err := p.link.send(message{topic: contract.DefaultPrefix + "/v1/gate-7/events", qos: 1, payload: payload}, func() {}); err != nil {
 		p.t.Fatal(err)
 	}
 	a.follow(p, "the mark", func() bool { return a.ids[mark] })

@@ -13,6 +13,8 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"golang.org/x/time/rate"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The waits of a connection. Every one ends in an error that breaks the connection.
@@ -50,6 +52,14 @@ type link struct {
 // the broker takes them in order, and after a break all that are not confirmed are sent
 // again, from the oldest.
 const maxInflight = 16
+
+// message is one publication.
+type message struct {
+	topic    string
+	qos      byte
+	retained bool
+	payload  []byte
+}
 
 // will is the message that the broker publishes when the link breaks.
 type will struct {
@@ -96,7 +106,7 @@ func (b Broker) connect(ctx context.Context, dial dialFunc, addr address) (net.C
 	}
 	conn, err := dial(ctx, "tcp", addr.String())
 	if err != nil {
-		return nil, &Error{Code: "mqtt.unreachable", Message: "cannot reach the broker at " + addr.String(), Err: err}
+		return nil, &contract.Error{Code: "mqtt.unreachable", Message: "cannot reach the broker at " + addr.String(), Err: err}
 	}
 	if config == nil {
 		return conn, nil
@@ -154,13 +164,13 @@ func (l *link) loginError(returnCode byte, err error) error {
 	}
 	switch {
 	case returnCode != packets.ErrNetworkError && returnCode != packets.Accepted:
-		return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " " + l.refused(returnCode), Err: err}
+		return &contract.Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " " + l.refused(returnCode), Err: err}
 	case errors.As(err, &remote) && remote.Op == "remote error":
 		return tlsError("the broker at "+l.addr+" refused the secure connection", remote.Err)
 	case l.tls && closedByBroker(err):
 		return tlsError("the broker at "+l.addr+" ended the secure connection without an answer to the login, as for a certificate it does not accept or a policy that does not allow the login", err)
 	default:
-		return &Error{Code: "mqtt.unreachable", Message: "the broker at " + l.addr + " did not answer the login", Err: err}
+		return &contract.Error{Code: "mqtt.unreachable", Message: "the broker at " + l.addr + " did not answer the login", Err: err}
 	}
 }
 
@@ -282,7 +292,7 @@ func (l *link) subscribeAll(ctx context.Context, filters []string, limit int, ha
 	}
 	for _, filter := range filters {
 		if granted, ok := token.Result()[filter]; !ok || granted > 2 { // 0x80 is a refusal
-			return &Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " refused the subscription to " + filter}
+			return &contract.Error{Code: "mqtt.refused", Message: "the broker at " + l.addr + " refused the subscription to " + filter}
 		}
 	}
 	return nil
@@ -345,7 +355,7 @@ func (l *link) lostError(err error) error {
 	if invalid := l.conn.protocolError(); invalid != nil {
 		return invalid
 	}
-	return &Error{Code: "mqtt.unreachable", Message: "lost the connection to the broker at " + l.addr, Err: err}
+	return &contract.Error{Code: "mqtt.unreachable", Message: "lost the connection to the broker at " + l.addr, Err: err}
 }
 
 // close ends the link and waits for paho's goroutines. Not graceful means without

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 func testLink(t *testing.T, f *fakeBroker) *link {
@@ -23,8 +25,8 @@ func TestARefusedSubscriptionIsAnError(t *testing.T) {
 		defer f.close()
 		l := testLink(t, f)
 		defer l.close(true)
-		var coded *Error
-		if err := l.subscribe(t.Context(), "a/#", maxCommand, nil); !errors.As(err, &coded) || coded.Code != "mqtt.refused" {
+		var coded *contract.Error
+		if err := l.subscribe(t.Context(), "a/#", contract.MaxCommand, nil); !errors.As(err, &coded) || coded.Code != "mqtt.refused" {
 			t.Errorf("err = %v", err)
 		}
 	})

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The tests of this file run against a real mosquitto.
@@ -118,7 +119,7 @@ type inbox struct {
 
 func listen(t *testing.T, b Broker) *inbox {
 	t.Helper()
-	return listenTo(t, b, DefaultPrefix+"/v1/gate-7/#")
+	return listenTo(t, b, contract.DefaultPrefix+"/v1/gate-7/#")
 }
 
 func listenTo(t *testing.T, b Broker, filter string) *inbox {
@@ -169,10 +170,10 @@ func TestAvailabilityOverACleanStop(t *testing.T) {
 	in := listen(t, broker)
 	c, _ := newRealClient(t, broker)
 	stop := start(c)
-	in.wait(c.Topics().Availability(), Online)
+	in.wait(c.Topics().Availability(), contract.Online)
 	stop()
-	in.wait(c.Topics().Availability(), Offline)
-	if m := listen(t, broker).wait(c.Topics().Availability(), ""); string(m.Payload) != Offline || !m.Retained {
+	in.wait(c.Topics().Availability(), contract.Offline)
+	if m := listen(t, broker).wait(c.Topics().Availability(), ""); string(m.Payload) != contract.Offline || !m.Retained {
 		t.Errorf("retained: %+v", m)
 	}
 	if log := b.Log(); strings.Contains(log, "closed its connection") || strings.Contains(log, "Socket error") {
@@ -186,9 +187,9 @@ func TestTheBrokerSaysOfflineForAKilledAgent(t *testing.T) {
 	broker := Broker{URL: b.URL()}
 	in := listen(t, broker)
 	child := startReporter(t, b.URL(), t.TempDir(), 0, 0)
-	in.wait(DefaultPrefix+"/v1/gate-7/availability", Online)
+	in.wait(contract.DefaultPrefix+"/v1/gate-7/availability", contract.Online)
 	child.kill()
-	in.wait(DefaultPrefix+"/v1/gate-7/availability", Offline)
+	in.wait(contract.DefaultPrefix+"/v1/gate-7/availability", contract.Offline)
 }
 
 // The broker forgets everything; the client brings it back, and what happened meanwhile.
@@ -199,10 +200,10 @@ func TestABrokerRestartLosesNothing(t *testing.T) {
 	c, log := newRealClient(t, broker)
 	gate := newGate(c)
 	defer start(c)()
-	c.SetInfo(Info{Version: "1.2.3"})
-	c.SetState("door", State{State: Playing})
+	c.SetInfo(contract.Info{Version: "1.2.3"})
+	c.SetState("door", contract.State{State: contract.Playing})
 	in := listen(t, broker)
-	in.wait(c.Topics().Availability(), Online)
+	in.wait(c.Topics().Availability(), contract.Online)
 	in.wait(c.Topics().Info(), `"1.2.3"`)
 	in.wait(c.Topics().State("door"), `"playing"`)
 
@@ -210,14 +211,14 @@ func TestABrokerRestartLosesNothing(t *testing.T) {
 	defer open()
 	b.Kill()
 	waitLine(t, log, "trying again")
-	c.SetState("door", State{State: Stalled})
-	c.Event(Event{Code: "ingest.stall", Stream: "door"})
-	c.Telemetry("door", Telemetry{})
+	c.SetState("door", contract.State{State: contract.Stalled})
+	c.Event(contract.Event{Code: "ingest.stall", Stream: "door"})
+	c.Telemetry("door", contract.Telemetry{})
 	restart(t, b)
 
 	in = listen(t, broker)
 	open()
-	in.wait(c.Topics().Availability(), Online)
+	in.wait(c.Topics().Availability(), contract.Online)
 	in.wait(c.Topics().Info(), `"1.2.3"`)
 	in.wait(c.Topics().State("door"), `"stalled"`)
 	in.wait(c.Topics().Events(), `"ingest.stall"`)
@@ -286,14 +287,14 @@ func TestEventsSurviveABrokerThatIsKilled(t *testing.T) {
 	defer start(c)()
 	const rounds, perRound = 2, 200
 	for round := range rounds {
-		in.wait(c.Topics().Availability(), Online)
+		in.wait(c.Topics().Availability(), contract.Online)
 		if err := b.Pause(); err != nil {
 			t.Fatal(err)
 		}
 		open := gate.shut()
 		defer open()
 		for i := range perRound {
-			c.Event(Event{Code: "lag.high", Stream: fmt.Sprintf("round-%d-%d", round, i)})
+			c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprintf("round-%d-%d", round, i)})
 		}
 		b.Kill()
 		restart(t, b)
@@ -319,7 +320,7 @@ func TestAWrongPasswordIsNamedAndNeverShown(t *testing.T) {
 	waitLine(t, log, "trying again")
 	open := gate.shut()
 	defer open()
-	var coded *Error
+	var coded *contract.Error
 	s := c.Status()
 	if !errors.As(s.Err, &coded) || coded.Code != "mqtt.refused" || !strings.Contains(s.Err.Error(), "refused the login") {
 		t.Errorf("Status %+v", s)
@@ -346,7 +347,7 @@ func TestWithoutABrokerTheClientKeepsTryingAndSaysWhy(t *testing.T) {
 	defer start(c)()
 	waitLine(t, log, "trying again")
 	waitLine(t, log, "trying again")
-	var coded *Error
+	var coded *contract.Error
 	s := c.Status()
 	if !errors.As(s.Err, &coded) || coded.Code != "mqtt.unreachable" || !strings.Contains(s.Err.Error(), "connection refused") || s.Attempts < 2 {
 		t.Errorf("Status %+v", s)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // limits bound what waits for the broker. When one is passed, the oldest events go.
@@ -61,7 +63,7 @@ func newOutbox(l limits) *outbox {
 }
 
 // put appends an event and gives it its Seq. Detail must be fit for JSON.
-func (o *outbox) put(e Event) {
+func (o *outbox) put(e contract.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.append(e, true)
@@ -69,7 +71,7 @@ func (o *outbox) put(e Event) {
 	o.trim(time.Now())
 }
 
-func (o *outbox) append(e Event, counted bool) {
+func (o *outbox) append(e contract.Event, counted bool) {
 	o.seq++
 	o.ledger.sequence(o.seq)
 	e.Seq = o.seq
@@ -173,7 +175,7 @@ func (o *outbox) remove(seq uint64) {
 
 // reportDropped makes an event of what was dropped, if anything was. It adds
 // nothing to what was put: its count is that of events put before.
-func (o *outbox) reportDropped(report func(tally) Event) bool {
+func (o *outbox) reportDropped(report func(tally) contract.Event) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.dropped.count == 0 {

@@ -24,14 +24,17 @@ import (
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 	"pgregory.net/rapid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
 )
 
 // long asks for the tests in full length.
 var long = flag.Bool("long", false, "run the long tests in full: seven days, many kills")
 
-func testEvent(stream string) Event {
-	now := Time{time.Now()}
-	return Event{Code: "lag.high", Stream: stream, Count: 1, TS: now, FirstTS: now, LastTS: now}
+func testEvent(stream string) contract.Event {
+	now := contract.Time{Time: time.Now()}
+	return contract.Event{Code: "lag.high", Stream: stream, Count: 1, TS: now, FirstTS: now, LastTS: now}
 }
 
 // An event that was dropped while it was on its way must not take the next one with it.
@@ -96,7 +99,7 @@ func TestTheOutboxHoldsWhatIsPromised(t *testing.T) {
 }
 
 // payload is an event as the first one of an outbox.
-func payload(t *testing.T, e Event) []byte {
+func payload(t *testing.T, e contract.Event) []byte {
 	t.Helper()
 	e.Seq = 1
 	text, err := json.Marshal(e)
@@ -132,10 +135,10 @@ func TestTheFileFollowsWithinATenthOfASecond(t *testing.T) {
 				t.Errorf("the file has the events of %q, want %q", got, streams)
 			}
 		}
-		c.Event(Event{Code: "lag.high", Stream: "a"})
+		c.Event(contract.Event{Code: "lag.high", Stream: "a"})
 		want("a")
-		c.Event(Event{Code: "lag.high", Stream: "b"})
-		c.Event(Event{Code: "lag.high", Stream: "c"})
+		c.Event(contract.Event{Code: "lag.high", Stream: "b"})
+		c.Event(contract.Event{Code: "lag.high", Stream: "c"})
 		want("a", "b", "c")
 		back.Store(true)
 		time.Sleep(time.Minute)
@@ -178,7 +181,7 @@ func TestALedgerThatIsGone(t *testing.T) {
 			t.Fatal(err, damaged)
 		}
 		o = newOutbox(defaultLimits)
-		o.restore(held.events, held.totals, l, t0)
+		o.restore(held.events, held.totals, l, contracttest.T0)
 		return o, func() { s.db.Close(); l.close() }
 	}
 	put := func(o *outbox, n int) {
@@ -192,7 +195,7 @@ func TestALedgerThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := newOutbox(defaultLimits)
-	o.restore(nil, totals{}, l, t0)
+	o.restore(nil, totals{}, l, contracttest.T0)
 	put(o, 5)
 	c, _ := o.changes()
 	if err := errors.Join(s.save(c), s.db.Close(), l.close(), os.Remove(filepath.Join(dir, ledgerName))); err != nil {
@@ -213,7 +216,7 @@ func TestALedgerThatIsGone(t *testing.T) {
 }
 
 // storedEvents are the events in the file in dir.
-func storedEvents(t *testing.T, dir string) (list []Event) {
+func storedEvents(t *testing.T, dir string) (list []contract.Event) {
 	t.Helper()
 	s, l, held, damaged, err := openStore(dir)
 	if err != nil || len(damaged) > 0 {
@@ -222,7 +225,7 @@ func storedEvents(t *testing.T, dir string) (list []Event) {
 	defer s.db.Close()
 	defer l.close()
 	for _, stored := range held.events {
-		var e Event
+		var e contract.Event
 		if err := json.Unmarshal(stored.payload, &e); err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +302,7 @@ type world struct {
 	dirty        bool             // there are changes since the last copy
 	inexact      bool             // it was killed with such changes: what is said to be dropped may have arrived
 
-	reported             []Event
+	reported             []contract.Event
 	delivered, confirmed map[string]bool   // by stream
 	ids                  map[uint64]string // of mqtt.dropped, by seq
 	told                 int64             // count of all mqtt.dropped that were confirmed
@@ -307,7 +310,7 @@ type world struct {
 
 func newWorld(t *rapid.T, dir string) *world {
 	return &world{
-		t: t, dir: dir, clock: t0, unstored: map[string]int64{},
+		t: t, dir: dir, clock: contracttest.T0, unstored: map[string]int64{},
 		delivered: map[string]bool{}, confirmed: map[string]bool{}, ids: map[uint64]string{},
 	}
 }
@@ -317,13 +320,13 @@ const maxWaiting = 8
 
 // books say what an outbox or its file has to hold.
 type books struct {
-	waiting []Event // oldest first
-	dropped Event   // Count, FirstTS and LastTS of what was dropped and is not yet reported
+	waiting []contract.Event // oldest first
+	dropped contract.Event   // Count, FirstTS and LastTS of what was dropped and is not yet reported
 }
 
 func (b books) clone() books { return books{waiting: slices.Clone(b.waiting), dropped: b.dropped} }
 
-func (b *books) drop(e Event) {
+func (b *books) drop(e contract.Event) {
 	sum := &b.dropped
 	if sum.Count == 0 || e.FirstTS.Before(sum.FirstTS.Time) {
 		sum.FirstTS = e.FirstTS
@@ -346,7 +349,7 @@ func (w *world) start() {
 
 	w.memory, w.lost = w.file.clone(), 0
 	for _, count := range w.unstored {
-		w.memory.drop(Event{Count: count, FirstTS: Time{now}, LastTS: Time{now}})
+		w.memory.drop(contract.Event{Count: count, FirstTS: contract.Time{Time: now}, LastTS: contract.Time{Time: now}})
 		w.lost += uint64(count)
 	}
 	w.checkSize()
@@ -373,11 +376,11 @@ func (w *world) tick() time.Time {
 	return w.clock
 }
 
-func (w *world) report() Event {
+func (w *world) report() contract.Event {
 	began, now := w.tick(), w.tick()
-	e := Event{
+	e := contract.Event{
 		Code: "lag.high", Stream: fmt.Sprint("s", len(w.reported)), Count: rapid.Int64Range(1, 3).Draw(w.t, "count"),
-		TS: Time{now}, FirstTS: Time{began}, LastTS: Time{now},
+		TS: contract.Time{Time: now}, FirstTS: contract.Time{Time: began}, LastTS: contract.Time{Time: now},
 	}
 	w.outbox.ledger.report(e.Count)
 	w.reported = append(w.reported, e)
@@ -392,7 +395,7 @@ func (w *world) put() {
 	w.trim()
 }
 
-func (w *world) enter(e Event) {
+func (w *world) enter(e contract.Event) {
 	w.seq++
 	e.Seq = w.seq
 	w.memory.waiting = append(w.memory.waiting, e)
@@ -416,10 +419,10 @@ func (w *world) lose(seq uint64) {
 }
 
 // take strikes an event from the memory's book.
-func (w *world) take(seq uint64) (e Event, found bool) {
-	i := slices.IndexFunc(w.memory.waiting, func(e Event) bool { return e.Seq == seq })
+func (w *world) take(seq uint64) (e contract.Event, found bool) {
+	i := slices.IndexFunc(w.memory.waiting, func(e contract.Event) bool { return e.Seq == seq })
 	if i < 0 {
-		return Event{}, false
+		return contract.Event{}, false
 	}
 	e = w.memory.waiting[i]
 	w.memory.waiting = slices.Delete(w.memory.waiting, i, i+1)
@@ -452,7 +455,7 @@ func (w *world) sendAll() {
 }
 
 // next delivers the event that follows a seq, as the client finds it.
-func (w *world) next(seq uint64) (Event, bool) {
+func (w *world) next(seq uint64) (contract.Event, bool) {
 	if e, ok := w.after(seq); ok {
 		return e, true
 	}
@@ -462,25 +465,25 @@ func (w *world) next(seq uint64) (Event, bool) {
 	}
 	if reported {
 		sum.Code, sum.TS = "mqtt.dropped", sum.LastTS
-		w.memory.dropped = Event{}
+		w.memory.dropped = contract.Event{}
 		w.enter(sum)
 	}
 	return w.after(seq)
 }
 
 // after delivers the event that follows a seq, which has to be the one that the book has there.
-func (w *world) after(seq uint64) (want Event, ok bool) {
+func (w *world) after(seq uint64) (want contract.Event, ok bool) {
 	e, ok := w.outbox.after(seq)
 	w.trim()
-	i := slices.IndexFunc(w.memory.waiting, func(e Event) bool { return e.Seq > seq })
+	i := slices.IndexFunc(w.memory.waiting, func(e contract.Event) bool { return e.Seq > seq })
 	if ok != (i >= 0) {
 		w.t.Fatalf("after %d: %s, want one of %+v", seq, e.payload, w.memory.waiting)
 	}
 	if !ok {
-		return Event{}, false
+		return contract.Event{}, false
 	}
 	want = w.memory.waiting[i]
-	var got Event
+	var got contract.Event
 	if err := json.Unmarshal(e.payload, &got); err != nil {
 		w.t.Fatal(err)
 	}
@@ -496,7 +499,7 @@ func (w *world) after(seq uint64) (want Event, ok bool) {
 }
 
 // checkID: one that arrives twice has the id it had.
-func (w *world) checkID(e Event) {
+func (w *world) checkID(e contract.Event) {
 	if id, known := w.ids[e.Seq]; known && id != e.ID || uuid.Validate(e.ID) != nil {
 		w.t.Fatalf("the id of %+v was %s", e, id)
 	}
@@ -592,7 +595,7 @@ func TestSevenDaysWithoutABroker(t *testing.T) {
 		message := strings.Repeat("the network is down ", 10)
 		before := heap()
 		for i := range seconds { // of so many streams that no event is a repeat
-			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("stream-", i%20), Message: message, TS: Time{time.Now()}})
+			c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint("stream-", i%20), Message: message, TS: contract.Time{Time: time.Now()}})
 			time.Sleep(time.Second)
 		}
 		grown, s := heap()-before, c.Status()
@@ -767,7 +770,7 @@ func TestTheStoreStartsOverWhileInUse(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.SetStreams([]string{"gate"})
-			c.Event(Event{Code: "lag.high", Stream: "gate"})
+			c.Event(contract.Event{Code: "lag.high", Stream: "gate"})
 			if err := c.copyOutbox(); err != nil {
 				t.Fatal(err)
 			}
@@ -827,11 +830,11 @@ func TestADiskThatHangsHoldsUpNobody(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range reported {
-			c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
+			c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
 		}
 		c.SetStreams([]string{"gate"})
-		c.SetState("gate", State{State: Playing})
-		c.Telemetry("gate", Telemetry{})
+		c.SetState("gate", contract.State{State: contract.Playing})
+		c.Telemetry("gate", contract.Telemetry{})
 		c.SetStreams(nil)
 		c.streams.cleared("gate")
 		c.noteTold("homeassistant/device/x/config")
@@ -846,7 +849,7 @@ func TestADiskThatHangsHoldsUpNobody(t *testing.T) {
 	c.outbox.ledger.disk.Unlock()
 	close(works)
 	transaction.Wait()
-	c.Event(Event{Code: "lag.high", Stream: "the last"}) // returns once the ledger has it and all before
+	c.Event(contract.Event{Code: "lag.high", Stream: "the last"}) // returns once the ledger has it and all before
 	err = c.copyOutbox()
 	c.closeStore()
 	if err != nil {

@@ -7,14 +7,6 @@ import (
 	"time"
 )
 
-// message is one publication.
-type message struct {
-	topic    string
-	qos      byte
-	retained bool
-	payload  []byte
-}
-
 // What waits at most; the oldest response goes, of the others the newest.
 const (
 	maxTelemetry = 64

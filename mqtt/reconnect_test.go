@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Connections that do not come about or break, in a bubble. Those with a real broker are in connection_test.go.
@@ -26,7 +28,7 @@ func TestAttemptsAreSpreadAndNeverCloserThanASecond(t *testing.T) {
 		if s.Connected || s.Attempts != len(f.dials) {
 			t.Errorf("Status %+v after %d attempts", s, len(f.dials))
 		}
-		var coded *Error
+		var coded *contract.Error
 		if !errors.As(s.Err, &coded) || coded.Code != "mqtt.unreachable" || !strings.Contains(s.Err.Error(), "localhost:1883: connection refused") {
 			t.Errorf("Status.Err = %v", s.Err)
 		}
@@ -48,7 +50,7 @@ func TestEventsSurviveACutAtAnyPacket(t *testing.T) {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {
 			inBubble(t, first(1, behaviour{cutAfter: cut}), func(t *testing.T, f *fakeBroker, c *Client) {
 				for i := range sent {
-					c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
+					c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
 				}
 				stop := start(c)
 				time.Sleep(time.Minute)
@@ -81,7 +83,7 @@ func TestEventsSurviveACutAtAnyPacket(t *testing.T) {
 func TestAStopWithoutABrokerLosesNothing(t *testing.T) {
 	const repeated = 7
 	dir := t.TempDir()
-	run := func(t *testing.T, connect func(int) behaviour, during func(*Client)) (got []Event) {
+	run := func(t *testing.T, connect func(int) behaviour, during func(*Client)) (got []contract.Event) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeBroker(connect)
 			defer f.close()
@@ -97,11 +99,11 @@ func TestAStopWithoutABrokerLosesNothing(t *testing.T) {
 	attempts := 0
 	run(t, func(int) behaviour { attempts++; return behaviour{refuse: errRefused} }, func(c *Client) {
 		for range repeated {
-			c.Event(Event{Code: "lag.high", Stream: "door"})
+			c.Event(contract.Event{Code: "lag.high", Stream: "door"})
 		}
 		time.Sleep(50 * time.Second) // the next ones wait for the end of their window when it is stopped
 		for range repeated {
-			c.Event(Event{Code: "lag.high", Stream: "door"})
+			c.Event(contract.Event{Code: "lag.high", Stream: "door"})
 		}
 	})
 	counts := map[string]int64{}
@@ -139,12 +141,12 @@ func TestOutagesAreReportedOneByOne(t *testing.T) {
 			t.Fatalf("%d outages are reported: %+v", len(got), got)
 		}
 		for i, dials := range failed {
-			want := Event{Code: "mqtt.unreachable", Severity: SeverityWarning, Count: int64(len(dials))}
+			want := contract.Event{Code: "mqtt.unreachable", Severity: contract.SeverityWarning, Count: int64(len(dials))}
 			want.FirstTS.Time, want.LastTS.Time = f.dials[dials[0]], f.dials[dials[len(dials)-1]]
 			if i > 0 {
 				want.Count, want.FirstTS.Time = want.Count+1, cuts[i-1]
 			}
-			sameMoment := func(a, b Time) bool { return a.Equal(b.Truncate(time.Millisecond)) } // a payload has three decimals
+			sameMoment := func(a, b contract.Time) bool { return a.Equal(b.Truncate(time.Millisecond)) } // a payload has three decimals
 			e := got[i]
 			if e.Code != want.Code || e.Severity != want.Severity || e.Count != want.Count || uuid.Validate(e.ID) != nil ||
 				!sameMoment(e.FirstTS, want.FirstTS) || !sameMoment(e.LastTS, want.LastTS) || !sameMoment(e.TS, want.LastTS) {
@@ -185,7 +187,7 @@ func TestEventsSurviveAnyBroker(t *testing.T) {
 func survive(t *testing.T, f *fakeBroker, c *Client, sent int) (fault string) {
 	stop := start(c)
 	for i := range sent {
-		c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
+		c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint("s", i)})
 		time.Sleep(time.Second)
 	}
 	time.Sleep(time.Hour)
@@ -232,7 +234,7 @@ func TestWhatIsReportedAddsUp(t *testing.T) {
 			c.outbox.limits.events = limit
 			stop := start(c)
 			for i := range sent {
-				c.Event(Event{Code: "lag.high", Stream: fmt.Sprint("s", i%streams)})
+				c.Event(contract.Event{Code: "lag.high", Stream: fmt.Sprint("s", i%streams)})
 				synctest.Wait()
 				if slices.Contains(cuts, i) && c.Status().Connected { // and all that arrived is confirmed: none of it is dropped too
 					f.cut()
@@ -264,7 +266,7 @@ func TestWhatIsReportedAddsUp(t *testing.T) {
 func TestAnUnconfirmedEventIsSentAgainUnderItsID(t *testing.T) {
 	butTheFirst := func(n int) bool { return n > 1 } // which is "online"
 	inBubble(t, first(1, behaviour{noAck: butTheFirst}), func(t *testing.T, f *fakeBroker, c *Client) {
-		c.Event(Event{Code: "lag.high"})
+		c.Event(contract.Event{Code: "lag.high"})
 		stop := start(c)
 		time.Sleep(time.Minute)
 		stop()
@@ -305,7 +307,7 @@ func TestAnIdleConnectionIsHeldByPings(t *testing.T) {
 func TestABrokerThatFellSilentIsNoticed(t *testing.T) {
 	tests := map[string]func(*Client){
 		"its answers are missing":  func(*Client) {},
-		"it takes no bytes either": func(c *Client) { c.Telemetry("door", Telemetry{}) }, // the last that is read
+		"it takes no bytes either": func(c *Client) { c.Telemetry("door", contract.Telemetry{}) }, // the last that is read
 	}
 	for name, last := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -328,17 +330,17 @@ func TestABrokerThatFellSilentIsNoticed(t *testing.T) {
 // Each connection is closed right after it came about, as when two agents have one id.
 func TestFlappingIsSaid(t *testing.T) {
 	inBubble(t, first(2*flapsAfter, behaviour{cutAfter: 2}), func(t *testing.T, f *fakeBroker, c *Client) {
-		c.Event(Event{Code: "agent.started"})
+		c.Event(contract.Event{Code: "agent.started"})
 		stop := start(c)
 		time.Sleep(10 * time.Minute)
 		stop()
-		var flaps []Event
+		var flaps []contract.Event
 		for _, e := range events(t, f, c) {
 			if e.Code == "mqtt.flapping" {
 				flaps = append(flaps, e)
 			}
 		}
-		if len(flaps) == 0 || !strings.Contains(flaps[0].Message, "use the id edge-agent-gate-7?") || flaps[0].Severity != SeverityError {
+		if len(flaps) == 0 || !strings.Contains(flaps[0].Message, "use the id edge-agent-gate-7?") || flaps[0].Severity != contract.SeverityError {
 			t.Errorf("events %+v", flaps)
 		}
 	})
@@ -372,8 +374,8 @@ func TestReconnectingLeaksNothing(t *testing.T) {
 		f := newFakeBroker(every(behaviour{cutAfter: 8})) // late enough for the events
 		defer f.close()
 		c := newTestClient(t, f)
-		c.SetInfo(Info{})
-		c.SetState("door", State{})
+		c.SetInfo(contract.Info{})
+		c.SetState("door", contract.State{})
 		var early, late int64
 		connections := func() int {
 			f.mu.Lock()

@@ -3,6 +3,8 @@ package mqtt
 import (
 	"slices"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 const (
@@ -15,9 +17,9 @@ const (
 
 // record is a command that was admitted, with the newest response to it.
 type record struct {
-	At       time.Time `json:"at"`
-	Verb     Verb      `json:"verb"`
-	Response Response  `json:"response"`
+	At       time.Time         `json:"at"`
+	Verb     contract.Verb     `json:"verb"`
+	Response contract.Response `json:"response"`
 }
 
 // records remembers commands, so that none is carried out twice, also after a
@@ -73,7 +75,7 @@ func (r *records) remember(rec record) (forgotten []string) {
 // unfinished are the commands that the end of the agent has cut off.
 func (r *records) unfinished() (cut []record) {
 	for _, id := range r.order {
-		if rec := r.byID[id]; rec.Response.Status == StatusInProgress {
+		if rec := r.byID[id]; rec.Response.Status == contract.StatusInProgress {
 			cut = append(cut, rec)
 		}
 	}

@@ -3,6 +3,8 @@ package mqtt
 import (
 	"slices"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // repeatWindow is the least time between two events of the same code and stream.
@@ -20,11 +22,11 @@ type repeatKey struct{ code, stream string }
 
 type window struct {
 	ends time.Time
-	sum  *Event // of what came within the window, nil if nothing
+	sum  *contract.Event // of what came within the window, nil if nothing
 }
 
 // add takes an event and tells whether it passes now; if not it has been summed up.
-func (r *repeats) add(e Event, now time.Time) (passes bool) {
+func (r *repeats) add(e contract.Event, now time.Time) (passes bool) {
 	key := repeatKey{e.Code, e.Stream}
 	w := r.windows[key]
 	if w == nil {
@@ -43,8 +45,8 @@ func (r *repeats) add(e Event, now time.Time) (passes bool) {
 }
 
 // due returns the sums whose windows have ended, the latest event last.
-func (r *repeats) due(now time.Time) []Event {
-	var sums []Event
+func (r *repeats) due(now time.Time) []contract.Event {
+	var sums []contract.Event
 	for key, w := range r.windows {
 		switch {
 		case now.Before(w.ends):
@@ -55,12 +57,12 @@ func (r *repeats) due(now time.Time) []Event {
 			w.sum, w.ends = nil, now.Add(repeatWindow)
 		}
 	}
-	slices.SortFunc(sums, func(a, b Event) int { return a.LastTS.Compare(b.LastTS.Time) })
+	slices.SortFunc(sums, func(a, b contract.Event) int { return a.LastTS.Compare(b.LastTS.Time) })
 	return sums
 }
 
 // all returns all sums, ended or not.
-func (r *repeats) all(now time.Time) []Event { return r.due(now.Add(repeatWindow)) }
+func (r *repeats) all(now time.Time) []contract.Event { return r.due(now.Add(repeatWindow)) }
 
 // next is when due has something to return; ok is false while there is nothing to wait for.
 func (r *repeats) next() (at time.Time, ok bool) {

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
 )
 
 // Whatever comes when: the counts that pass add up to what happened, and no two
@@ -15,8 +18,8 @@ func TestRepeatsLoseNothingAndHoldTheRate(t *testing.T) {
 		var r repeats
 		happened, passed := map[repeatKey]int64{}, map[repeatKey]int64{}
 		lastPass := map[repeatKey]time.Time{}
-		now := t0
-		pass := func(e Event) {
+		now := contracttest.T0
+		pass := func(e contract.Event) {
 			key := repeatKey{e.Code, e.Stream}
 			if last, ok := lastPass[key]; ok && now.Sub(last) < repeatWindow {
 				t.Fatalf("%v passes %s after the last one", key, now.Sub(last))
@@ -32,10 +35,10 @@ func TestRepeatsLoseNothingAndHoldTheRate(t *testing.T) {
 			for _, sum := range r.due(now) {
 				pass(sum)
 			}
-			e := Event{
+			e := contract.Event{
 				Code:   rapid.SampledFrom([]string{"a", "b"}).Draw(t, "code"),
 				Stream: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "stream"),
-				Count:  1, FirstTS: Time{now}, LastTS: Time{now},
+				Count:  1, FirstTS: contract.Time{Time: now}, LastTS: contract.Time{Time: now},
 			}
 			happened[repeatKey{e.Code, e.Stream}]++
 			if r.add(e, now) {
@@ -65,14 +68,16 @@ func TestRepeatsLoseNothingAndHoldTheRate(t *testing.T) {
 
 func TestASumSaysTheNewestAndFromWhen(t *testing.T) {
 	var r repeats
-	at := func(s int) Time { return Time{t0.Add(time.Duration(s) * time.Second)} }
+	at := func(s int) contract.Time {
+		return contract.Time{Time: contracttest.T0.Add(time.Duration(s) * time.Second)}
+	}
 	for s, message := range []string{"first", "second", "third"} {
-		passes := r.add(Event{Code: "a", Message: message, Count: 1, FirstTS: at(s), LastTS: at(s)}, at(s).Time)
+		passes := r.add(contract.Event{Code: "a", Message: message, Count: 1, FirstTS: at(s), LastTS: at(s)}, at(s).Time)
 		if passes != (s == 0) {
 			t.Fatalf("%s passes: %v", message, passes)
 		}
 	}
-	sums := r.due(t0.Add(repeatWindow))
+	sums := r.due(contracttest.T0.Add(repeatWindow))
 	if len(sums) != 1 {
 		t.Fatalf("%d sums", len(sums))
 	}
@@ -84,16 +89,18 @@ func TestASumSaysTheNewestAndFromWhen(t *testing.T) {
 // Of several sums that are due the latest goes last.
 func TestSumsGoInTheirOrder(t *testing.T) {
 	var r repeats
-	at := func(s int) Time { return Time{t0.Add(time.Duration(s) * time.Second)} }
+	at := func(s int) contract.Time {
+		return contract.Time{Time: contracttest.T0.Add(time.Duration(s) * time.Second)}
+	}
 	streams := []string{"d", "a", "c", "b", "e"}
 	for round := range 2 { // of which the second is summed up
 		for i, stream := range streams {
 			now := at(round*len(streams) + i)
-			r.add(Event{Code: "x", Stream: stream, Count: 1, FirstTS: now, LastTS: now}, t0)
+			r.add(contract.Event{Code: "x", Stream: stream, Count: 1, FirstTS: now, LastTS: now}, contracttest.T0)
 		}
 	}
 	var got []string
-	for _, e := range r.due(t0.Add(10 * time.Second)) {
+	for _, e := range r.due(contracttest.T0.Add(10 * time.Second)) {
 		got = append(got, e.Stream)
 	}
 	if !slices.Equal(got, streams) {

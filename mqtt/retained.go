@@ -6,6 +6,8 @@ import (
 	"io"
 	"syscall"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // retainCheck finds out that a broker does not take retained messages. MQTT 3.1.1 has no answer that says so: the
@@ -68,11 +70,11 @@ func (c *Client) loginWithoutRetain(ctx context.Context) error {
 }
 
 func (c *Client) offline(retained bool) *will {
-	return &will{topic: c.topics.Availability(), payload: Offline, retained: retained}
+	return &will{topic: c.topics.Availability(), payload: contract.Offline, retained: retained}
 }
 
 func (c *Client) retainRefused(cause error) error {
-	return &Error{
+	return &contract.Error{
 		Code: "mqtt.refused", Err: cause,
 		Message: "the broker refuses retained messages: it closes a login whose last will is retained, and answers one without; " +
 			"allow retained messages on the broker",
@@ -89,7 +91,7 @@ func (c *Client) ended(l *link, err error) error {
 	if r.unconfirmed++; r.unconfirmed < unconfirmedAfter {
 		return err
 	}
-	return &Error{
+	return &contract.Error{
 		Code: "mqtt.refused", Err: err,
 		Message: "the broker closes the connection at the first message, which is retained, on " + l.first +
 			": it does not allow retained messages, or this client to publish there",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // A broker that requires a prefix for client ids is satisfied by client_id, and named as the cause without it.
@@ -31,7 +32,7 @@ func TestABrokerThatRequiresAClientID(t *testing.T) {
 	defer start(c)()
 	waitLine(t, log, "connected to the MQTT broker")
 	broker.ClientID = "plant-listener"
-	listen(t, broker).wait(c.Topics().Availability(), Online)
+	listen(t, broker).wait(c.Topics().Availability(), contract.Online)
 }
 
 // What a broker answers to a login is said, with the part of the login that it is about.

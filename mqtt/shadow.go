@@ -12,6 +12,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/google/uuid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Shadow is the device shadow ShadowName of a thing: a document that AWS IoT Core keeps, with what
@@ -74,23 +76,23 @@ type shadow struct {
 	nextUpdate time.Time                   // no update before
 	retry      *backoff.ExponentialBackOff // begins anew once both sides agree; that a get succeeds says nothing of updates
 
-	version     int64   // of the newest document known; 0: there is none
-	there       object  // what is reported in it
-	desiredSize int     // bytes of what is desired in it
-	given       *string // the desired configuration last handed out; nil: none yet
-	full, brief []byte  // what is to be reported; brief is without what may be large
+	version     int64           // of the newest document known; 0: there is none
+	there       contract.Object // what is reported in it
+	desiredSize int             // bytes of what is desired in it
+	given       *string         // the desired configuration last handed out; nil: none yet
+	full, brief []byte          // what is to be reported; brief is without what may be large
 }
 
 // shadowRequest waits for its answer.
 type shadowRequest struct {
 	token   string
-	becomes object // what is reported once an update is accepted; nil: it is a get
+	becomes contract.Object // what is reported once an update is accepted; nil: it is a get
 	due     time.Time
 }
 
 func newShadow(thing string, wake chan struct{}, report func(code, message string, detail map[string]any)) *shadow {
 	return &shadow{
-		topics:  shadowTopics{base: "$aws/things/" + thing + "/shadow/name/" + ShadowName + "/"},
+		topics:  shadowTopics{base: "$aws/things/" + thing + "/shadow/name/" + contract.ShadowName + "/"},
 		desired: make(chan Desired, 1), wake: wake, report: report,
 		retry: &backoff.ExponentialBackOff{InitialInterval: 4 * time.Second, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 5 * time.Minute},
 	}
@@ -192,11 +194,11 @@ type shadowOrder struct {
 }
 
 type shadowState struct {
-	Desired  object `json:"desired,omitempty"`
-	Reported object `json:"reported,omitempty"`
+	Desired  contract.Object `json:"desired,omitempty"`
+	Reported contract.Object `json:"reported,omitempty"`
 }
 
-func (s *shadow) ask(now time.Time, topic string, o shadowOrder, becomes object) message {
+func (s *shadow) ask(now time.Time, topic string, o shadowOrder, becomes contract.Object) message {
 	o.ClientToken = uuid.NewString()
 	s.request = &shadowRequest{token: o.ClientToken, becomes: becomes, due: now.Add(shadowAnswer)}
 	payload, err := json.Marshal(o)
@@ -221,8 +223,8 @@ func (s *shadow) makeUpdate(now time.Time) (message, bool) {
 		s.report("shadow.too_large", fmt.Sprintf("the device shadow would have %d bytes, at most %d can be stored", size, maxShadow), nil)
 		return message{}, false
 	}
-	becomes := decodeObject(text)
-	patch := mergePatch(s.there, becomes)
+	becomes := contract.DecodeObject(text)
+	patch := contract.MergePatch(s.there, becomes)
 	if len(patch) == 0 {
 		s.retry.Reset()
 		return message{}, false
@@ -356,7 +358,7 @@ func (s *shadow) fail(now time.Time, code, message string, detail map[string]any
 
 // SetShadow reports in the device shadow, if there is one: at the next occasion, and only what
 // has changed.
-func (c *Client) SetShadow(r ShadowReported) {
+func (c *Client) SetShadow(r contract.ShadowReported) {
 	if c.shadow == nil {
 		return
 	}
@@ -372,9 +374,9 @@ func (c *Client) SetShadow(r ShadowReported) {
 // subscribeShadow asks for what the shadow service answers. Without it the shadow is left alone.
 func (c *Client) subscribeShadow(ctx context.Context, l *link) error {
 	err := l.subscribeAll(ctx, c.shadow.topics.filters(), maxShadowAnswer, c.shadow.receive)
-	if coded := (*Error)(nil); errors.As(err, &coded) && coded.Code == "mqtt.refused" {
+	if coded := (*contract.Error)(nil); errors.As(err, &coded) && coded.Code == "mqtt.refused" {
 		c.log.Error("the device shadow is not kept", "code", coded.Code, "err", err)
-		c.Event(Event{Code: coded.Code, Message: err.Error()})
+		c.Event(contract.Event{Code: coded.Code, Message: err.Error()})
 		return nil
 	}
 	if err == nil {
@@ -386,5 +388,5 @@ func (c *Client) subscribeShadow(ctx context.Context, l *link) error {
 // noteShadow tells what went wrong with the shadow.
 func (c *Client) noteShadow(code, message string, detail map[string]any) {
 	c.log.Warn(message, "code", code)
-	c.Event(Event{Code: code, Message: message, Detail: detail})
+	c.Event(contract.Event{Code: code, Message: message, Detail: detail})
 }

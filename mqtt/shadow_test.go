@@ -13,6 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
 )
 
 func TestShadowTopicsFitAWSIoTCore(t *testing.T) {
@@ -36,7 +38,7 @@ type shadowBench struct {
 }
 
 func newShadowBench(t *testing.T) *shadowBench {
-	b := &shadowBench{t: t, now: t0}
+	b := &shadowBench{t: t, now: contracttest.T0}
 	b.shadow = newShadow("gate-7", make(chan struct{}, 1), func(code, _ string, _ map[string]any) { b.reported = append(b.reported, code) })
 	b.open()
 	return b
@@ -72,7 +74,7 @@ func (b *shadowBench) answers(topic, token string, version int64, fields string)
 }
 
 func (b *shadowBench) report(version string) {
-	text, _ := json.Marshal(ShadowReported{Version: version})
+	text, _ := json.Marshal(contract.ShadowReported{Version: version})
 	b.set(text, text)
 }
 
@@ -316,15 +318,15 @@ func TestALargeReportIsSentWithoutStreamsOrNotAtAll(t *testing.T) {
 // A configuration that has very many faults is reported as rejected, if not why in each place.
 func TestManyFaultsLeaveRoomForTheVerdict(t *testing.T) {
 	b := newShadowBench(t)
-	faults := make(map[string]ShadowFault)
+	faults := make(map[string]contract.ShadowFault)
 	for i := range 50 {
-		faults[fmt.Sprintf("streams.s%d.start", i)] = ShadowFault{Code: "config.invalid", Reason: strings.Repeat("x", 300)}
+		faults[fmt.Sprintf("streams.s%d.start", i)] = contract.ShadowFault{Code: "config.invalid", Reason: strings.Repeat("x", 300)}
 	}
 	c := &Client{shadow: b.shadow}
-	c.SetShadow(ShadowReported{Desired: ShadowOutcome{Status: ShadowRejected, Faults: faults}})
+	c.SetShadow(contract.ShadowReported{Desired: contract.ShadowOutcome{Status: contract.ShadowRejected, Faults: faults}})
 	b.answers("get/rejected", b.asks(0, "get").ClientToken, 0, `"code":404`)
-	outcome, _ := b.asks(shadowPause, "update").State.Reported["desired"].(object)
-	if outcome["status"] != string(ShadowRejected) || outcome["faults"] != nil {
+	outcome, _ := b.asks(shadowPause, "update").State.Reported["desired"].(contract.Object)
+	if outcome["status"] != string(contract.ShadowRejected) || outcome["faults"] != nil {
 		t.Errorf("reported %v", outcome)
 	}
 }
@@ -350,7 +352,7 @@ func TestAShadowWithoutItsTopicsIsLeftAlone(t *testing.T) {
 		})
 		defer f.close()
 		c := newTestClientWith(t, f, Config{Shadow: &Shadow{Thing: "gate-7", Desire: func(context.Context, Desired) {}}})
-		c.Event(Event{Code: "lag.high"})
+		c.Event(contract.Event{Code: "lag.high"})
 		stop := start(c)
 		time.Sleep(time.Minute)
 		stop()
@@ -362,12 +364,12 @@ func TestAShadowWithoutItsTopicsIsLeftAlone(t *testing.T) {
 
 // Whatever stands there: the patch makes of it what is to be, and does not touch the rest.
 func TestMergePatch(t *testing.T) {
-	objects := rapid.Custom(func(t *rapid.T) object {
+	objects := rapid.Custom(func(t *rapid.T) contract.Object {
 		return drawObject(t, 3)
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := objects.Draw(t, "from"), objects.Draw(t, "to")
-		patch := mergePatch(from, to)
+		patch := contract.MergePatch(from, to)
 		if got := applyPatch(from, patch); !reflect.DeepEqual(got, to) {
 			t.Fatalf("%v patched with %v is %v, not %v", from, patch, got, to)
 		}
@@ -377,8 +379,8 @@ func TestMergePatch(t *testing.T) {
 	})
 }
 
-func drawObject(t *rapid.T, depth int) object {
-	o := object{}
+func drawObject(t *rapid.T, depth int) contract.Object {
+	o := contract.Object{}
 	for range rapid.IntRange(0, 3).Draw(t, "fields") {
 		key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")
 		if depth > 0 && rapid.Bool().Draw(t, "nested") {
@@ -392,12 +394,12 @@ func drawObject(t *rapid.T, depth int) object {
 
 // applyPatch is RFC 7396, chapter 2.
 func applyPatch(target any, patch any) any {
-	fields, isObject := patch.(object)
+	fields, isObject := patch.(contract.Object)
 	if !isObject {
 		return patch
 	}
-	result := object{}
-	if old, was := target.(object); was {
+	result := contract.Object{}
+	if old, was := target.(contract.Object); was {
 		for k, v := range old {
 			result[k] = v
 		}
@@ -425,7 +427,7 @@ func TestBothSidesAgreeInTheEnd(t *testing.T) {
 		service := brokertest.NewShadows(func(topic string, payload []byte) { flying = append(flying, arrival{topic, payload}) })
 		agent := newShadow("gate-7", make(chan struct{}, 1), func(string, string, map[string]any) {})
 		agent.open()
-		now, given, reported := t0, "", object{}
+		now, given, reported := contracttest.T0, "", contract.Object{}
 		arrive := func(i int, again bool) {
 			a := flying[i]
 			if !again {
@@ -447,7 +449,7 @@ func TestBothSidesAgreeInTheEnd(t *testing.T) {
 			"desire": func(t *rapid.T) {
 				level := rapid.SampledFrom([]string{`"a"`, `"b"`, `null`}).Draw(t, "level")
 				text := rapid.SampledFrom([]string{`{"config":{"log":` + level + `}}`, `{"config":null}`, `null`, `{"other":` + level + `}`}).Draw(t, "desired")
-				if err := service.Desire("gate-7", ShadowName, text); err != nil {
+				if err := service.Desire("gate-7", contract.ShadowName, text); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -456,7 +458,7 @@ func TestBothSidesAgreeInTheEnd(t *testing.T) {
 				text, _ := json.Marshal(reported)
 				agent.set(text, text)
 			},
-			"delete": func(*rapid.T) { service.Delete("gate-7", ShadowName) },
+			"delete": func(*rapid.T) { service.Delete("gate-7", contract.ShadowName) },
 			"break":  func(*rapid.T) { flying = nil; agent.close(); agent.open() },
 			"wait":   func(*rapid.T) { now = now.Add(2 * time.Second) },
 			"arrive": func(t *rapid.T) {
@@ -474,7 +476,7 @@ func TestBothSidesAgreeInTheEnd(t *testing.T) {
 			work()
 			now = now.Add(time.Hour)
 		}
-		state := service.State("gate-7", ShadowName)
+		state := service.State("gate-7", contract.ShadowName)
 		want := ""
 		if c, ok := state.Desired["config"]; ok {
 			text, _ := json.Marshal(c)
@@ -501,7 +503,7 @@ func FuzzShadowTakes(f *testing.F) {
 	f.Add("update/delta", []byte(`{"state":{},"version":4}`))
 	f.Add("update/rejected", []byte(`{"code":409,"message":"Version conflict","clientToken":"t"}`))
 	f.Fuzz(func(t *testing.T, topic string, payload []byte) {
-		b := &shadowBench{t: t, now: t0}
+		b := &shadowBench{t: t, now: contracttest.T0}
 		b.shadow = newShadow("gate-7", make(chan struct{}, 1), func(code, _ string, _ map[string]any) {})
 		b.open()
 		b.report("1")

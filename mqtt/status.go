@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Status is how the connection stands.
@@ -37,7 +39,7 @@ func (c *Client) putOutage() {
 // noteFailure records why there is no connection.
 func (c *Client) noteFailure(err error, wait time.Duration) {
 	code := "mqtt.unreachable"
-	var coded *Error
+	var coded *contract.Error
 	if errors.As(err, &coded) {
 		code = coded.Code
 	}
@@ -63,13 +65,13 @@ func (c *Client) noteFlapping(times int) {
 		message += " Or does the policy of the certificate not allow what the agent sends? AWS IoT Core closes the connection then"
 	}
 	c.log.Error(message, "code", "mqtt.flapping")
-	c.Event(Event{Code: "mqtt.flapping", Message: message, Detail: map[string]any{"client_id": c.id}})
+	c.Event(contract.Event{Code: "mqtt.flapping", Message: message, Detail: map[string]any{"client_id": c.id}})
 }
 
 // noteUnfit tells of a message that the broker would not take.
 func (c *Client) noteUnfit(err error) {
 	c.log.Warn("a message was not sent", "code", "mqtt.limit", "err", err)
-	c.Event(Event{Code: "mqtt.limit", Message: err.Error()})
+	c.Event(contract.Event{Code: "mqtt.limit", Message: err.Error()})
 }
 
 func (c *Client) noteStopped() {

@@ -9,6 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
@@ -99,7 +100,7 @@ func (h *stored) read(tx *bolt.Tx, now time.Time) error {
 			return err
 		}),
 		tx.Bucket(eventBucket).ForEach(func(key, text []byte) error {
-			var e Event
+			var e contract.Event
 			if err := json.Unmarshal(text, &e); err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 func newAuthority(t *testing.T) *brokertest.Authority {
@@ -89,7 +90,7 @@ func TestTLS(t *testing.T) {
 			if err == nil {
 				link.close(true)
 			}
-			var coded *Error
+			var coded *contract.Error
 			if test.works != (err == nil) || err != nil && (!errors.As(err, &coded) || coded.Code != "mqtt.tls") {
 				t.Errorf("err = %v", err)
 			}
@@ -194,7 +195,7 @@ func TestTLSWithARealBroker(t *testing.T) {
 			if err == nil {
 				l.close(true)
 			}
-			var coded *Error
+			var coded *contract.Error
 			if test.code == "" && err != nil || test.code != "" && (!errors.As(err, &coded) || coded.Code != test.code) {
 				t.Errorf("err = %v", err)
 			}

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // validatingConn stands between paho and the network. paho v1.5.1 trusts the broker: it allocates what the fixed header
@@ -37,7 +39,7 @@ type validatingConn struct {
 
 	mu      sync.Mutex // guards what follows: paho reads and writes on several goroutines
 	state   sessionState
-	invalid *Error // why the connection was closed; nil: it was not
+	invalid *contract.Error // why the connection was closed; nil: it was not
 }
 
 // sessionState is what the client has sent, as far as it decides what the broker may send.
@@ -96,7 +98,7 @@ func (c *validatingConn) Read(p []byte) (int, error) {
 // next reads one packet. An invalid one closes the connection.
 func (c *validatingConn) next() ([]byte, error) {
 	packet, err := c.readPacket()
-	var invalid *Error
+	var invalid *contract.Error
 	if errors.As(err, &invalid) {
 		invalid.Message = "the broker at " + c.addr + " sent an invalid MQTT packet, so the connection was closed"
 		c.mu.Lock()
@@ -108,7 +110,7 @@ func (c *validatingConn) next() ([]byte, error) {
 }
 
 func invalidPacket(format string, args ...any) error {
-	return &Error{Code: "mqtt.protocol", Err: fmt.Errorf(format, args...)}
+	return &contract.Error{Code: "mqtt.protocol", Err: fmt.Errorf(format, args...)}
 }
 
 // readPacket reads and validates one packet, and returns it as paho is to read it.
@@ -376,7 +378,7 @@ func (c *validatingConn) sending(p []byte) error {
 	first, _ := r.ReadByte()
 	length, err := readLength(r)
 	if err != nil || length != r.Len() {
-		return &Error{Code: "internal", Message: "the MQTT library did not write one whole packet"}
+		return &contract.Error{Code: "internal", Message: "the MQTT library did not write one whole packet"}
 	}
 	body := p[len(p)-length:]
 	c.mu.Lock()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // wire is a connection that reads what a broker sends and takes all that is written.
@@ -122,7 +124,7 @@ func TestInvalidPackets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, c := newWire(t, strings.NewReader(test.bytes))
 			_, err := io.ReadAll(c)
-			var coded *Error
+			var coded *contract.Error
 			if !errors.As(err, &coded) || coded.Code != "mqtt.protocol" || !strings.Contains(err.Error(), test.says) || len(err.Error()) > 600 {
 				t.Errorf("err %v, want %q", err, test.says)
 			}

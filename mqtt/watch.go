@@ -13,22 +13,24 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/google/uuid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // AgentView is what an agent has said of itself.
 type AgentView struct {
 	ID        string
 	Online    bool
-	Info      Info
-	Streams   []StreamView // by name
-	LastEvent Event        // Code "" when none came since the watch began
+	Info      contract.Info
+	Streams   []StreamView   // by name
+	LastEvent contract.Event // Code "" when none came since the watch began
 }
 
 // StreamView is what an agent has said of a stream.
 type StreamView struct {
 	Name      string
-	State     State
-	Telemetry Telemetry // To is zero when none came since the watch began
+	State     contract.State
+	Telemetry contract.Telemetry // To is zero when none came since the watch began
 }
 
 // What a Fleet remembers at most; agents and streams beyond are not seen.
@@ -59,9 +61,9 @@ type watched struct {
 // has granted the subscriptions. One goroutine keeps the connection until ctx ends, and opens
 // another when it breaks.
 func Watch(ctx context.Context, b Broker, prefix string) (*Fleet, error) {
-	prefix = cmp.Or(prefix, DefaultPrefix)
-	if err := ValidName(prefix); err != nil {
-		return nil, configError("topic_prefix %q cannot be used in topics: %w", prefix, err)
+	prefix = cmp.Or(prefix, contract.DefaultPrefix)
+	if err := contract.ValidName(prefix); err != nil {
+		return nil, contract.ConfigError("topic_prefix %q cannot be used in topics: %w", prefix, err)
 	}
 	f := newFleet()
 	f.broker, f.prefix = b, prefix
@@ -84,7 +86,7 @@ func (f *Fleet) open(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	f.forget()
-	all := Topics{base: f.prefix + "/v1/+/"}
+	all := contract.OfEveryAgent(f.prefix)
 	for _, filter := range []string{all.Availability(), all.Info(), all.Events(), all.State("+"), all.Telemetry("+")} {
 		if err := l.subscribe(ctx, filter, maxAnswer, f.receive); err != nil {
 			l.close(true)
@@ -200,7 +202,7 @@ func (f *Fleet) apply(topic string, payload []byte) bool {
 	case a == nil || len(payload) == 0 && what[0] != "streams":
 		return false
 	case what[0] == "availability":
-		a.view.Online = string(payload) == Online
+		a.view.Online = string(payload) == contract.Online
 		return true
 	case what[0] == "info":
 		return replaceBy(&a.view.Info, payload)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Whatever looks like a code in the sources is in the code table, so that
@@ -36,7 +36,7 @@ func TestEveryCodeIsInTheTable(t *testing.T) {
 				return true
 			}
 			seen[text] = true
-			if _, ok := mqtt.Lookup(text); !ok {
+			if _, ok := contract.Lookup(text); !ok {
 				t.Errorf("%s uses the code %q, which is not in the table", path, text)
 			}
 			return true
@@ -64,7 +64,7 @@ func configKeys(t *testing.T) map[string]bool {
 // codePattern matches an area of the table with anything behind it.
 func codePattern() *regexp.Regexp {
 	areas := map[string]bool{}
-	for _, c := range mqtt.Codes() {
+	for _, c := range contract.Codes() {
 		if i := strings.LastIndexByte(c.Code, '.'); i > 0 {
 			areas[regexp.QuoteMeta(c.Code[:i])] = true
 		}

@@ -36,15 +36,18 @@ var allowed = map[string][]string{
 	"gst/sandbox": {
 		"github.com/landlock-lsm/go-landlock", "github.com/elastic/go-seccomp-bpf", "kernel.org/pub/linux/libs/security/libcap/cap", "golang.org/x/sys",
 	},
-	"gst/sandbox/sandboxtest": {"golang.org/x/sys"},
+	"gst/sandbox/sandboxtest":    {"golang.org/x/sys"},
+	"mqtt/contract":              {},
+	"mqtt/contract/contracttest": {"github.com/santhosh-tekuri/jsonschema/v6"},
+	"mqtt/secret":                {},
 	"mqtt": {
-		"mqtt/statefile", "github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
+		"mqtt/contract", "mqtt/secret", "mqtt/statefile", "github.com/eclipse/paho.mqtt.golang", "go.etcd.io/bbolt", "github.com/cenkalti/backoff/v5", "github.com/google/uuid",
 		"golang.org/x/time",
 	},
 	"mqtt/brokertest":             {"github.com/eclipse/paho.mqtt.golang"},
-	"cmd/edge-agent/internal/web": {"mqtt", "github.com/prometheus/client_golang", "golang.org/x/net"},
+	"cmd/edge-agent/internal/web": {"mqtt", "mqtt/contract", "github.com/prometheus/client_golang", "golang.org/x/net"},
 	"cmd/edge-agent": {
-		"cmd/edge-agent/internal/web", "ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest", "mqtt/statefile",
+		"cmd/edge-agent/internal/web", "ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/contract", "mqtt/secret", "mqtt/brokertest", "mqtt/statefile",
 		"github.com/BurntSushi/toml", "github.com/alecthomas/kong", "github.com/alecthomas/mango-kong", "github.com/muesli/roff", "github.com/aws/aws-sdk-go-v2", "github.com/coreos/go-systemd",
 		"github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term",
 	},
@@ -52,10 +55,10 @@ var allowed = map[string][]string{
 	"test":                          {},
 	"test/elsewhere":                {},
 	"test/mutate":                   {},
-	"test/virtual-hardware/box":     {"ingest/kvstest", "mqtt", "mqtt/brokertest"},
+	"test/virtual-hardware/box":     {"ingest/kvstest", "mqtt", "mqtt/contract", "mqtt/brokertest"},
 	"test/virtual-hardware/scanout": {},
 	"test/bench": {
-		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/brokertest",
+		"ingest", "ingest/mkv", "ingest/kvstest", "ingest/kvstest/clip", "decode", "mqtt", "mqtt/contract", "mqtt/brokertest",
 		"github.com/aws/aws-sdk-go-v2", "github.com/at-wat/ebml-go", "github.com/eclipse/paho.mqtt.golang", "golang.org/x/sys",
 	},
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // account adds up the telemetry of one stream, and holds every message to what docs/mqtt.md says of its counts.
@@ -22,10 +23,10 @@ type account struct {
 	to                             time.Time // of the newest message
 	queued                         int64     // then
 	frames, shown, dropped, hidden int64
-	reasons                        mqtt.Reasons
+	reasons                        contract.Reasons
 }
 
-func (a *account) take(m mqtt.Telemetry) error {
+func (a *account) take(m contract.Telemetry) error {
 	if a.messages++; a.messages > 1 && !m.From.Equal(a.to) {
 		return fmt.Errorf("a message from %v follows one to %v", m.From, a.to)
 	}
@@ -37,7 +38,7 @@ func (a *account) take(m mqtt.Telemetry) error {
 	for why, n := range m.DroppedBy {
 		sum += n
 		if a.reasons == nil {
-			a.reasons = mqtt.Reasons{}
+			a.reasons = contract.Reasons{}
 		}
 		a.reasons[why] += n
 	}
@@ -67,7 +68,7 @@ func (b *books) until(what string, so func() bool) {
 			if m.Topic != b.w.topics.Telemetry(name) {
 				continue
 			}
-			var t mqtt.Telemetry
+			var t contract.Telemetry
 			if err := json.Unmarshal(m.Payload, &t); err != nil {
 				b.w.t.Fatal(err)
 			}
@@ -122,7 +123,7 @@ func TestEveryFrameIsAccountedForOverMQTT(t *testing.T) {
 	caller := mqtt.Caller{Broker: mqtt.Broker{URL: s.broker.URL()}, Agent: "box"}
 	show := func(name string) {
 		t.Helper()
-		if r, err := caller.Call(t.Context(), mqtt.VerbShow, mqtt.ShowArgs{Stream: name}); err != nil || r.Status != mqtt.StatusSucceeded {
+		if r, err := caller.Call(t.Context(), contract.VerbShow, contract.ShowArgs{Stream: name}); err != nil || r.Status != contract.StatusSucceeded {
 			t.Fatalf("%+v, %v", r, err)
 		}
 	}

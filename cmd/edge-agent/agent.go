@@ -17,6 +17,8 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 // agent is one running configuration: the place where the packages meet. A stream's
@@ -50,7 +52,7 @@ type agent struct {
 	turning   sync.Mutex // one Show at a time
 	prober    *prober
 	mqtt      *mqtt.Client    // nil without a broker
-	info      mqtt.Info       // as last published
+	info      contract.Info   // as last published
 	working   context.Context // of everything that works; set by Run
 	retick    chan struct{}   // has something when the telemetry's interval has changed
 	look      chan struct{}   // has something when states and slate have to be looked at
@@ -125,11 +127,11 @@ func (a *agent) prepare(load func() (*ingest.Service, error)) (err error) {
 }
 
 // commandClock is how far commands can rely on this box's clock.
-func commandClock(c ControlConfig) mqtt.Clock {
+func commandClock(c ControlConfig) contract.Clock {
 	if c.Clock == clockSystem {
-		return mqtt.ClockSynced
+		return contract.ClockSynced
 	}
-	return mqtt.Clock(readClock())
+	return contract.Clock(readClock())
 }
 
 // brokerOf says how the broker is reached.
@@ -152,13 +154,13 @@ func (a *agent) newClient(cfg Config) (err error) {
 	}
 	control := &mqtt.Control{
 		Enabled: cfg.Control.Enabled, Executor: a,
-		Clock: func() mqtt.Clock { return commandClock(cfg.Control) },
+		Clock: func() contract.Clock { return commandClock(cfg.Control) },
 	}
 	for _, v := range cfg.Control.Allow {
-		control.Allow = append(control.Allow, mqtt.Verb(v))
+		control.Allow = append(control.Allow, contract.Verb(v))
 	}
 	for _, text := range cfg.Control.PublicKeys {
-		key, err := mqtt.ParsePublicKey(text)
+		key, err := secret.ParsePublicKey(text)
 		if err != nil {
 			return err // checked with the configuration
 		}
@@ -285,7 +287,7 @@ func (a *agent) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-telemetry.C:
-			clock := mqtt.Clock(readClock())
+			clock := contract.Clock(readClock())
 			for _, s := range a.all() {
 				s.publishTelemetry(clock)
 			}
@@ -319,10 +321,10 @@ func (a *agent) publishStates() {
 
 // event tells of something: in the log, and over MQTT.
 func (a *agent) event(code, stream, message string, detail map[string]any) {
-	a.recent.add(mqtt.Event{Code: code, Stream: stream, Message: message, Detail: detail}, time.Now())
+	a.recent.add(contract.Event{Code: code, Stream: stream, Message: message, Detail: detail}, time.Now())
 	a.events.write(a.log, code, stream, message, detail)
 	if a.mqtt != nil {
-		a.mqtt.Event(mqtt.Event{Code: code, Stream: stream, Message: message, Detail: detail})
+		a.mqtt.Event(contract.Event{Code: code, Stream: stream, Message: message, Detail: detail})
 	}
 }
 
@@ -336,9 +338,9 @@ func sortedKeys(m map[string]any) []string {
 }
 
 // inform gives what the agent is and what it found.
-func (a *agent) inform() mqtt.Info {
+func (a *agent) inform() contract.Info {
 	stats := a.renderer.Stats()
-	return mqtt.Info{
+	return contract.Info{
 		Version: version, Commit: buildCommit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
 		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.config().hash(),
 		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats), PassedOver: stats.Passed, Commands: a.commands(),
@@ -379,15 +381,15 @@ func (a *agent) nameStreams() {
 }
 
 // decoders are those that were found and, once they were, tried out.
-func decoders(found []decode.Decoder, probed decode.ProbeReport) []mqtt.Decoder {
-	out := []mqtt.Decoder{}
+func decoders(found []decode.Decoder, probed decode.ProbeReport) []contract.Decoder {
+	out := []contract.Decoder{}
 	if len(probed.Candidates) == 0 {
 		for _, d := range found {
-			out = append(out, mqtt.Decoder{Name: d.Element, Codec: string(d.Codec), Kind: string(d.Family), Result: string(decode.Untried)})
+			out = append(out, contract.Decoder{Name: d.Element, Codec: string(d.Codec), Kind: string(d.Family), Result: string(decode.Untried)})
 		}
 	}
 	for _, c := range probed.Candidates {
-		out = append(out, mqtt.Decoder{
+		out = append(out, contract.Decoder{
 			Name: c.Element, Codec: string(c.Codec), Kind: string(c.Family), Device: c.Device, Driver: c.Driver,
 			Result: string(c.Result), FPS: c.FPS, Code: resultCode(probed, c),
 		})
@@ -403,10 +405,10 @@ func resultCode(r decode.ProbeReport, c decode.Candidate) string {
 	return c.Code
 }
 
-func displays(stats decode.Stats) []mqtt.Display {
+func displays(stats decode.Stats) []contract.Display {
 	d := stats.Display
 	if d.Sink == "" || d.Sink == decode.None {
-		return []mqtt.Display{}
+		return []contract.Display{}
 	}
-	return []mqtt.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: stats.Mode.Width, Height: stats.Mode.Height}}
+	return []contract.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: stats.Mode.Width, Height: stats.Mode.Height}}
 }

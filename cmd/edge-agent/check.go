@@ -19,6 +19,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 const (
@@ -113,7 +114,7 @@ func (k *check) unknown(what, format string, args ...any) {
 func (k *check) problem(what, code, message, action string) {
 	k.problems++
 	if action == "" {
-		known, _ := mqtt.Lookup(code)
+		known, _ := contract.Lookup(code)
 		action = known.Action
 	}
 	k.found(finding{what, problem, code, strings.ReplaceAll(message, "\n", " "), action})
@@ -240,7 +241,7 @@ func (k *check) resolves(ctx context.Context, what, host string) bool {
 func (k *check) itsCredentials(s web.Status) {
 	const what = "credentials"
 	for _, stream := range s.Status.Streams {
-		if stream.State.State == mqtt.Playing {
+		if stream.State.State == contract.Playing {
 			k.ok(what, "the service has some that work")
 			return
 		}
@@ -340,7 +341,7 @@ func settled(a *agent) bool {
 	}
 	for _, stream := range s.Status.Streams {
 		state := stream.State
-		playing := state.State == mqtt.Playing && time.Since(state.Since.Time) > playFor
+		playing := state.State == contract.Playing && time.Since(state.Since.Time) > playFor
 		if shown := stream.Name == s.Status.Shown; playing && shown && state.Code == "" && !anyShown(s, stream.Name) {
 			return false
 		}
@@ -370,7 +371,7 @@ func (k *check) judge(s web.Status) {
 }
 
 // pictureTrouble is the newest event about the renderer itself.
-func pictureTrouble(s web.Status) (last mqtt.Event) {
+func pictureTrouble(s web.Status) (last contract.Event) {
 	for _, e := range s.Events {
 		if ofTheProcess[e.Code] {
 			last = e
@@ -425,16 +426,16 @@ func (k *check) display(s web.Status) {
 	k.problem(what, decode.CodeNoDisplay, message, "")
 }
 
-func (k *check) stream(s mqtt.StreamStatus, totals web.Totals, shown bool) {
+func (k *check) stream(s contract.StreamStatus, totals web.Totals, shown bool) {
 	what := "stream " + s.Name
 	switch state := s.State; {
 	case k.lacking && state.Code == ingest.CodeCredentials:
 		k.unknown(what, "it cannot be asked for without credentials")
 	case state.Code != "":
 		k.problem(what, state.Code, state.Message, "")
-	case state.State == mqtt.Stopped:
+	case state.State == contract.Stopped:
 		k.ok(what, "stopped on request")
-	case state.State != mqtt.Playing:
+	case state.State != contract.Playing:
 		k.unknown(what, "%s for %v", state.State, time.Since(state.Since.Time).Round(time.Second))
 	case shown:
 		k.ok(what, "plays; pictures shown: %d of %d frames, decoded by %s", totals.Shown, totals.Received, orNone(state.Decoder))

@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Completion on the command line: the shell runs `edge-agent __complete SHELL WORD…` at every press of the
@@ -211,7 +211,7 @@ func listed(v *kong.Value) (all []completion) {
 	of := v.EnumSlice()
 	switch v.Tag.Get("complete") {
 	case "codes":
-		for _, c := range mqtt.Codes() {
+		for _, c := range contract.Codes() {
 			all = append(all, completion{c.Code, c.Summary})
 		}
 		return all

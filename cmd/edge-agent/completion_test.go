@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 func TestComplete(t *testing.T) {
@@ -62,7 +62,7 @@ func TestComplete(t *testing.T) {
 			t.Errorf("%s: status %d, %q, %q, want %s", line, status, got, errs, want)
 		}
 	}
-	if _, out, _ := run("__complete", "zsh", "explain", ""); strings.Count(out, "\n") != len(mqtt.Codes()) {
+	if _, out, _ := run("__complete", "zsh", "explain", ""); strings.Count(out, "\n") != len(contract.Codes()) {
 		t.Errorf("%d codes", strings.Count(out, "\n"))
 	}
 	if status, _, _ := run("__complete", "zsh"); status != exitUsage {
@@ -141,7 +141,7 @@ func TestTheGrammarIsCompleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, out, _ := run("__complete", "zsh", "ctl", "")
-	for _, v := range mqtt.Verbs() {
+	for _, v := range contract.Verbs() {
 		if !strings.Contains("\n"+out, "\n"+string(v)+"\t") {
 			t.Errorf("%s is no completion of ctl", v)
 		}

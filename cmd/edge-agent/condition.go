@@ -5,7 +5,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // condition is something that is wrong with a stream; its code is "" when nothing is.
@@ -17,7 +17,7 @@ func conditionOf(r decode.Report) condition { return condition{r.Code, r.Message
 
 // conditions are the places where a stream can go wrong, in the order of the data.
 type conditions struct {
-	state   mqtt.StreamState
+	state   contract.StreamState
 	session condition // of the session with the service
 	blocked condition // frames arrive that cannot be shown
 
@@ -39,7 +39,7 @@ type conditions struct {
 func (c conditions) worst() condition {
 	order := []condition{c.session, c.blocked, c.display, c.picture}
 	switch {
-	case c.state == mqtt.Playing:
+	case c.state == contract.Playing:
 		order = []condition{c.blocked, c.display, c.picture, c.slow, c.session}
 	case c.session.code == ingest.CodeIdle:
 		order = []condition{c.blocked, c.session}

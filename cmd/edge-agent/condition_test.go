@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The state names the cause, not what follows from it.
@@ -17,19 +17,19 @@ func TestWorstCondition(t *testing.T) {
 		of   conditions
 		want condition
 	}{
-		"all is well":                   {conditions{state: mqtt.Playing}, condition{}},
-		"no session, nothing else":      {conditions{state: mqtt.Backoff, session: session}, session},
-		"no session before all else":    {conditions{state: mqtt.Backoff, session: session, blocked: blocked, display: display, picture: picture}, session},
-		"connecting, no display":        {conditions{state: mqtt.Starting, display: display}, display},
-		"nothing new, and unusable":     {conditions{state: mqtt.Stalled, session: condition{"ingest.idle", "nothing new"}, blocked: blocked, display: display}, blocked},
-		"nothing new":                   {conditions{state: mqtt.Stalled, session: condition{"ingest.idle", "nothing new"}, display: display}, condition{"ingest.idle", "nothing new"}},
-		"stopped on request":            {conditions{state: mqtt.Stopped}, condition{}},
-		"cannot be shown":               {conditions{state: mqtt.Playing, session: lag, blocked: blocked, display: display, picture: picture}, blocked},
-		"no display before the decoder": {conditions{state: mqtt.Playing, session: lag, display: display, picture: picture}, display},
-		"decoder before the lag":        {conditions{state: mqtt.Playing, session: lag, picture: picture}, picture},
-		"too slow before the lag":       {conditions{state: mqtt.Playing, session: lag, slow: slow}, slow},
-		"a failure before too slow":     {conditions{state: mqtt.Playing, picture: picture, slow: slow}, picture},
-		"a lag":                         {conditions{state: mqtt.Playing, session: lag}, lag},
+		"all is well":                   {conditions{state: contract.Playing}, condition{}},
+		"no session, nothing else":      {conditions{state: contract.Backoff, session: session}, session},
+		"no session before all else":    {conditions{state: contract.Backoff, session: session, blocked: blocked, display: display, picture: picture}, session},
+		"connecting, no display":        {conditions{state: contract.Starting, display: display}, display},
+		"nothing new, and unusable":     {conditions{state: contract.Stalled, session: condition{"ingest.idle", "nothing new"}, blocked: blocked, display: display}, blocked},
+		"nothing new":                   {conditions{state: contract.Stalled, session: condition{"ingest.idle", "nothing new"}, display: display}, condition{"ingest.idle", "nothing new"}},
+		"stopped on request":            {conditions{state: contract.Stopped}, condition{}},
+		"cannot be shown":               {conditions{state: contract.Playing, session: lag, blocked: blocked, display: display, picture: picture}, blocked},
+		"no display before the decoder": {conditions{state: contract.Playing, session: lag, display: display, picture: picture}, display},
+		"decoder before the lag":        {conditions{state: contract.Playing, session: lag, picture: picture}, picture},
+		"too slow before the lag":       {conditions{state: contract.Playing, session: lag, slow: slow}, slow},
+		"a failure before too slow":     {conditions{state: contract.Playing, picture: picture, slow: slow}, picture},
+		"a lag":                         {conditions{state: contract.Playing, session: lag}, lag},
 	} {
 		if got := c.of.worst(); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
@@ -76,7 +76,7 @@ func TestPictureFault(t *testing.T) {
 // Every code after which there is no picture is one of warnings or errors, and of the decoder.
 func TestPicturelessCodes(t *testing.T) {
 	for code := range pictureless {
-		if c, ok := mqtt.Lookup(code); !ok || c.Severity == mqtt.SeverityInfo {
+		if c, ok := contract.Lookup(code); !ok || c.Severity == contract.SeverityInfo {
 			t.Errorf("%s: %+v, %v", code, c, ok)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Config is the whole configuration of the daemon, as read from one TOML file.
@@ -181,7 +182,7 @@ const (
 func Defaults() Config {
 	return Config{
 		Agent:   AgentConfig{StateDir: "/var/lib/edge-agent"},
-		MQTT:    MQTTConfig{Profile: string(mqtt.Standard), TopicPrefix: mqtt.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
+		MQTT:    MQTTConfig{Profile: string(mqtt.Standard), TopicPrefix: contract.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: DisplayConfig{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  DecodeConfig{Order: []string{"va", bothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
 		Control: ControlConfig{Allow: []string{}, PublicKeys: []string{}, Clock: clockSynced},

@@ -14,6 +14,8 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 // reportFault notes that the value of a key cannot be used, and what would do.
@@ -25,7 +27,7 @@ var (
 	knownFamilies   = append(texts(decode.DefaultOrder...), bothV4L2)
 	knownLogLevels  = []string{"debug", "info", "warn", "error"}
 	knownLogFormats = []string{"text", "json"}
-	knownVerbs      = texts(mqtt.Verbs()...)
+	knownVerbs      = texts(contract.Verbs()...)
 
 	elementPattern  = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -78,7 +80,7 @@ func checkAgent(a *AgentConfig, fault reportFault) {
 
 // checkID wants a word that can stand in a topic.
 func checkID(key, id string, fault reportFault) {
-	if err := mqtt.ValidName(id); err != nil {
+	if err := contract.ValidName(id); err != nil {
 		fault(key, fmt.Sprintf("= %q cannot stand in an MQTT topic: %s", id, err), "Allowed are 1 to 64 of a-z, 0-9 and -.")
 	}
 }
@@ -170,7 +172,7 @@ func checkControl(c *Config, fault reportFault) {
 	checkOneOf("control.clock", c.Control.Clock, []string{clockSynced, clockSystem}, fault)
 	checkList("control.allow", c.Control.Allow, knownVerbs, fault)
 	for i, text := range c.Control.PublicKeys {
-		if _, err := mqtt.ParsePublicKey(text); err != nil {
+		if _, err := secret.ParsePublicKey(text); err != nil {
 			fault("control.public_keys", fmt.Sprintf("has an entry (number %d) that cannot be used: %v", i+1, err),
 				"Write the Ed25519 key that `openssl pkey -pubout` prints, without its first and last line.")
 		}
@@ -219,7 +221,7 @@ func checkHomeAssistant(c *Config, fault reportFault) {
 		"homeassistant.discovery_prefix": c.HomeAssistant.DiscoveryPrefix,
 		"homeassistant.birth_topic":      c.HomeAssistant.BirthTopic,
 	} {
-		if err := mqtt.ValidTopic(topic); err != nil {
+		if err := contract.ValidTopic(topic); err != nil {
 			fault(key, fmt.Sprintf("= %q cannot be used: %s", topic, err), "Write it as it stands in Home Assistant's settings of MQTT, without wildcards.")
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // codeNotSettable is of a key that belongs to the box.
@@ -113,12 +113,12 @@ func (d *configDecoder) shadowKey(at string) string {
 }
 
 // shadowFaults are the faults of a desired configuration by their keys.
-func shadowFaults(faults ConfigErrors) map[string]mqtt.ShadowFault {
-	byKey := make(map[string]mqtt.ShadowFault)
+func shadowFaults(faults ConfigErrors) map[string]contract.ShadowFault {
+	byKey := make(map[string]contract.ShadowFault)
 	for _, f := range faults {
 		reason := *f
 		reason.File, reason.Line, reason.Key = f.File, f.Line, ""
-		byKey[f.Key] = mqtt.ShadowFault{Code: f.Code, Reason: shorten(strings.TrimPrefix(reason.Error(), shadowSource+": "))}
+		byKey[f.Key] = contract.ShadowFault{Code: f.Code, Reason: shorten(strings.TrimPrefix(reason.Error(), shadowSource+": "))}
 	}
 	return byKey
 }
@@ -135,19 +135,19 @@ func shorten(text string) string {
 
 // shadowConfig is what a shadow can set, as it is in effect. What is desired in another spelling,
 // such as "60s" for "1m0s", keeps that, so that it does not stand there as a difference.
-func shadowConfig(c Config, desired json.RawMessage) mqtt.ShadowConfig {
-	var wanted mqtt.ShadowConfig
+func shadowConfig(c Config, desired json.RawMessage) contract.ShadowConfig {
+	var wanted contract.ShadowConfig
 	_ = json.Unmarshal(desired, &wanted) // it was checked; nil desires nothing
-	out := mqtt.ShadowConfig{
-		MQTT:    mqtt.ShadowMQTT{TelemetryInterval: spelled(c.MQTT.TelemetryInterval, wanted.MQTT.TelemetryInterval)},
-		Display: mqtt.ShadowDisplay{Connector: &c.Display.Connector, Show: &c.Display.Show, SlateAfter: spelled(c.Display.SlateAfter, wanted.Display.SlateAfter)},
-		Decode:  mqtt.ShadowDecode{Order: c.Decode.Order},
-		Log:     mqtt.ShadowLog{Level: c.Log.Level},
-		Streams: make(map[string]mqtt.ShadowStreamConfig),
+	out := contract.ShadowConfig{
+		MQTT:    contract.ShadowMQTT{TelemetryInterval: spelled(c.MQTT.TelemetryInterval, wanted.MQTT.TelemetryInterval)},
+		Display: contract.ShadowDisplay{Connector: &c.Display.Connector, Show: &c.Display.Show, SlateAfter: spelled(c.Display.SlateAfter, wanted.Display.SlateAfter)},
+		Decode:  contract.ShadowDecode{Order: c.Decode.Order},
+		Log:     contract.ShadowLog{Level: c.Log.Level},
+		Streams: make(map[string]contract.ShadowStreamConfig),
 	}
 	for _, s := range c.Streams {
 		desired := wanted.Streams[s.Name]
-		out.Streams[s.Name] = mqtt.ShadowStreamConfig{
+		out.Streams[s.Name] = contract.ShadowStreamConfig{
 			StreamName: named(s.StreamName, desired.StreamName), StreamARN: named(s.StreamARN, desired.StreamARN), Start: s.Start,
 			MaxLag: spelled(s.MaxLag, desired.MaxLag), OnLag: s.OnLag, DecodeOrder: s.DecodeOrder,
 			VideoTrack: named(string(s.VideoTrack), desired.VideoTrack),

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // codeFailed is the code of a command that was carried out and failed, when there is none that says more.
@@ -21,7 +21,7 @@ const codeFailed = "control.failed"
 
 // Execute carries out a command that has been admitted. mqtt.Client calls it, for one command at
 // a time, and after Run has started the streams. explain it answers itself.
-func (a *agent) Execute(ctx context.Context, c mqtt.Command) (any, error) {
+func (a *agent) Execute(ctx context.Context, c contract.Command) (any, error) {
 	a.carrying.Lock()
 	defer a.carrying.Unlock()
 	data, err := a.execute(ctx, c)
@@ -31,35 +31,35 @@ func (a *agent) Execute(ctx context.Context, c mqtt.Command) (any, error) {
 	return data, nil
 }
 
-func (a *agent) execute(ctx context.Context, c mqtt.Command) (any, error) {
+func (a *agent) execute(ctx context.Context, c contract.Command) (any, error) {
 	switch args := c.Args.(type) {
-	case *mqtt.StatusArgs:
+	case *contract.StatusArgs:
 		return a.statusOf(args.Stream)
-	case *mqtt.StreamArgs:
+	case *contract.StreamArgs:
 		return a.turn(c.Verb, args.Stream)
-	case *mqtt.SeekArgs:
+	case *contract.SeekArgs:
 		return a.seek(args)
-	case *mqtt.ShowArgs:
+	case *contract.ShowArgs:
 		return a.showOn(args)
-	case *mqtt.SetArgs:
+	case *contract.SetArgs:
 		return a.set(args)
-	case *mqtt.SnapshotArgs:
+	case *contract.SnapshotArgs:
 		return a.sendSnapshot(ctx, args.Stream)
-	case *mqtt.ProbeArgs:
+	case *contract.ProbeArgs:
 		return a.probe(ctx)
-	case *mqtt.ReloadArgs:
+	case *contract.ReloadArgs:
 		return a.reload()
 	}
 	return nil, fmt.Errorf("nobody carries out %s", c.Verb)
 }
 
 // asResponse gives an error the code that its response is to have.
-func asResponse(err error) *mqtt.Error {
+func asResponse(err error) *contract.Error {
 	if faults, ok := errors.AsType[ConfigErrors](err); ok {
-		return &mqtt.Error{Code: faults[0].Code, Message: faults.Error()}
+		return &contract.Error{Code: faults[0].Code, Message: faults.Error()}
 	}
 	f := asFailure(err)
-	return &mqtt.Error{Code: f.Code, Message: f.Message}
+	return &contract.Error{Code: f.Code, Message: f.Message}
 }
 
 // statusOf tells how the agent stands, and one stream or, for "", all of them.
@@ -80,16 +80,16 @@ func (a *agent) statusOf(name string) (any, error) {
 }
 
 // statusData tells how the agent stands, but for its streams.
-func (a *agent) statusData() mqtt.StatusData {
-	out := mqtt.StatusData{
-		Version: version, SessionID: a.session, StartedAt: mqtt.Time{Time: a.began},
-		Clock: mqtt.Clock(readClock()), Shown: a.shown(),
+func (a *agent) statusData() contract.StatusData {
+	out := contract.StatusData{
+		Version: version, SessionID: a.session, StartedAt: contract.Time{Time: a.began},
+		Clock: contract.Clock(readClock()), Shown: a.shown(),
 	}
 	if a.mqtt == nil {
 		return out
 	}
 	link := a.mqtt.Status()
-	out.MQTT = mqtt.LinkStatus{
+	out.MQTT = contract.LinkStatus{
 		QueuedEvents: link.Queued, DroppedEvents: link.DroppedEvents, DroppedTelemetry: link.DroppedTelemetry,
 	}
 	if link.Connected {
@@ -99,32 +99,32 @@ func (a *agent) statusData() mqtt.StatusData {
 }
 
 // data is the status as commands give it; clock is what telemetry says of it, before the first.
-func (s streamStatus) data(name string, clock mqtt.Clock) mqtt.StreamStatus {
+func (s streamStatus) data(name string, clock contract.Clock) contract.StreamStatus {
 	if s.telem.Clock == "" {
 		s.telem.Clock = clock
 	}
-	return mqtt.StreamStatus{Name: name, State: s.state, Telemetry: s.telem}
+	return contract.StreamStatus{Name: name, State: s.state, Telemetry: s.telem}
 }
 
 // turn starts, stops or restarts a stream. A stream that is started begins where it is configured to.
-func (a *agent) turn(v mqtt.Verb, name string) (any, error) {
+func (a *agent) turn(v contract.Verb, name string) (any, error) {
 	s, err := a.find(name)
 	if err != nil {
 		return nil, err
 	}
-	if v != mqtt.VerbStart {
+	if v != contract.VerbStart {
 		s.stop()
 	}
-	if v == mqtt.VerbStop {
-		return mqtt.StreamData{Stream: name, State: mqtt.Stopped}, nil
+	if v == contract.VerbStop {
+		return contract.StreamData{Stream: name, State: contract.Stopped}, nil
 	}
 	if s.start(a.working) {
-		return mqtt.StreamData{Stream: name, State: mqtt.Starting}, nil
+		return contract.StreamData{Stream: name, State: contract.Starting}, nil
 	}
-	return mqtt.StreamData{Stream: name, State: s.status().state.State}, nil
+	return contract.StreamData{Stream: name, State: s.status().state.State}, nil
 }
 
-func (a *agent) seek(args *mqtt.SeekArgs) (any, error) {
+func (a *agent) seek(args *contract.SeekArgs) (any, error) {
 	s, err := a.find(args.Stream)
 	if err != nil {
 		return nil, err
@@ -141,10 +141,10 @@ func (a *agent) seek(args *mqtt.SeekArgs) (any, error) {
 	s.mu.Unlock()
 	s.seeking.Store(true)
 	s.session.Seek(to)
-	return mqtt.SeekData{Stream: args.Stream, From: from, To: to.String()}, nil
+	return contract.SeekData{Stream: args.Stream, From: from, To: to.String()}, nil
 }
 
-func (a *agent) showOn(args *mqtt.ShowArgs) (any, error) {
+func (a *agent) showOn(args *contract.ShowArgs) (any, error) {
 	display := args.Display
 	if now := a.renderer.Stats().Display.Connector; display == "" {
 		display = now
@@ -163,16 +163,16 @@ func (a *agent) showOn(args *mqtt.ShowArgs) (any, error) {
 		a.mu.Unlock()
 		a.renderer.SetConnector(args.Display)
 	}
-	return mqtt.ShowData{Stream: args.Stream, Before: before, Display: display}, nil
+	return contract.ShowData{Stream: args.Stream, Before: before, Display: display}, nil
 }
 
 // set changes the configuration in effect, and tells what each setting was before.
-func (a *agent) set(args *mqtt.SetArgs) (any, error) {
+func (a *agent) set(args *contract.SetArgs) (any, error) {
 	next := a.config()
 	next.Streams = slices.Clone(next.Streams)
-	var out mqtt.SetData
+	var out contract.SetData
 	note := func(name, stream string, old, now any) {
-		out.Changed = append(out.Changed, mqtt.Change{Name: name, Stream: stream, Old: old, New: now})
+		out.Changed = append(out.Changed, contract.Change{Name: name, Stream: stream, Old: old, New: now})
 	}
 	if args.LogLevel != "" {
 		if a.level == nil {
@@ -209,9 +209,9 @@ func (a *agent) set(args *mqtt.SetArgs) (any, error) {
 	return out, err
 }
 
-func millis(d Duration) mqtt.Millis { return mqtt.Millis(time.Duration(d).Milliseconds()) }
+func millis(d Duration) contract.Millis { return contract.Millis(time.Duration(d).Milliseconds()) }
 
-func duration(m mqtt.Millis) Duration { return Duration(time.Duration(m) * time.Millisecond) }
+func duration(m contract.Millis) Duration { return Duration(time.Duration(m) * time.Millisecond) }
 
 // snapshotWait is how long a snapshot waits for the first picture of a stream. Until then that of the
 // stream before is on the display.
@@ -239,7 +239,7 @@ func (a *agent) sendSnapshot(ctx context.Context, name string) (any, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(jpeg)
-	return mqtt.SnapshotData{
+	return contract.SnapshotData{
 		Stream: name, Bytes: len(jpeg), SHA256: hex.EncodeToString(sum[:]), Width: size.Width, Height: size.Height,
 	}, nil
 }
@@ -251,7 +251,7 @@ func (a *agent) probe(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	stats := a.renderer.Stats()
-	return mqtt.ProbeData{
+	return contract.ProbeData{
 		GStreamer: report.GStreamer, Decoders: decoders(stats.Decoders, report), Displays: displays(stats),
 	}, nil
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 // ctlCommand is the other end of the commands that agents obey, and a view of all of them.
@@ -76,7 +78,7 @@ var ctlActions = map[string]string{
 
 // advise puts what to do in front of a terminal to an error of the broker.
 func advise(err error) error {
-	e, ok := errors.AsType[*mqtt.Error](err)
+	e, ok := errors.AsType[*contract.Error](err)
 	if !ok || ctlActions[e.Code] == "" {
 		return err
 	}
@@ -138,53 +140,53 @@ type ctlExplain struct {
 }
 
 func (c ctlStatus) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbStatus, mqtt.StatusArgs{Stream: c.Stream})
+	return f.call(ctx, std, contract.VerbStatus, contract.StatusArgs{Stream: c.Stream})
 }
 
 func (c ctlStart) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbStart, mqtt.StreamArgs{Stream: c.Stream})
+	return f.call(ctx, std, contract.VerbStart, contract.StreamArgs{Stream: c.Stream})
 }
 
 func (c ctlStop) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbStop, mqtt.StreamArgs{Stream: c.Stream})
+	return f.call(ctx, std, contract.VerbStop, contract.StreamArgs{Stream: c.Stream})
 }
 
 func (c ctlRestart) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbRestart, mqtt.StreamArgs{Stream: c.Stream})
+	return f.call(ctx, std, contract.VerbRestart, contract.StreamArgs{Stream: c.Stream})
 }
 
 func (c ctlSeek) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbSeek, mqtt.SeekArgs{Stream: c.Stream, To: c.To})
+	return f.call(ctx, std, contract.VerbSeek, contract.SeekArgs{Stream: c.Stream, To: c.To})
 }
 
 func (c ctlShow) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbShow, mqtt.ShowArgs{Stream: c.Stream, Display: c.Display})
+	return f.call(ctx, std, contract.VerbShow, contract.ShowArgs{Stream: c.Stream, Display: c.Display})
 }
 
 func (c ctlSet) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbSet, mqtt.SetArgs{
+	return f.call(ctx, std, contract.VerbSet, contract.SetArgs{
 		LogLevel: c.LogLevel, DecodeOrder: c.DecodeOrder, Stream: c.Stream,
 		MaxLag: optionalMillis(c.MaxLag), TelemetryInterval: optionalMillis(c.TelemetryInterval),
 	})
 }
 
-func optionalMillis(d *time.Duration) *mqtt.Millis {
+func optionalMillis(d *time.Duration) *contract.Millis {
 	if d == nil {
 		return nil
 	}
-	return new(mqtt.Millis(d.Milliseconds()))
+	return new(contract.Millis(d.Milliseconds()))
 }
 
 func (ctlProbe) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbProbe, nil)
+	return f.call(ctx, std, contract.VerbProbe, nil)
 }
 
 func (ctlReload) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbReload, nil)
+	return f.call(ctx, std, contract.VerbReload, nil)
 }
 
 func (c ctlExplain) run(ctx context.Context, std stdio, f ctlFlags) error {
-	return f.call(ctx, std, mqtt.VerbExplain, mqtt.ExplainArgs{Code: c.Code})
+	return f.call(ctx, std, contract.VerbExplain, contract.ExplainArgs{Code: c.Code})
 }
 
 // run saves the picture. With it on standard output, the response goes to standard error.
@@ -207,11 +209,11 @@ func (c ctlSnapshot) run(ctx context.Context, std stdio, f ctlFlags) error {
 			return &failure{Code: codeFailed, Message: "the picture cannot be saved: " + err.Error(), Err: err}
 		}
 	}
-	return f.print(std.Out, mqtt.VerbSnapshot, response)
+	return f.print(std.Out, contract.VerbSnapshot, response)
 }
 
 // call sends a command and prints the response to it.
-func (c ctlFlags) call(ctx context.Context, std stdio, v mqtt.Verb, args any) error {
+func (c ctlFlags) call(ctx context.Context, std stdio, v contract.Verb, args any) error {
 	caller, err := c.caller(std)
 	if err != nil {
 		return err
@@ -246,7 +248,7 @@ func readSignKey(file string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, usageError("--sign-key: " + err.Error())
 	}
-	key, err := mqtt.ParsePrivateKey(string(text))
+	key, err := secret.ParsePrivateKey(string(text))
 	if err != nil {
 		return nil, usageError(fmt.Sprintf("--sign-key %s: %v", file, err))
 	}
@@ -261,17 +263,17 @@ func (c ctlFlags) limit(ctx context.Context) (context.Context, context.CancelFun
 }
 
 // print writes a response. The error is that of the agent, so that the exit status tells of it.
-func (c ctlFlags) print(w io.Writer, v mqtt.Verb, r mqtt.Response) error {
+func (c ctlFlags) print(w io.Writer, v contract.Verb, r contract.Response) error {
 	if c.JSON {
 		if err := json.NewEncoder(w).Encode(r); err != nil {
 			return err
 		}
-	} else if r.Status == mqtt.StatusSucceeded {
+	} else if r.Status == contract.StatusSucceeded {
 		if err := printData(w, v, r.Data); err != nil {
 			return err
 		}
 	}
-	if r.Status == mqtt.StatusSucceeded {
+	if r.Status == contract.StatusSucceeded {
 		return nil
 	}
 	return &failure{Code: r.Code, Message: fmt.Sprintf("%s %s: %s", v, r.Status, r.Reason)}

@@ -9,30 +9,30 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // printers write the data of a response for people. One for each verb.
-var printers = map[mqtt.Verb]func(io.Writer, json.RawMessage) error{
-	mqtt.VerbStatus: printer(printStatus),
-	mqtt.VerbStart:  printer(printStream), mqtt.VerbStop: printer(printStream), mqtt.VerbRestart: printer(printStream),
-	mqtt.VerbSeek: printer(func(w io.Writer, d mqtt.SeekData) {
+var printers = map[contract.Verb]func(io.Writer, json.RawMessage) error{
+	contract.VerbStatus: printer(printStatus),
+	contract.VerbStart:  printer(printStream), contract.VerbStop: printer(printStream), contract.VerbRestart: printer(printStream),
+	contract.VerbSeek: printer(func(w io.Writer, d contract.SeekData) {
 		fmt.Fprintf(w, "%s goes on at %s; it was at fragment %s\n", d.Stream, d.To, orNone(d.From))
 	}),
-	mqtt.VerbShow: printer(func(w io.Writer, d mqtt.ShowData) {
+	contract.VerbShow: printer(func(w io.Writer, d contract.ShowData) {
 		fmt.Fprintf(w, "%s is shown instead of %s\n", d.Stream, orNone(d.Before))
 	}),
-	mqtt.VerbSet: printer(func(w io.Writer, d mqtt.SetData) {
+	contract.VerbSet: printer(func(w io.Writer, d contract.SetData) {
 		for _, c := range d.Changed {
 			fmt.Fprintf(w, "%s: %v, was %v\n", strings.TrimPrefix(c.Stream+" "+c.Name, " "), c.New, c.Old)
 		}
 	}),
-	mqtt.VerbSnapshot: printer(func(w io.Writer, d mqtt.SnapshotData) {
+	contract.VerbSnapshot: printer(func(w io.Writer, d contract.SnapshotData) {
 		fmt.Fprintf(w, "%s, %dx%d, %d bytes\n", d.Stream, d.Width, d.Height, d.Bytes)
 	}),
-	mqtt.VerbProbe:  printer(printProbe),
-	mqtt.VerbReload: printer(printReload),
-	mqtt.VerbExplain: printer(func(w io.Writer, d mqtt.ExplainData) {
+	contract.VerbProbe:  printer(printProbe),
+	contract.VerbReload: printer(printReload),
+	contract.VerbExplain: printer(func(w io.Writer, d contract.ExplainData) {
 		fmt.Fprintf(w, "%s (%s)\n%s\n%s\n", d.Code, d.Severity, d.Summary, d.Action)
 	}),
 }
@@ -48,11 +48,11 @@ func printer[T any](write func(io.Writer, T)) func(io.Writer, json.RawMessage) e
 	}
 }
 
-func printData(w io.Writer, v mqtt.Verb, data json.RawMessage) error { return printers[v](w, data) }
+func printData(w io.Writer, v contract.Verb, data json.RawMessage) error { return printers[v](w, data) }
 
-func printStream(w io.Writer, d mqtt.StreamData) { fmt.Fprintf(w, "%s: %s\n", d.Stream, d.State) }
+func printStream(w io.Writer, d contract.StreamData) { fmt.Fprintf(w, "%s: %s\n", d.Stream, d.State) }
 
-func printStatus(w io.Writer, d mqtt.StatusData) {
+func printStatus(w io.Writer, d contract.StatusData) {
 	fmt.Fprintf(w, "edge-agent %s, since %s, clock %s, shows %s, events waiting: %d\n",
 		d.Version, d.StartedAt.Format("2006-01-02 15:04:05 UTC"), d.Clock, orNone(d.Shown), d.MQTT.QueuedEvents)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -72,7 +72,7 @@ func printStatus(w io.Writer, d mqtt.StatusData) {
 }
 
 // reasonsText lists counts by reason, "late 3, overload 1".
-func reasonsText(r mqtt.Reasons) string {
+func reasonsText(r contract.Reasons) string {
 	var parts []string
 	for _, why := range slices.Sorted(maps.Keys(r)) {
 		parts = append(parts, fmt.Sprintf("%s %d", why, r[why]))
@@ -81,7 +81,7 @@ func reasonsText(r mqtt.Reasons) string {
 }
 
 // figures are a stream's rate of frames and its lags, as columns.
-func figures(t mqtt.Telemetry) string {
+func figures(t contract.Telemetry) string {
 	if t.To.IsZero() {
 		return "-\t-\t-\t-"
 	}
@@ -89,14 +89,14 @@ func figures(t mqtt.Telemetry) string {
 }
 
 // lagOf is the median.
-func lagOf(d *mqtt.Distribution) string {
+func lagOf(d *contract.Distribution) string {
 	if d == nil {
 		return "-"
 	}
 	return fmt.Sprintf("%d ms", d.P50)
 }
 
-func printProbe(w io.Writer, d mqtt.ProbeData) {
+func printProbe(w io.Writer, d contract.ProbeData) {
 	fmt.Fprintf(w, "GStreamer %s\n", d.GStreamer)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CODEC\tDECODER\tFAMILY\tDEVICE\tDRIVER\tRESULT\tFRAMES/S\tCODE")
@@ -109,7 +109,7 @@ func printProbe(w io.Writer, d mqtt.ProbeData) {
 	}
 }
 
-func printReload(w io.Writer, d mqtt.ReloadData) {
+func printReload(w io.Writer, d contract.ReloadData) {
 	fmt.Fprintf(w, "configuration %s\n", d.ConfigHash)
 	for _, part := range []struct {
 		what string

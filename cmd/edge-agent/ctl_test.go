@@ -22,6 +22,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 const control = `
@@ -365,11 +366,11 @@ func TestRepeatedCommand(t *testing.T) {
 		now.Format(time.RFC3339), now.Add(5*time.Minute).Format(time.RFC3339))
 	order := func() {
 		t.Helper()
-		if token := sender.Publish(s.topics.Command(mqtt.VerbRestart), 1, false, payload); token.Wait() && token.Error() != nil {
+		if token := sender.Publish(s.topics.Command(contract.VerbRestart), 1, false, payload); token.Wait() && token.Error() != nil {
 			t.Fatal(token.Error())
 		}
 		s.until("the response", func(m mqtt.Message, f map[string]any) bool {
-			return m.Topic == s.topics.Response(mqtt.VerbRestart) && f["id"] == "once" && f["status"] == "succeeded"
+			return m.Topic == s.topics.Response(contract.VerbRestart) && f["id"] == "once" && f["status"] == "succeeded"
 		})
 	}
 	order()
@@ -405,11 +406,11 @@ func TestFleetTable(t *testing.T) {
 	rows := fleetRows([]mqtt.AgentView{
 		{ID: "dock-3"},
 		{ID: "dock-4", Streams: []mqtt.StreamView{{
-			Name: "ramp", State: mqtt.State{State: mqtt.Playing, Decoder: "vah264dec"}, Telemetry: mqtt.Telemetry{To: mqtt.Time{Time: time.Unix(1, 0)}, FPS: 25},
+			Name: "ramp", State: contract.State{State: contract.Playing, Decoder: "vah264dec"}, Telemetry: contract.Telemetry{To: contract.Time{Time: time.Unix(1, 0)}, FPS: 25},
 		}}},
-		{ID: "gate-7", Online: true, Streams: []mqtt.StreamView{{Name: "door", State: mqtt.State{State: mqtt.Playing, Decoder: "vah264dec"}}}},
+		{ID: "gate-7", Online: true, Streams: []mqtt.StreamView{{Name: "door", State: contract.State{State: contract.Playing, Decoder: "vah264dec"}}}},
 	})
-	if got := fleetTable(rows, &mqtt.Error{Code: "mqtt.unreachable", Message: "gone"}); got[0] != "edge-agent: mqtt.unreachable: gone; trying again" {
+	if got := fleetTable(rows, &contract.Error{Code: "mqtt.unreachable", Message: "gone"}); got[0] != "edge-agent: mqtt.unreachable: gone; trying again" {
 		t.Errorf("without a connection: %s", strings.Join(got, "\n"))
 	}
 	got := fleetTable(rows, nil)
@@ -423,12 +424,12 @@ func TestFleetTable(t *testing.T) {
 // The status says why there is no picture, and why frames were dropped.
 func TestStatusSaysWhatIsWrong(t *testing.T) {
 	var out bytes.Buffer
-	printStatus(&out, mqtt.StatusData{Streams: []mqtt.StreamStatus{
+	printStatus(&out, contract.StatusData{Streams: []contract.StreamStatus{
 		{
-			Name: "gate", State: mqtt.State{State: mqtt.Playing, Code: "decode.no_video", Message: "no video track"},
-			Telemetry: mqtt.Telemetry{DroppedBy: mqtt.Reasons{"overload": 2, "late": 1}},
+			Name: "gate", State: contract.State{State: contract.Playing, Code: "decode.no_video", Message: "no video track"},
+			Telemetry: contract.Telemetry{DroppedBy: contract.Reasons{"overload": 2, "late": 1}},
 		},
-		{Name: "yard", State: mqtt.State{State: mqtt.Playing}},
+		{Name: "yard", State: contract.State{State: contract.Playing}},
 	}})
 	for _, text := range []string{"gate: decode.no_video: no video track\n", "gate: dropped in the last interval: late 1, overload 2\n"} {
 		if !strings.Contains(out.String(), text) {

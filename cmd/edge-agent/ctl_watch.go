@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 type ctlWatch struct{}
@@ -61,13 +62,13 @@ func fleetRows(agents []mqtt.AgentView) []fleetRow {
 			event = e.TS.Format("15:04:05 ") + strings.TrimSpace(e.Stream+" "+e.Code)
 		}
 		if len(a.Streams) == 0 {
-			rows = append(rows, fleetRow{a.ID, "-", online(a, "online"), figures(mqtt.Telemetry{}), "-", event})
+			rows = append(rows, fleetRow{a.ID, "-", online(a, "online"), figures(contract.Telemetry{}), "-", event})
 		}
 		for _, s := range a.Streams {
 			state := strings.TrimSpace(string(s.State.State) + " " + s.State.Code)
 			telemetry, decoder := s.Telemetry, s.State.Decoder
 			if !a.Online { // what it said last does not hold now
-				telemetry, decoder = mqtt.Telemetry{}, ""
+				telemetry, decoder = contract.Telemetry{}, ""
 			}
 			rows = append(rows, fleetRow{a.ID, s.Name, online(a, state), figures(telemetry), orDash(decoder), event})
 		}
@@ -78,7 +79,7 @@ func fleetRows(agents []mqtt.AgentView) []fleetRow {
 // online is the state, unless the agent is not there to have any.
 func online(a mqtt.AgentView, state string) string {
 	if !a.Online {
-		return mqtt.Offline
+		return contract.Offline
 	}
 	return state
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 const (
@@ -188,7 +189,7 @@ func (d *demo) listen(ctx context.Context, all *sync.WaitGroup) error {
 	return nil
 }
 
-func (d *demo) received(topics mqtt.Topics, m mqtt.Message) {
+func (d *demo) received(topics contract.Topics, m mqtt.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch m.Topic {
@@ -252,7 +253,7 @@ func (d *demo) savePicture() (bool, error) {
 }
 
 // verdict is nil when the whole way worked; else it says why not, as far as the stream's last state knows.
-func (d *demo) verdict(state mqtt.State) error {
+func (d *demo) verdict(state contract.State) error {
 	s := d.status()
 	fmt.Fprintf(d.view.out, "%d pictures shown by %s, %d fragments, %d reconnects; over MQTT came %d telemetry messages and %d events.\n",
 		s.picture.Shown, orNone(s.picture.Decoder), s.fragments, s.reconnects, s.telemetry, s.events)
@@ -268,9 +269,9 @@ func (d *demo) verdict(state mqtt.State) error {
 }
 
 // noPicture says why a demo has shown nothing, and what to do about it.
-func noPicture(state mqtt.State) error {
+func noPicture(state contract.State) error {
 	f := &failure{Code: "demo.failed", Message: "no picture was shown"}
-	if code, known := mqtt.Lookup(state.Code); known {
+	if code, known := contract.Lookup(state.Code); known {
 		f.Message += fmt.Sprintf(" (%s: %s)", state.Code, state.Message)
 		f.Action = code.Action
 	}

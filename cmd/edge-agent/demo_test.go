@@ -5,12 +5,12 @@ import (
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // A demo that has failed says why, and what to do.
 func TestDemoWithoutAPicture(t *testing.T) {
-	err := noPicture(mqtt.State{State: mqtt.Playing, Code: decode.CodeNoDecoder, Message: "no decoder for h264 is installed"})
+	err := noPicture(contract.State{State: contract.Playing, Code: decode.CodeNoDecoder, Message: "no decoder for h264 is installed"})
 	var out strings.Builder
 	printError(&out, err)
 	for _, want := range []string{"demo.failed", "no picture was shown", "decode.none: no decoder for h264 is installed", "gstreamer1.0-libav"} {
@@ -18,7 +18,7 @@ func TestDemoWithoutAPicture(t *testing.T) {
 			t.Errorf("no %q in %q", want, out.String())
 		}
 	}
-	if err := noPicture(mqtt.State{State: mqtt.Starting}); err.Error() != "demo.failed: no picture was shown" {
+	if err := noPicture(contract.State{State: contract.Starting}); err.Error() != "demo.failed: no picture was shown" {
 		t.Error(err)
 	}
 }

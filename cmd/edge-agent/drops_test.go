@@ -18,7 +18,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The test binary is a renderer when this variable is set: what becomes of the frames, as "number=reason" by their
@@ -163,19 +163,19 @@ func TestDropsOfTheRendererAreTold(t *testing.T) {
 	const frames = 20
 	for name, c := range map[string]struct {
 		fates string
-		want  mqtt.Reasons
+		want  contract.Reasons
 	}{
-		"none":           {"", mqtt.Reasons{}},
-		"late":           {"3=late 4=late 9=late", mqtt.Reasons{"late": 3}},
-		"overload":       {"2=overload 5=overload", mqtt.Reasons{"overload": 2}},
-		"catching up":    {"1=catch_up 2=catch_up 3=catch_up 4=catch_up", mqtt.Reasons{"catch_up": 4}},
-		"no picture":     {"20=no_picture", mqtt.Reasons{"no_picture": 1}},
-		"failed decoder": {"7=decoder_failed 8=decoder_failed", mqtt.Reasons{"decoder_failed": 2}},
+		"none":           {"", contract.Reasons{}},
+		"late":           {"3=late 4=late 9=late", contract.Reasons{"late": 3}},
+		"overload":       {"2=overload 5=overload", contract.Reasons{"overload": 2}},
+		"catching up":    {"1=catch_up 2=catch_up 3=catch_up 4=catch_up", contract.Reasons{"catch_up": 4}},
+		"no picture":     {"20=no_picture", contract.Reasons{"no_picture": 1}},
+		"failed decoder": {"7=decoder_failed 8=decoder_failed", contract.Reasons{"decoder_failed": 2}},
 		"of all kinds": {
 			"1=late 2=overload 3=overload 4=catch_up 5=catch_up 6=catch_up 7=no_picture 8=decoder_failed 9=late",
-			mqtt.Reasons{"late": 2, "overload": 2, "catch_up": 3, "no_picture": 1, "decoder_failed": 1},
+			contract.Reasons{"late": 2, "overload": 2, "catch_up": 3, "no_picture": 1, "decoder_failed": 1},
 		},
-		"a reason that there is not": {"5=boredom", mqtt.Reasons{"no_picture": 1}},
+		"a reason that there is not": {"5=boredom", contract.Reasons{"no_picture": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := fakedStream(t, c.fates)
@@ -184,7 +184,7 @@ func TestDropsOfTheRendererAreTold(t *testing.T) {
 			}
 			s.settled(t)
 			s.tells(t, frames, c.want)
-			s.tells(t, 0, mqtt.Reasons{})
+			s.tells(t, 0, contract.Reasons{})
 		})
 	}
 }
@@ -232,7 +232,7 @@ func TestReloadPutsTheDecodeOrderIntoEffect(t *testing.T) {
 }
 
 // tells wants the next telemetry to have so many frames, of which all but the dropped ones were shown.
-func (s *stream) tells(t *testing.T, frames int64, dropped mqtt.Reasons) {
+func (s *stream) tells(t *testing.T, frames int64, dropped contract.Reasons) {
 	t.Helper()
 	got, sum := s.takeForTest(), int64(0)
 	for _, n := range dropped {
@@ -286,14 +286,14 @@ func TestDropsBeforeTheRendererAreTold(t *testing.T) {
 		limits decode.Limits
 		frames []*ingest.Frame
 		queued int64
-		want   mqtt.Reasons
+		want   contract.Reasons
 	}{
-		"before a key frame":       {decode.DefaultLimits, read[1:8], 0, mqtt.Reasons{"no_key_frame": 7}},
-		"without parameter sets":   {decode.DefaultLimits, framesOf(t, forms.NoSets(c))[:1], 0, mqtt.Reasons{"no_parameter_sets": 1}},
-		"no valid access units":    {decode.DefaultLimits, spoilt(read[0], read[1]), 1, mqtt.Reasons{"unsupported": 1}},
-		"larger than the queue":    {decode.Limits{Units: 100, Bytes: 1000, Total: 1 << 20}, read[:1], 0, mqtt.Reasons{"too_large": 1}},
-		"more than the queue has":  {decode.Limits{Units: 10, Bytes: 32 << 20, Total: 144 << 20}, read[:11], 0, mqtt.Reasons{"queue_full": 11}},
-		"as many as the queue has": {decode.Limits{Units: 10, Bytes: 32 << 20, Total: 144 << 20}, read[:10], 10, mqtt.Reasons{}},
+		"before a key frame":       {decode.DefaultLimits, read[1:8], 0, contract.Reasons{"no_key_frame": 7}},
+		"without parameter sets":   {decode.DefaultLimits, framesOf(t, forms.NoSets(c))[:1], 0, contract.Reasons{"no_parameter_sets": 1}},
+		"no valid access units":    {decode.DefaultLimits, spoilt(read[0], read[1]), 1, contract.Reasons{"unsupported": 1}},
+		"larger than the queue":    {decode.Limits{Units: 100, Bytes: 1000, Total: 1 << 20}, read[:1], 0, contract.Reasons{"too_large": 1}},
+		"more than the queue has":  {decode.Limits{Units: 10, Bytes: 32 << 20, Total: 144 << 20}, read[:11], 0, contract.Reasons{"queue_full": 11}},
+		"as many as the queue has": {decode.Limits{Units: 10, Bytes: 32 << 20, Total: 144 << 20}, read[:10], 10, contract.Reasons{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := loneStream(t)

@@ -27,6 +27,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The tests of this file run the program itself: the test binary is it, when this variable is
@@ -226,14 +227,14 @@ func (p *process) wait() int {
 // watcher is a fleet engineer's view: what comes over MQTT.
 type watcher struct {
 	t        *testing.T
-	topics   mqtt.Topics
+	topics   contract.Topics
 	messages <-chan mqtt.Message
 	once     *once
 }
 
 func (s *site) watch() *watcher {
 	s.t.Helper()
-	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, "box")
+	topics, err := contract.NewTopics(contract.DefaultPrefix, "box")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -306,7 +307,7 @@ func TestRunFromStreamToBroker(t *testing.T) {
 	w := s.watch()
 	p := start(t, nil, "run", "--config", s.config("none", cameraStream))
 	w.until("online", func(m mqtt.Message, _ map[string]any) bool {
-		return m.Topic == w.topics.Availability() && string(m.Payload) == mqtt.Online
+		return m.Topic == w.topics.Availability() && string(m.Payload) == contract.Online
 	})
 	w.state("playing")
 	w.until("info with decoders", func(m mqtt.Message, f map[string]any) bool {
@@ -336,7 +337,7 @@ func TestRunFromStreamToBroker(t *testing.T) {
 
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	w.until("offline", func(m mqtt.Message, _ map[string]any) bool {
-		return m.Topic == w.topics.Availability() && string(m.Payload) == mqtt.Offline
+		return m.Topic == w.topics.Availability() && string(m.Payload) == contract.Offline
 	})
 	if status := p.wait(); status != exitOK {
 		t.Errorf("exit status %d", status)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // repeatsEvery is how often the log has an event that comes again and again, such as an attempt that fails like the one
@@ -55,9 +55,9 @@ func (l *eventLog) repeated(code, stream, message string, now time.Time) (repeat
 }
 
 func (l *eventLog) write(log *slog.Logger, code, stream, message string, detail map[string]any) {
-	known, _ := mqtt.Lookup(code)
-	level := map[mqtt.Severity]slog.Level{
-		mqtt.SeverityWarning: slog.LevelWarn, mqtt.SeverityError: slog.LevelError,
+	known, _ := contract.Lookup(code)
+	level := map[contract.Severity]slog.Level{
+		contract.SeverityWarning: slog.LevelWarn, contract.SeverityError: slog.LevelError,
 	}[known.Severity]
 	attrs := []slog.Attr{slog.String("code", code)}
 	if stream != "" {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Run prints one code, or the table of all.
@@ -13,7 +13,7 @@ func (c explainCommand) Run(_ context.Context, std stdio) error {
 	if c.Code == "" {
 		return listCodes(std.Out)
 	}
-	code, ok := mqtt.Lookup(c.Code)
+	code, ok := contract.Lookup(c.Code)
 	if !ok {
 		return unknownCode(c.Code)
 	}
@@ -22,7 +22,7 @@ func (c explainCommand) Run(_ context.Context, std stdio) error {
 }
 
 func listCodes(w io.Writer) error {
-	for _, c := range mqtt.Codes() {
+	for _, c := range contract.Codes() {
 		if _, err := fmt.Fprintf(w, "%-45s %-8s %s\n", c.Code, c.Severity, c.Summary); err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func listCodes(w io.Writer) error {
 
 func unknownCode(code string) error {
 	var known []string
-	for _, c := range mqtt.Codes() {
+	for _, c := range contract.Codes() {
 		known = append(known, c.Code)
 	}
 	hint := "`edge-agent explain` lists all"

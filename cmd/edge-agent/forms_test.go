@@ -14,6 +14,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // What producers send is shown, or the state says why it cannot be; either way every frame is accounted for.
@@ -47,11 +48,11 @@ func TestFormsOfProducers(t *testing.T) {
 				form: forms.WithTrack(c, thumbnails, []byte("\xff\xd8\xff\xe0 a thumbnail")), want: account{frames: 90, shown: 90}, event: "decode.tracks",
 			},
 			"late sets": {
-				form: forms.LateSets(c, 1), want: account{frames: 90, shown: 60, reasons: mqtt.Reasons{"no_parameter_sets": 30}},
+				form: forms.LateSets(c, 1), want: account{frames: 90, shown: 60, reasons: contract.Reasons{"no_parameter_sets": 30}},
 				event: "decode.no_parameter_sets",
 			},
 			"no sets": {
-				form: forms.NoSets(c), want: account{frames: 90, reasons: mqtt.Reasons{"no_parameter_sets": 90}},
+				form: forms.NoSets(c), want: account{frames: 90, reasons: contract.Reasons{"no_parameter_sets": 90}},
 				state: "decode.no_parameter_sets", event: "decode.no_parameter_sets",
 			},
 			"sound alone": {form: forms.AudioOnly(), state: "decode.no_video", event: "decode.no_video"},
@@ -88,7 +89,7 @@ func (w *watcher) account(want account, state, event string) {
 		case w.topics.Events():
 			events[code] = true
 		case w.topics.Telemetry("gate"):
-			var t mqtt.Telemetry
+			var t contract.Telemetry
 			if err := json.Unmarshal(m.Payload, &t); err != nil {
 				w.t.Fatal(err)
 			}

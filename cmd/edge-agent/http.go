@@ -15,6 +15,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 const (
@@ -99,7 +100,7 @@ func (a *agent) serveOnce(ctx context.Context, address string, handler http.Hand
 // guardOf says who may ask at the address.
 func guardOf(cfg HTTPConfig) (g web.Guard, err error) {
 	if cfg.TokenFile != "" {
-		if g.Token, err = mqtt.ReadSecret(cfg.TokenFile); err != nil {
+		if g.Token, err = secret.Read(cfg.TokenFile); err != nil {
 			return g, err
 		}
 	}

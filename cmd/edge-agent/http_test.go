@@ -16,7 +16,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // get asks a running agent; "" while it does not answer.
@@ -133,7 +133,7 @@ func TestRecentEvents(t *testing.T) {
 	at := time.Unix(1000, 0)
 	add := func(code, stream, message string) {
 		at = at.Add(time.Second)
-		r.add(mqtt.Event{Code: code, Stream: stream, Message: message}, at)
+		r.add(contract.Event{Code: code, Stream: stream, Message: message}, at)
 	}
 	for i := range 5 {
 		add("ingest.cut", "a", fmt.Sprintf("again in %dms", i))
@@ -142,7 +142,7 @@ func TestRecentEvents(t *testing.T) {
 	add("ingest.cut", "a", "for another reason")
 	events, counts := r.all()
 	if len(events) != 3 || events[0].Count != 5 || events[0].Message != "again in 4ms" || events[0].LastTS.Sub(events[0].FirstTS.Time) != 8*time.Second ||
-		events[0].Severity != mqtt.SeverityWarning || events[2].Count != 1 {
+		events[0].Severity != contract.SeverityWarning || events[2].Count != 1 {
 		t.Errorf("%+v", events)
 	}
 	if counts["ingest.cut"] != 6 || counts["ingest.playing"] != 5 {
@@ -160,7 +160,7 @@ func TestHistory(t *testing.T) {
 	var h history
 	at := time.Unix(0, 0)
 	for i := range 2 * 3600 { // two hours, a second each
-		h.add(at.Add(time.Duration(i)*time.Second), mqtt.Lag{Service: &mqtt.Distribution{P95: mqtt.Millis(i)}})
+		h.add(at.Add(time.Duration(i)*time.Second), contract.Lag{Service: &contract.Distribution{P95: contract.Millis(i)}})
 	}
 	points := h.points()
 	last := points[len(points)-1]
@@ -172,7 +172,7 @@ func TestHistory(t *testing.T) {
 // The figures since the start go on when a stream is configured anew.
 func TestTotalsGoOnOverAReload(t *testing.T) {
 	before := &stream{earlier: counts{fragments: 3, bytes: 30}, window: window{counts: counts{fragments: 2, bytes: 20}}, retries: map[string]int64{"ingest.cut": 4}}
-	before.history.add(time.Unix(1, 0), mqtt.Lag{})
+	before.history.add(time.Unix(1, 0), contract.Lag{})
 	next := &stream{window: window{counts: counts{fragments: 1, bytes: 10}}}
 	next.takeOver(before)
 	if got := next.earlier.plus(next.window.counts); got.fragments != 6 || got.bytes != 60 || next.retries["ingest.cut"] != 4 || len(next.history.points()) != 1 {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // A service whose configuration is not valid at its start does not end: nobody would see why the screen is black. It
@@ -109,7 +109,7 @@ func (a *agent) nameWaiting(streams []string) {
 	a.mu.Unlock()
 	a.mqtt.SetStreams(streams)
 	for _, name := range streams {
-		a.mqtt.SetState(name, mqtt.State{State: mqtt.Failed, Since: mqtt.Time{Time: a.began}, Code: first.Code, Message: first.Error()})
+		a.mqtt.SetState(name, contract.State{State: contract.Failed, Since: contract.Time{Time: a.began}, Code: first.Code, Message: first.Error()})
 	}
 }
 
@@ -153,7 +153,7 @@ func (a *agent) tellInvalid(faults ConfigErrors) {
 		a.log.Error("the configuration is not valid; waiting for a valid file", "code", f.Code, "fault", f.Error())
 	}
 	if a.mqtt != nil {
-		a.mqtt.Event(mqtt.Event{
+		a.mqtt.Event(contract.Event{
 			Code: faults[0].Code, Message: faults[0].Error(), Detail: map[string]any{"faults": len(faults)},
 		})
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 func TestWhoWaitsForAValidConfiguration(t *testing.T) {
@@ -201,7 +202,7 @@ func TestServiceWaitsForAValidConfiguration(t *testing.T) {
 		text, _ := f["message"].(string)
 		named := f["code"] == codeConfigUnknownKey && strings.Contains(text, "start_at")
 		event = event || m.Topic == w.topics.Events() && named
-		state = state || m.Topic == w.topics.State("gate") && named && f["state"] == string(mqtt.Failed)
+		state = state || m.Topic == w.topics.State("gate") && named && f["state"] == string(contract.Failed)
 		return event && state
 	})
 	await(t, "the slate of an error", func() bool { return slateOfAnError(t, display) })

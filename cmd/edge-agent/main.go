@@ -25,7 +25,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // grammar is the command line. The names and helps of all flags stand here and
@@ -266,7 +266,7 @@ func printError(w io.Writer, err error) int {
 	f := asFailure(err)
 	action := f.Action
 	if action == "" {
-		code, _ := mqtt.Lookup(f.Code)
+		code, _ := contract.Lookup(f.Code)
 		action = code.Action
 	}
 	fmt.Fprintf(w, "edge-agent: %s %s\n", sentence(f.Error()), action)
@@ -292,7 +292,7 @@ func asFailure(err error) *failure {
 	if e, ok := errors.AsType[*decode.Error](err); ok {
 		return &failure{Code: e.Code, Message: e.Error(), Err: err}
 	}
-	if e, ok := errors.AsType[*mqtt.Error](err); ok {
+	if e, ok := errors.AsType[*contract.Error](err); ok {
 		return &failure{Code: e.Code, Message: e.Error(), Err: err}
 	}
 	return &failure{Code: "internal", Message: err.Error(), Err: err}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // run calls the program with args and nothing on standard input.
@@ -124,7 +124,7 @@ func TestFailureIsOneLineWithWhatToDo(t *testing.T) {
 
 func TestErrorsKeepTheirCode(t *testing.T) {
 	for want, err := range map[string]error{
-		"edge-agent: mqtt.tls: no: bad. ":        fmt.Errorf("start: %w", &mqtt.Error{Code: "mqtt.tls", Message: "no: bad"}),
+		"edge-agent: mqtt.tls: no: bad. ":        fmt.Errorf("start: %w", &contract.Error{Code: "mqtt.tls", Message: "no: bad"}),
 		"edge-agent: ingest.credentials: none. ": fmt.Errorf("start: %w", &ingest.Error{Code: ingest.CodeCredentials, Message: "none"}),
 		"edge-agent: decode.crash: gone. ":       fmt.Errorf("start: %w", &decode.Error{Code: decode.CodeCrash, Message: "gone"}),
 		"edge-agent: demo.failed: no picture. ":  fmt.Errorf("demo: %w", &failure{Code: "demo.failed", Message: "no picture."}),
@@ -139,13 +139,13 @@ func TestErrorsKeepTheirCode(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	status, out, errs := run("explain", "kvs.media.4500")
-	code, _ := mqtt.Lookup("kvs.media.4500")
+	code, _ := contract.Lookup("kvs.media.4500")
 	if status != exitOK || errs != "" || !strings.Contains(out, code.Summary) || !strings.Contains(out, code.Action) {
 		t.Errorf("status %d, %q, %q", status, out, errs)
 	}
 	status, out, _ = run("explain")
-	if status != exitOK || strings.Count(out, "\n") != len(mqtt.Codes()) {
-		t.Errorf("status %d, the list has %d lines, the table %d codes", status, strings.Count(out, "\n"), len(mqtt.Codes()))
+	if status != exitOK || strings.Count(out, "\n") != len(contract.Codes()) {
+		t.Errorf("status %d, the list has %d lines, the table %d codes", status, strings.Count(out, "\n"), len(contract.Codes()))
 	}
 }
 

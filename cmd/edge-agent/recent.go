@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // mostRecent is how many events are kept for the status.
@@ -17,12 +17,12 @@ const mostRecent = 50
 // same stream, is counted with it.
 type recentEvents struct {
 	mu     sync.Mutex
-	events []mqtt.Event // oldest first
+	events []contract.Event // oldest first
 	counts map[string]int64
 }
 
-func (r *recentEvents) add(e mqtt.Event, now time.Time) {
-	code, _ := mqtt.Lookup(e.Code)
+func (r *recentEvents) add(e contract.Event, now time.Time) {
+	code, _ := contract.Lookup(e.Code)
 	e.Severity, e.Count = code.Severity, 1
 	e.TS.Time, e.FirstTS.Time, e.LastTS.Time = now, now, now
 	r.mu.Lock()
@@ -40,7 +40,7 @@ func (r *recentEvents) add(e mqtt.Event, now time.Time) {
 }
 
 // sameAsBefore finds the newest event of the stream, if it says the same as e; else -1. r.mu is held.
-func (r *recentEvents) sameAsBefore(e mqtt.Event) int {
+func (r *recentEvents) sameAsBefore(e contract.Event) int {
 	for i, before := range slices.Backward(r.events) {
 		if before.Stream == e.Stream {
 			if before.Code == e.Code && unchanging(before.Message) == unchanging(e.Message) {
@@ -53,7 +53,7 @@ func (r *recentEvents) sameAsBefore(e mqtt.Event) int {
 }
 
 // all are the events, oldest first, and how often each code was reported.
-func (r *recentEvents) all() ([]mqtt.Event, map[string]int64) {
+func (r *recentEvents) all() ([]contract.Event, map[string]int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.events), maps.Clone(r.counts)
@@ -69,7 +69,7 @@ const (
 type history struct{ kept []web.Point }
 
 // add takes in the lag of an interval that ends now.
-func (h *history) add(now time.Time, lag mqtt.Lag) {
+func (h *history) add(now time.Time, lag contract.Lag) {
 	p := web.Point{At: now, Service: high(lag.Service), Producer: high(lag.Producer), Local: high(lag.Local)}
 	if n := len(h.kept); n > 0 && now.Sub(h.kept[n-1].At) < historyStep {
 		last := &h.kept[n-1]
@@ -85,7 +85,7 @@ func (h *history) add(now time.Time, lag mqtt.Lag) {
 func (h *history) points() []web.Point { return slices.Clone(h.kept) }
 
 // high is what most of the values are not above; negative when there are none.
-func high(d *mqtt.Distribution) time.Duration {
+func high(d *contract.Distribution) time.Duration {
 	if d == nil {
 		return -1
 	}

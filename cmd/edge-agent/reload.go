@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // reload reads the configuration again and puts into effect what can be without a restart. What a
@@ -46,7 +46,7 @@ func (a *agent) obeyHangups(ctx context.Context) {
 
 // reconfigure puts the file into effect with what a device shadow desires over it, if check has nothing against the
 // outcome.
-func (a *agent) reconfigure(over desiredConfig, check func(Config) error) (out mqtt.ReloadData, err error) {
+func (a *agent) reconfigure(over desiredConfig, check func(Config) error) (out contract.ReloadData, err error) {
 	if a.file == "" {
 		return out, &failure{Code: codeFailed, Message: "this agent has no configuration file"}
 	}
@@ -113,7 +113,7 @@ func keepKeys(name string, table, kept reflect.Value) (restart []string) {
 
 // apply puts another configuration into effect, which was checked. Streams whose configuration is the
 // same are not touched. On an error nothing has changed.
-func (a *agent) apply(next Config) (out mqtt.ReloadData, err error) {
+func (a *agent) apply(next Config) (out contract.ReloadData, err error) {
 	now := a.config()
 	before := a.all()
 	var streams, fresh []*stream

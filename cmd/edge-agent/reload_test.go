@@ -21,7 +21,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // reloadable is an agent in a synctest bubble that has a configuration file, sessions with a simulated service, no
@@ -111,7 +111,7 @@ func newReloadable(t *testing.T, streams string) *reloadable {
 }
 
 // with reloads the file with other streams.
-func (r *reloadable) with(tables, streams string) mqtt.ReloadData {
+func (r *reloadable) with(tables, streams string) contract.ReloadData {
 	r.t.Helper()
 	if err := os.WriteFile(r.file, []byte(tables+streams), 0o600); err != nil {
 		r.t.Fatal(err)
@@ -120,7 +120,7 @@ func (r *reloadable) with(tables, streams string) mqtt.ReloadData {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return out.(mqtt.ReloadData)
+	return out.(contract.ReloadData)
 }
 
 // reported is how often a code stands in the log.
@@ -129,7 +129,7 @@ func (r *reloadable) reported(code string) int {
 	return strings.Count(r.log.String(), "code="+code+" ")
 }
 
-func lists(d mqtt.ReloadData) string {
+func lists(d contract.ReloadData) string {
 	return fmt.Sprint("added ", d.Added, " removed ", d.Removed, " changed ", d.Changed, " restart ", d.Restart)
 }
 
@@ -173,8 +173,8 @@ func TestSetPutsMaxLagIntoEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReloadable(t, "[[streams]]\nname = \"gate\"\nstream_name = \"camera\"\nstart = \"earliest\"\non_lag = \"stay\"\nmax_lag = \"1h\"\n")
 		pass(10 * time.Second)
-		most := mqtt.Millis(20_000)
-		if _, err := r.set(&mqtt.SetArgs{MaxLag: &most}); err != nil {
+		most := contract.Millis(20_000)
+		if _, err := r.set(&contract.SetArgs{MaxLag: &most}); err != nil {
 			t.Fatal(err)
 		}
 		pass(10 * time.Second)
@@ -220,7 +220,7 @@ func TestReloadRemovesAStream(t *testing.T) {
 		pass(5 * time.Second)
 		gate, yard := r.all()[0], r.all()[1]
 		r.renderer.Show(gate.input)
-		if _, ok := gate.takeTelemetry(time.Now(), mqtt.ClockSynced); !ok || !gate.shown() || gate.input.Counts().Received == 0 {
+		if _, ok := gate.takeTelemetry(time.Now(), contract.ClockSynced); !ok || !gate.shown() || gate.input.Counts().Received == 0 {
 			t.Fatalf("%+v", gate.input.Counts())
 		}
 		_, rest, _ := strings.Cut(twoOfThem, "[[streams]]\nname = \"yard\"")
@@ -234,7 +234,7 @@ func TestReloadRemovesAStream(t *testing.T) {
 		if got := r.all(); len(got) != 1 || got[0] != yard || r.shown() != "yard" {
 			t.Errorf("%d streams, %q is shown", len(got), r.shown())
 		}
-		if got, ok := gate.takeTelemetry(time.Now(), mqtt.ClockSynced); ok {
+		if got, ok := gate.takeTelemetry(time.Now(), contract.ClockSynced); ok {
 			t.Errorf("telemetry of the stream that is gone: %+v", got)
 		}
 		counts := gate.input.Counts()
@@ -307,7 +307,7 @@ func TestReloadOfTheSame(t *testing.T) {
 			t.Errorf("%q is shown", r.shown())
 		}
 		for _, s := range streams {
-			if s.status().reconnects != 0 || s.status().state.State != mqtt.Playing {
+			if s.status().reconnects != 0 || s.status().state.State != contract.Playing {
 				t.Errorf("%s: %+v", s.name, s.status())
 			}
 		}
@@ -379,8 +379,8 @@ func TestSetPutsTheTelemetryIntervalIntoEffect(t *testing.T) {
 		if got := interval(); got != 10*time.Second {
 			t.Errorf("at first telemetry of %v", got)
 		}
-		every := mqtt.Millis(7000)
-		if _, err := r.set(&mqtt.SetArgs{TelemetryInterval: &every}); err != nil {
+		every := contract.Millis(7000)
+		if _, err := r.set(&contract.SetArgs{TelemetryInterval: &every}); err != nil {
 			t.Fatal(err)
 		}
 		pass(15 * time.Second)

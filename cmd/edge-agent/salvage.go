@@ -8,7 +8,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // salvaged is what a configuration file with faults still says: where to show and to whom to report that it has faults.
@@ -56,7 +56,7 @@ func salvageText(name, text string, faults ConfigErrors) salvaged {
 // validNames are the names that can stand in topics, each once.
 func validNames(streams []StreamConfig) (names []string) {
 	for _, s := range streams {
-		if mqtt.ValidName(s.Name) == nil && !slices.Contains(names, s.Name) {
+		if contract.ValidName(s.Name) == nil && !slices.Contains(names, s.Name) {
 			names = append(names, s.Name)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"reflect"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
@@ -58,16 +59,16 @@ func (d desiredConfig) keep(dir string) error {
 }
 
 // applied is the outcome of a configuration that is in effect.
-func (d desiredConfig) applied() mqtt.ShadowOutcome {
+func (d desiredConfig) applied() contract.ShadowOutcome {
 	if len(d.Config) == 0 {
-		return mqtt.ShadowOutcome{Version: d.Version, Status: mqtt.ShadowNone}
+		return contract.ShadowOutcome{Version: d.Version, Status: contract.ShadowNone}
 	}
-	return mqtt.ShadowOutcome{Version: d.Version, Status: mqtt.ShadowApplied}
+	return contract.ShadowOutcome{Version: d.Version, Status: contract.ShadowApplied}
 }
 
 // rejected is the outcome of one that has changed nothing.
-func rejected(version int64, err error) mqtt.ShadowOutcome {
-	out := mqtt.ShadowOutcome{Version: version, Status: mqtt.ShadowRejected}
+func rejected(version int64, err error) contract.ShadowOutcome {
+	out := contract.ShadowOutcome{Version: version, Status: contract.ShadowRejected}
 	if faults, ok := errors.AsType[ConfigErrors](err); ok {
 		out.Code, out.Reason, out.Faults = faults[0].Code, shorten(faults.Error()), shadowFaults(faults)
 		return out
@@ -79,9 +80,9 @@ func rejected(version int64, err error) mqtt.ShadowOutcome {
 
 // shadowed is how an agent stands with its device shadow.
 type shadowed struct {
-	over    desiredConfig      // in effect over the file
-	wish    desiredConfig      // the newest, in effect or rejected
-	outcome mqtt.ShadowOutcome // of wish
+	over    desiredConfig          // in effect over the file
+	wish    desiredConfig          // the newest, in effect or rejected
+	outcome contract.ShadowOutcome // of wish
 }
 
 // underShadow is the configuration that a start begins with: the file, with what the shadow
@@ -113,9 +114,9 @@ func underShadow(file string, cfg Config) (Config, shadowed) {
 // tellShadow tells at the start what became of the configuration that was kept.
 func (a *agent) tellShadow() {
 	switch o := a.shadow.outcome; {
-	case o.Status == mqtt.ShadowApplied:
+	case o.Status == contract.ShadowApplied:
 		a.log.Info("the configuration last desired in the device shadow is in effect over the file", "version", o.Version, "config", string(a.shadow.over.Config))
-	case o.Status == mqtt.ShadowRejected:
+	case o.Status == contract.ShadowRejected:
 		a.event("shadow.rejected", "", "the configuration last desired in the device shadow does not go with the file any more, which counts alone: "+o.Reason,
 			map[string]any{"version": o.Version, "cause": o.Code, "faults": o.Faults})
 	case o.Code != "":
@@ -145,19 +146,19 @@ func (a *agent) desireAgain() {
 	a.mu.Lock()
 	shadow := a.shadow
 	a.mu.Unlock()
-	if shadow.outcome.Status == mqtt.ShadowRejected {
+	if shadow.outcome.Status == contract.ShadowRejected {
 		a.settleShadow(a.tryDesired(shadow.wish))
 	}
 }
 
-func (a *agent) settleShadow(o mqtt.ShadowOutcome) {
+func (a *agent) settleShadow(o contract.ShadowOutcome) {
 	a.mu.Lock()
 	a.shadow.outcome = o
 	a.mu.Unlock()
 	a.reportShadow()
 }
 
-func (a *agent) tryDesired(d desiredConfig) mqtt.ShadowOutcome {
+func (a *agent) tryDesired(d desiredConfig) contract.ShadowOutcome {
 	if err := a.applyDesired(d); err != nil {
 		outcome := rejected(d.Version, err)
 		a.event("shadow.rejected", "", "the configuration desired in the device shadow was rejected: "+outcome.Reason,
@@ -194,15 +195,15 @@ func (a *agent) reportShadow() {
 	a.mu.Lock()
 	cfg, outcome, wanted, settled := a.cfg, a.shadow.outcome, a.shadow.over.Config, a.settled
 	a.mu.Unlock()
-	if outcome.Status == mqtt.ShadowApplied && !reflect.DeepEqual(shadowConfig(cfg, wanted), shadowConfig(settled, wanted)) {
-		outcome.Status, outcome.Reason = mqtt.ShadowOverridden, "a command has changed it until the next start, reload or other desired configuration"
+	if outcome.Status == contract.ShadowApplied && !reflect.DeepEqual(shadowConfig(cfg, wanted), shadowConfig(settled, wanted)) {
+		outcome.Status, outcome.Reason = contract.ShadowOverridden, "a command has changed it until the next start, reload or other desired configuration"
 	}
-	streams := make(map[string]mqtt.ShadowStream)
+	streams := make(map[string]contract.ShadowStream)
 	for _, s := range a.all() {
 		state := s.status().state
-		streams[s.name] = mqtt.ShadowStream{State: state.State, Code: state.Code, Decoder: state.Decoder}
+		streams[s.name] = contract.ShadowStream{State: state.State, Code: state.Code, Decoder: state.Decoder}
 	}
-	a.mqtt.SetShadow(mqtt.ShadowReported{
+	a.mqtt.SetShadow(contract.ShadowReported{
 		Version: version, ConfigHash: cfg.hash(), Shown: a.shown(), Desired: outcome, Config: shadowConfig(cfg, wanted), Streams: streams,
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // iotCore is the stand-in for AWS IoT Core, with the policies to be copied, and the configuration of
@@ -85,7 +86,7 @@ func reported(t *testing.T, core *brokertest.IoTCore, path string, want any) map
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for {
-		all := core.Shadows.State("box", mqtt.ShadowName).Reported
+		all := core.Shadows.State("box", contract.ShadowName).Reported
 		var value any = all
 		for key := range strings.SplitSeq(path, ".") {
 			o, _ := value.(map[string]any)
@@ -104,7 +105,7 @@ func reported(t *testing.T, core *brokertest.IoTCore, path string, want any) map
 
 func desireInShadow(t *testing.T, core *brokertest.IoTCore, config string) {
 	t.Helper()
-	if err := core.Shadows.Desire("box", mqtt.ShadowName, config); err != nil {
+	if err := core.Shadows.Desire("box", contract.ShadowName, config); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -169,7 +170,7 @@ func TestTheShadowAndTheFile(t *testing.T) {
 	reported(t, core, "config.log.level", "warn")
 
 	caller := mqtt.Caller{Broker: mqtt.Broker{URL: core.URL()}, Agent: "box"}
-	if r, err := caller.Call(t.Context(), mqtt.VerbSet, mqtt.SetArgs{LogLevel: "debug"}); err != nil || r.Status != mqtt.StatusSucceeded {
+	if r, err := caller.Call(t.Context(), contract.VerbSet, contract.SetArgs{LogLevel: "debug"}); err != nil || r.Status != contract.StatusSucceeded {
 		t.Fatalf("%+v %v", r, err)
 	}
 	reported(t, core, "desired.status", "overridden")
@@ -184,7 +185,7 @@ func TestTheShadowAndTheFile(t *testing.T) {
 	if err := os.WriteFile(config, append(text, strings.Replace(cameraStream, "gate", "yard", 1)...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := caller.Call(t.Context(), mqtt.VerbReload, mqtt.ReloadArgs{}); err != nil || r.Status != mqtt.StatusSucceeded {
+	if r, err := caller.Call(t.Context(), contract.VerbReload, contract.ReloadArgs{}); err != nil || r.Status != contract.StatusSucceeded {
 		t.Fatalf("%+v %v", r, err)
 	}
 	reported(t, core, "desired.status", "applied")

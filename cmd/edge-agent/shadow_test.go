@@ -15,7 +15,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"pgregory.net/rapid"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 const shadowFile = `
@@ -165,7 +165,7 @@ func TestWhatAShadowCanSet(t *testing.T) {
 // The document that stands beside the schema is one that the agent takes, and what it then
 // reports is the same, so that no difference stays.
 func TestTheDesiredDocumentOfTheContractLeavesNoDifference(t *testing.T) {
-	text, err := os.ReadFile("../../mqtt/testdata/shadow-desired.json")
+	text, err := os.ReadFile("../../mqtt/contract/testdata/shadow-desired.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,14 +270,14 @@ func TestAStartUnderAShadow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, s := load(permitted); len(s.over.Config) > 0 || s.outcome.Status != mqtt.ShadowNone {
+	if _, s := load(permitted); len(s.over.Config) > 0 || s.outcome.Status != contract.ShadowNone {
 		t.Errorf("nothing kept: %+v", s)
 	}
 	keep(`{"log":{"level":"debug"}}`)
-	if cfg, s := load(permitted); cfg.Log.Level != "debug" || s.over.Version != 5 || s.outcome.Status != mqtt.ShadowApplied {
+	if cfg, s := load(permitted); cfg.Log.Level != "debug" || s.over.Version != 5 || s.outcome.Status != contract.ShadowApplied {
 		t.Errorf("kept: %+v %+v", cfg.Log, s)
 	}
-	if cfg, s := load(""); cfg.Log.Level != "info" || len(s.over.Config) > 0 || s.outcome.Status != mqtt.ShadowNone {
+	if cfg, s := load(""); cfg.Log.Level != "info" || len(s.over.Config) > 0 || s.outcome.Status != contract.ShadowNone {
 		t.Errorf("not permitted: %+v %+v", cfg.Log, s)
 	}
 	keep(`{"log":{"level":"debug"},"display":{"show":"attic"}}`)
@@ -340,7 +340,7 @@ func TestWhatTheAgentTakesFitsTheSchemas(t *testing.T) {
 		if err := desired.Validate(map[string]any{"config": config}); err != nil {
 			t.Fatalf("%s is taken and does not fit: %v", text, err)
 		}
-		answer := mqtt.ShadowReported{Desired: mqtt.ShadowOutcome{Status: mqtt.ShadowApplied}, Config: shadowConfig(c, text)}
+		answer := contract.ShadowReported{Desired: contract.ShadowOutcome{Status: contract.ShadowApplied}, Config: shadowConfig(c, text)}
 		payload, err := json.Marshal(answer)
 		if err != nil {
 			t.Fatal(err)
@@ -394,7 +394,7 @@ func FuzzDesiredConfiguration(f *testing.F) {
 			t.Fatalf("%s has changed %v", text, changed)
 		}
 		for _, s := range streams {
-			if mqtt.ValidName(s.Name) != nil {
+			if contract.ValidName(s.Name) != nil {
 				t.Fatalf("a stream is called %q", s.Name)
 			}
 		}

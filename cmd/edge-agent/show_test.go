@@ -17,7 +17,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // twoStreams runs an agent in this process that pulls two streams of different sizes.
@@ -101,7 +101,7 @@ func TestShow(t *testing.T) {
 	if w := width(t, a); a.shown() != "small" || w != 640 {
 		t.Errorf("%s is shown, %d pixels wide", a.shown(), w)
 	}
-	await(t, "the other stream", func() bool { return a.streams[0].status().state.State == mqtt.Playing })
+	await(t, "the other stream", func() bool { return a.streams[0].status().state.State == contract.Playing })
 	for _, c := range []struct {
 		name  string
 		width int

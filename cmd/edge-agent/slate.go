@@ -8,6 +8,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // What the display shows while there is no picture, for a technician who stands in front of it.
@@ -34,13 +35,13 @@ func (a *agent) slate() decode.Slate {
 		if slate.Code == "" {
 			slate.Since = status.state.Since.Time
 		}
-		slate.Alive = status.state.State == mqtt.Playing && status.state.Code == ""
+		slate.Alive = status.state.State == contract.Playing && status.state.Code == ""
 		slate.Picture = oldPicture(a.renderer.Stats().Wall, time.Now())
-		if status.state.State == mqtt.Stopped {
+		if status.state.State == contract.Stopped {
 			slate.Action = "The command start starts it again."
 		}
 	}
-	if code, ok := mqtt.Lookup(slate.Code); ok {
+	if code, ok := contract.Lookup(slate.Code); ok {
 		slate.Message, slate.Action = code.Summary, code.Action
 	}
 	slate.Since = slate.Since.Truncate(time.Second)
@@ -59,16 +60,16 @@ func oldPicture(at, now time.Time) time.Time {
 }
 
 // inWords is a state for somebody who stands before the screen.
-func inWords(s mqtt.State) string {
-	text := map[mqtt.StreamState]string{
-		mqtt.Starting: "Connecting",
-		mqtt.Playing:  "Connected, waiting for a picture",
-		mqtt.Stalled:  "Connected, but nothing arrives",
-		mqtt.Backoff:  "Not connected, trying again",
-		mqtt.Stopped:  "Stopped on request",
-		mqtt.Failed:   "Cannot be shown",
+func inWords(s contract.State) string {
+	text := map[contract.StreamState]string{
+		contract.Starting: "Connecting",
+		contract.Playing:  "Connected, waiting for a picture",
+		contract.Stalled:  "Connected, but nothing arrives",
+		contract.Backoff:  "Not connected, trying again",
+		contract.Stopped:  "Stopped on request",
+		contract.Failed:   "Cannot be shown",
 	}[s.State]
-	if s.State == mqtt.Playing && s.Code != "" && s.Code != ingest.CodeLagHigh {
+	if s.State == contract.Playing && s.Code != "" && s.Code != ingest.CodeLagHigh {
 		text = "Connected, but no picture can be shown"
 	}
 	if s.Attempt > 1 {
@@ -89,7 +90,7 @@ func brokerInWords(s mqtt.Status) string {
 	if s.Connected {
 		return "MQTT connected"
 	}
-	if e, ok := errors.AsType[*mqtt.Error](s.Err); ok {
+	if e, ok := errors.AsType[*contract.Error](s.Err); ok {
 		return "MQTT not connected: " + e.Code
 	}
 	return "MQTT not connected"

@@ -10,6 +10,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The texts of slates, as a technician reads them: in testdata/slates.txt.
@@ -48,7 +49,7 @@ func TestSlateTexts(t *testing.T) {
 		s.report.State = ingest.Starting
 		c.as(s)
 		slate := s.agent.slate()
-		if code, known := mqtt.Lookup(slate.Code); known {
+		if code, known := contract.Lookup(slate.Code); known {
 			if slate.Message != code.Summary || slate.Action != code.Action {
 				t.Errorf("%s: the slate says other than the table: %+v", c.name, slate)
 			}
@@ -101,8 +102,8 @@ func TestBrokerInWords(t *testing.T) {
 	for want, status := range map[string]mqtt.Status{
 		"MQTT connected":                          {Connected: true, Err: errors.New("earlier")},
 		"MQTT not connected":                      {},
-		"MQTT not connected: mqtt.unreachable":    {Err: fmt.Errorf("attempt: %w", &mqtt.Error{Code: "mqtt.unreachable", Message: "no route"})},
-		"MQTT not connected: mqtt.not_authorized": {Err: &mqtt.Error{Code: "mqtt.not_authorized"}},
+		"MQTT not connected: mqtt.unreachable":    {Err: fmt.Errorf("attempt: %w", &contract.Error{Code: "mqtt.unreachable", Message: "no route"})},
+		"MQTT not connected: mqtt.not_authorized": {Err: &contract.Error{Code: "mqtt.not_authorized"}},
 	} {
 		if got := brokerInWords(status); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -16,6 +16,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // code waits for a state with a code, and gives its fields.
@@ -24,7 +25,7 @@ func (w *watcher) code(code string) map[string]any {
 	var state map[string]any
 	w.until(fmt.Sprintf("a state with the code %q", code), func(m mqtt.Message, f map[string]any) bool {
 		state = f
-		return m.Topic == w.topics.State("gate") && f["state"] == string(mqtt.Playing) && f["code"] == code
+		return m.Topic == w.topics.State("gate") && f["state"] == string(contract.Playing) && f["code"] == code
 	})
 	return state
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/mqtt/statefile"
 )
 
@@ -49,7 +50,7 @@ func stateOf(t testing.TB, dir string) (damaged int, log string) {
 		t.Fatal(err)
 	}
 	client.SetStreams([]string{"gate"})
-	client.Event(mqtt.Event{Code: "agent.started", Message: "for the file"})
+	client.Event(contract.Event{Code: "agent.started", Message: "for the file"})
 	ended, end := context.WithCancel(context.Background())
 	end()
 	if err := client.Run(ended); err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Run asks the agent of this machine how it stands.
@@ -77,14 +77,14 @@ func brokerLine(s web.Status) string {
 	return "not connected to " + s.Broker.URL + ": " + orNone(s.Broker.Error) + "; " + waiting
 }
 
-func printOneStream(w io.Writer, s mqtt.StreamStatus, totals web.Totals, shown bool, now time.Time) {
+func printOneStream(w io.Writer, s contract.StreamStatus, totals web.Totals, shown bool, now time.Time) {
 	where := ""
 	if shown {
 		where = ", on the display"
 	}
 	fmt.Fprintf(w, "\nstream %s: %s for %v%s\n", s.Name, s.State.State, now.Sub(s.State.Since.Time).Round(time.Second), where)
 	if s.State.Code != "" {
-		code, _ := mqtt.Lookup(s.State.Code)
+		code, _ := contract.Lookup(s.State.Code)
 		fmt.Fprintf(w, "  problem    %s: %s\n             %s\n", s.State.Code, s.State.Message, code.Action)
 	}
 	t := s.Telemetry

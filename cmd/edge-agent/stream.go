@@ -13,7 +13,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // stream is what the agent knows of one stream: the sink of its session, and the
@@ -37,13 +37,13 @@ type stream struct {
 	report   ingest.Report // the newest
 	pulling  condition     // of the session with the service
 	overload overload
-	since    time.Time  // of the present state
-	wrong    condition  // as last looked at; see conditions.worst
-	wrongAt  time.Time  // since when
-	sent     mqtt.State // as last published
+	since    time.Time      // of the present state
+	wrong    condition      // as last looked at; see conditions.worst
+	wrongAt  time.Time      // since when
+	sent     contract.State // as last published
 	window   window
 	counted  decode.FrameCounts // at window.from
-	last     mqtt.Telemetry
+	last     contract.Telemetry
 	earlier  counts // before the window
 	history  history
 	retries  map[string]int64 // attempts to connect again, by the code of what came before
@@ -106,10 +106,10 @@ func (s *stream) shown() bool { return s.input.Shown() }
 
 // streamStatus is how a stream stands, for people at this machine.
 type streamStatus struct {
-	state                 mqtt.State
-	telem                 mqtt.Telemetry // the newest
-	received              counts         // since the start
-	fragments, reconnects int64          // since the start
+	state                 contract.State
+	telem                 contract.Telemetry // the newest
+	received              counts             // since the start
+	fragments, reconnects int64              // since the start
 	retries               map[string]int64
 	history               []web.Point
 	frames                decode.FrameCounts
@@ -291,8 +291,8 @@ func (s *stream) publishState() {
 
 // state is how the stream stands: the state is that of the session, its code and message are about the picture. s.mu is
 // held.
-func (s *stream) state() mqtt.State {
-	c := conditions{state: mqtt.StreamState(s.report.State), session: s.pulling, blocked: conditionOf(s.input.Blocked())}
+func (s *stream) state() contract.State {
+	c := conditions{state: contract.StreamState(s.report.State), session: s.pulling, blocked: conditionOf(s.input.Blocked())}
 	if s.shown() {
 		c.display, c.picture = s.agent.conditions(s.name)
 		c.slow = s.overload.condition
@@ -302,8 +302,8 @@ func (s *stream) state() mqtt.State {
 		s.wrongAt = time.Now()
 	}
 	s.wrong = wrong
-	return mqtt.State{
-		State: c.state, Since: mqtt.Time{Time: s.since},
+	return contract.State{
+		State: c.state, Since: contract.Time{Time: s.since},
 		Code: wrong.code, Message: wrong.message, Attempt: s.report.Attempt,
 		Decoder: s.decoder(), FragmentNumber: s.report.Fragment,
 	}
@@ -318,7 +318,7 @@ func (s *stream) decoder() string {
 }
 
 // publishTelemetry sums up the time since the last call.
-func (s *stream) publishTelemetry(clock mqtt.Clock) {
+func (s *stream) publishTelemetry(clock contract.Clock) {
 	t, ok := s.takeTelemetry(time.Now(), clock)
 	if ok && s.agent.mqtt != nil {
 		s.agent.mqtt.Telemetry(s.name, t)
@@ -326,11 +326,11 @@ func (s *stream) publishTelemetry(clock mqtt.Clock) {
 }
 
 // takeTelemetry sums up a window and begins the next; false once the stream is gone, when another one has its counts.
-func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) (mqtt.Telemetry, bool) {
+func (s *stream) takeTelemetry(now time.Time, clock contract.Clock) (contract.Telemetry, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
-		return mqtt.Telemetry{}, false
+		return contract.Telemetry{}, false
 	}
 	if s.shown() { // the frames of some streams are rare, and the newest picture came after the newest frame
 		s.addLocalLag(now, math.MaxInt64)
@@ -338,13 +338,13 @@ func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) (mqtt.Telemetry,
 	w := &s.window
 	calls := s.session.Calls()
 	elapsed := now.Sub(w.from).Seconds()
-	t := mqtt.Telemetry{
-		From: mqtt.Time{Time: w.from}, To: mqtt.Time{Time: now},
+	t := contract.Telemetry{
+		From: contract.Time{Time: w.from}, To: contract.Time{Time: now},
 		Fragments: w.counts.fragments, Bytes: w.counts.bytes,
 		BitrateBPS: int64(float64(w.counts.bytes) * 8 / elapsed),
 		Reconnects: max(0, calls-max(w.calls, 1)), // the first call connects
 		Decoder:    s.decoder(), Clock: clock,
-		Lag: mqtt.Lag{
+		Lag: contract.Lag{
 			Service: distribution(w.service.Take()), Producer: distribution(w.producer.Take()), Local: distribution(w.local.Take()),
 		},
 		Audio: s.audioFigures(),
@@ -364,12 +364,12 @@ func (s *stream) takeTelemetry(now time.Time, clock mqtt.Clock) (mqtt.Telemetry,
 }
 
 // countFrames sets what became of the frames between two snapshots, which add up: so does their difference.
-func countFrames(t *mqtt.Telemetry, before, now decode.FrameCounts) {
+func countFrames(t *contract.Telemetry, before, now decode.FrameCounts) {
 	t.Frames = int64(now.Received - before.Received)
 	t.ShownFrames = int64(now.Shown - before.Shown)
 	t.HiddenFrames = int64(now.Hidden - before.Hidden)
 	t.QueuedFrames = int64(now.Queued)
-	t.DroppedBy = mqtt.Reasons{}
+	t.DroppedBy = contract.Reasons{}
 	for why, n := range now.Dropped {
 		if n -= before.Dropped[why]; n > 0 {
 			t.DroppedBy[string(why)] = int64(n)
@@ -379,12 +379,12 @@ func countFrames(t *mqtt.Telemetry, before, now decode.FrameCounts) {
 }
 
 // audioFigures are those of the window; nil when the stream has no sound. s.mu is held.
-func (s *stream) audioFigures() *mqtt.Audio {
+func (s *stream) audioFigures() *contract.Audio {
 	if s.audio == nil {
 		return nil
 	}
 	c := s.window.counts
-	return &mqtt.Audio{
+	return &contract.Audio{
 		Frames: c.audioFrames, Bytes: c.audioBytes,
 		Codec: s.audio.CodecID, SampleRate: s.audio.SampleRate, Channels: s.audio.Channels,
 	}
@@ -401,10 +401,10 @@ func (s *stream) takeOver(before *stream) {
 	s.counted, s.earlier, s.retries, s.history = counted, earlier, retries, history
 }
 
-func distribution(d *ingest.Distribution) *mqtt.Distribution {
+func distribution(d *ingest.Distribution) *contract.Distribution {
 	if d == nil {
 		return nil
 	}
-	ms := func(d time.Duration) mqtt.Millis { return mqtt.Millis(d.Milliseconds()) }
-	return &mqtt.Distribution{Last: ms(d.Last), Min: ms(d.Min), P50: ms(d.P50), P95: ms(d.P95), Max: ms(d.Max)}
+	ms := func(d time.Duration) contract.Millis { return contract.Millis(d.Milliseconds()) }
+	return &contract.Distribution{Last: ms(d.Last), Min: ms(d.Min), P50: ms(d.P50), P95: ms(d.P95), Max: ms(d.Max)}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // loneStream is a stream of an agent that does not run, on the display.
@@ -29,10 +29,10 @@ func loneStream(t *testing.T) *stream {
 }
 
 // takeForTest is the telemetry of a window of one second.
-func (s *stream) takeForTest() mqtt.Telemetry {
+func (s *stream) takeForTest() contract.Telemetry {
 	now := time.Now()
 	s.window.from = now.Add(-time.Second)
-	t, _ := s.takeTelemetry(now, mqtt.ClockSynced)
+	t, _ := s.takeTelemetry(now, contract.ClockSynced)
 	return t
 }
 
@@ -41,7 +41,7 @@ func TestTelemetryCountsAddUp(t *testing.T) {
 	reasons := []decode.Reason{decode.DropLate, decode.DropOverload, decode.DropNoKeyFrame, decode.DropCatchUp}
 	rapid.Check(t, func(t *rapid.T) {
 		var now, counted decode.FrameCounts
-		var sum mqtt.Telemetry
+		var sum contract.Telemetry
 		byReason := map[string]int64{}
 		queued := int64(0)
 		for range rapid.IntRange(1, 20).Draw(t, "messages") {
@@ -63,7 +63,7 @@ func TestTelemetryCountsAddUp(t *testing.T) {
 			now.Dropped[why] += n
 			now.Queued -= n
 
-			var message mqtt.Telemetry
+			var message contract.Telemetry
 			countFrames(&message, counted, now)
 			counted = now
 			if got := message.ShownFrames + message.DroppedFrames + message.HiddenFrames + message.QueuedFrames - queued; got != message.Frames {
@@ -101,7 +101,7 @@ func TestTelemetryOfSound(t *testing.T) {
 		t.Errorf("sound of a stream that nothing is known of: %+v", got.Audio)
 	}
 	s.Tracks([]*mkv.Track{video, sound})
-	if got := s.takeForTest(); got.Audio == nil || *got.Audio != (mqtt.Audio{Codec: "A_AAC", SampleRate: 48000, Channels: 2}) {
+	if got := s.takeForTest(); got.Audio == nil || *got.Audio != (contract.Audio{Codec: "A_AAC", SampleRate: 48000, Channels: 2}) {
 		t.Errorf("before any sound: %+v", got.Audio)
 	}
 	c, err := forms.Read(clip.H264())
@@ -169,7 +169,7 @@ func TestStateSaysWhyFramesCannotBeShown(t *testing.T) {
 	}
 	s.Tracks([]*mkv.Track{{Number: 1, Type: mkv.Audio, Name: "sound", CodecID: "A_AAC"}})
 	got := s.status().state
-	if got.State != mqtt.Playing || got.Code != decode.CodeNoVideo || got.Message == "" {
+	if got.State != contract.Playing || got.Code != decode.CodeNoVideo || got.Message == "" {
 		t.Errorf("%+v", got)
 	}
 	if slate := s.agent.slate(); slate.Code != decode.CodeNoVideo || slate.State != "Connected, but no picture can be shown" || slate.Message == "" || slate.Since.IsZero() {

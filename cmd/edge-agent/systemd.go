@@ -7,7 +7,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // attend tells the service manager that the agent is ready, and from then on that it works, until ctx ends: as long as
@@ -64,7 +64,7 @@ func (a *agent) summary() string {
 	wrong := ""
 	for _, s := range streams {
 		state := s.status().state
-		if state.State == mqtt.Playing && state.Code == "" {
+		if state.State == contract.Playing && state.Code == "" {
 			playing++
 		} else if wrong == "" {
 			wrong = fmt.Sprintf("; %s: %s %s", s.name, state.State, state.Code)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/edge-agent/edge-agent/decode"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // demoStatus is what the view shows of a running demo.
@@ -107,8 +107,8 @@ func (v *view) short(s demoStatus) string {
 		s.frames.Shown, s.frames.DroppedSum(), s.telemetry, s.events)
 }
 
-func lagText(l mqtt.Lag) string {
-	part := func(name string, d *mqtt.Distribution) string {
+func lagText(l contract.Lag) string {
+	part := func(name string, d *contract.Distribution) string {
 		if d == nil {
 			return name + " unknown"
 		}

@@ -12,14 +12,14 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 func demoForTest() demoStatus {
 	var s demoStatus
-	s.state = mqtt.State{State: mqtt.Playing, Since: mqtt.Time{Time: time.Now()}}
-	s.telem = mqtt.Telemetry{FPS: 25, BitrateBPS: 1_500_000, Lag: mqtt.Lag{
-		Service: &mqtt.Distribution{P50: 120}, Local: &mqtt.Distribution{P50: 30},
+	s.state = contract.State{State: contract.Playing, Since: contract.Time{Time: time.Now()}}
+	s.telem = contract.Telemetry{FPS: 25, BitrateBPS: 1_500_000, Lag: contract.Lag{
+		Service: &contract.Distribution{P50: 120}, Local: &contract.Distribution{P50: 30},
 	}}
 	s.fragments, s.reconnects, s.telemetry, s.events = 7, 2, 5, 3
 	s.frames = decode.FrameCounts{Shown: 40, Dropped: map[decode.Reason]uint64{decode.DropLate: 2, decode.DropOverload: 1}}

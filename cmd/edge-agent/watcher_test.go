@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // once holds what comes over MQTT to how often it may: an event once and in its order, a state and an info only when it
 // differs from the one before, telemetry of each time once, and each response to a command once. A message that is lost with a
 // connection may come again after it.
 type once struct {
-	topics  mqtt.Topics
+	topics  contract.Topics
 	repeats bool // commands are sent twice
 
 	events    map[string]bool // by id
@@ -25,7 +26,7 @@ type once struct {
 	responses map[string]bool      // by topic, id and status
 }
 
-func newOnce(topics mqtt.Topics) *once {
+func newOnce(topics contract.Topics) *once {
 	o := &once{topics: topics}
 	o.connected()
 	return o
@@ -99,7 +100,7 @@ func (w *watcher) take(m mqtt.Message) {
 
 // The tests of the whole agent fail on messages that come twice, or in another order.
 func TestOnce(t *testing.T) {
-	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, "box")
+	topics, err := contract.NewTopics(contract.DefaultPrefix, "box")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestOnce(t *testing.T) {
 	telemetry := func(from, to string) mqtt.Message {
 		return message(topics.Telemetry("gate"), fmt.Sprintf(`{"from":"2026-01-01T00:00:%sZ","to":"2026-01-01T00:00:%sZ"}`, from, to))
 	}
-	online, response := message(topics.Availability(), mqtt.Online), message(topics.Response(mqtt.VerbStop), `{"id":"a"}`)
+	online, response := message(topics.Availability(), contract.Online), message(topics.Response(contract.VerbStop), `{"id":"a"}`)
 	state := message(topics.State("gate"), `{"state":"playing"}`)
 	for name, c := range map[string]struct {
 		messages []mqtt.Message

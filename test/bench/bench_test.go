@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // The roles are taken by the program itself, which under test is the test's.
@@ -205,7 +205,7 @@ func TestReports(t *testing.T) {
 	second := func(n float64) time.Time { return time.Unix(1_700_000_000, int64(n*1e9)) }
 	rs := newReports()
 	for i, dropped := range []int{1, 10, 100, 1000} {
-		rs.add(report{From: mqtt.Time{Time: second(float64(i))}, To: mqtt.Time{Time: second(float64(i + 1))}, Dropped: dropped}, nil)
+		rs.add(report{From: contract.Time{Time: second(float64(i))}, To: contract.Time{Time: second(float64(i + 1))}, Dropped: dropped}, nil)
 	}
 	if err := rs.until(t.Context(), second(4)); err != nil {
 		t.Error(err)

@@ -15,6 +15,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // herdRole is a herd alone: what it takes is measured.
@@ -81,22 +82,22 @@ func tellInTurn(members []member, ended <-chan struct{}) {
 
 // What all members say, much as an agent with one stream does.
 var (
-	someTime = mqtt.Time{Time: time.Now()}
-	some     = &mqtt.Distribution{Last: 200, Min: 150, P50: 200, P95: 250, Max: 300}
-	someInfo = mqtt.Info{
+	someTime = contract.Time{Time: time.Now()}
+	some     = &contract.Distribution{Last: 200, Min: 150, P50: 200, P95: 250, Max: 300}
+	someInfo = contract.Info{
 		Version: "1.0.0", Commit: "0123456789ab", Arch: "amd64", OS: "linux", GStreamer: "1.22.0",
 		SessionID: "0195f3a1-0000-7000-8000-000000000003", ConfigHash: "0123456789abcdef",
-		Decoders: []mqtt.Decoder{{Name: "avdec_h264", Codec: "H264", Kind: "software", Result: "passed", FPS: 300}},
-		Displays: []mqtt.Display{}, Commands: []string{string(mqtt.VerbStatus)},
+		Decoders: []contract.Decoder{{Name: "avdec_h264", Codec: "H264", Kind: "software", Result: "passed", FPS: 300}},
+		Displays: []contract.Display{}, Commands: []string{string(contract.VerbStatus)},
 	}
-	someState     = mqtt.State{State: mqtt.Playing, Since: someTime, Decoder: "avdec_h264", FragmentNumber: strings.Repeat("9", 38)}
-	someTelemetry = mqtt.Telemetry{
+	someState     = contract.State{State: contract.Playing, Since: someTime, Decoder: "avdec_h264", FragmentNumber: strings.Repeat("9", 38)}
+	someTelemetry = contract.Telemetry{
 		From: someTime, To: someTime, Fragments: 5, Frames: 300, Bytes: 6 << 20, BitrateBPS: 5_000_000, FPS: 30, ShownFrames: 300,
-		Decoder: "avdec_h264", Clock: mqtt.ClockSynced, Lag: mqtt.Lag{Service: some, Producer: some, Local: some},
+		Decoder: "avdec_h264", Clock: contract.ClockSynced, Lag: contract.Lag{Service: some, Producer: some, Local: some},
 	}
-	someStatus = mqtt.StatusData{
-		Version: "1.0.0", SessionID: someInfo.SessionID, StartedAt: someTime, Clock: mqtt.ClockSynced, Shown: streamName,
-		Streams: []mqtt.StreamStatus{{Name: streamName, State: someState, Telemetry: someTelemetry}},
+	someStatus = contract.StatusData{
+		Version: "1.0.0", SessionID: someInfo.SessionID, StartedAt: someTime, Clock: contract.ClockSynced, Shown: streamName,
+		Streams: []contract.StreamStatus{{Name: streamName, State: someState, Telemetry: someTelemetry}},
 	}
 )
 
@@ -111,8 +112,8 @@ func newAgent(broker, dir, name string) (member, error) {
 	client, err := mqtt.New(mqtt.Config{
 		Broker: mqtt.Broker{URL: broker}, AgentID: name, StateDir: filepath.Join(dir, name), Logger: slog.New(slog.DiscardHandler),
 		Control: &mqtt.Control{
-			Enabled: true, Allow: []mqtt.Verb{mqtt.VerbStatus}, Executor: answerer{},
-			Clock: func() mqtt.Clock { return mqtt.ClockSynced },
+			Enabled: true, Allow: []contract.Verb{contract.VerbStatus}, Executor: answerer{},
+			Clock: func() contract.Clock { return contract.ClockSynced },
 		},
 	})
 	if err != nil {
@@ -121,7 +122,7 @@ func newAgent(broker, dir, name string) (member, error) {
 	client.SetInfo(someInfo)
 	client.SetStreams([]string{streamName})
 	client.SetState(streamName, someState)
-	client.Event(mqtt.Event{Code: "agent.started", Message: "edge-agent runs, streams: 1"})
+	client.Event(contract.Event{Code: "agent.started", Message: "edge-agent runs, streams: 1"})
 	ctx, end := context.WithCancel(context.Background())
 	m := &agentMember{client, end, make(chan struct{})}
 	go func() {
@@ -137,7 +138,7 @@ func (m *agentMember) stop() { m.end(); <-m.ended }
 // answerer carries out the command status.
 type answerer struct{}
 
-func (answerer) Execute(context.Context, mqtt.Command) (any, error) { return someStatus, nil }
+func (answerer) Execute(context.Context, contract.Command) (any, error) { return someStatus, nil }
 
 // pahoClient is the peer.
 const pahoClient = "bare paho"
@@ -146,17 +147,17 @@ const pahoClient = "bare paho"
 // disk, and reconnection as the library does it.
 type pahoMember struct {
 	client paho.Client
-	topics mqtt.Topics
+	topics contract.Topics
 }
 
 func newPaho(broker, _, name string) (member, error) {
-	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, name)
+	topics, err := contract.NewTopics(contract.DefaultPrefix, name)
 	if err != nil {
 		return nil, err
 	}
 	m := &pahoMember{topics: topics}
 	m.client = paho.NewClient(paho.NewClientOptions().AddBroker(broker).SetClientID(name).SetProtocolVersion(4).
-		SetWill(topics.Availability(), mqtt.Offline, 1, true).
+		SetWill(topics.Availability(), contract.Offline, 1, true).
 		SetConnectRetry(true).SetConnectRetryInterval(time.Second).
 		SetOnConnectHandler(func(paho.Client) { m.connected() }))
 	m.client.Connect()
@@ -165,10 +166,10 @@ func newPaho(broker, _, name string) (member, error) {
 
 // connected runs on a goroutine of its own.
 func (m *pahoMember) connected() {
-	m.client.Publish(m.topics.Availability(), 1, true, mqtt.Online)
+	m.client.Publish(m.topics.Availability(), 1, true, contract.Online)
 	m.publish(m.topics.Info(), 1, true, someInfo)
 	m.publish(m.topics.State(streamName), 1, true, someState)
-	m.client.Subscribe(m.topics.Command(mqtt.VerbStatus), 1, func(_ paho.Client, command paho.Message) { m.answer(command.Payload()) })
+	m.client.Subscribe(m.topics.Command(contract.VerbStatus), 1, func(_ paho.Client, command paho.Message) { m.answer(command.Payload()) })
 }
 
 func (m *pahoMember) answer(command []byte) {
@@ -176,11 +177,11 @@ func (m *pahoMember) answer(command []byte) {
 	if json.Unmarshal(command, &c) != nil {
 		return
 	}
-	r := mqtt.Response{ID: c.ID, Status: mqtt.StatusInProgress}
-	m.publish(m.topics.Response(mqtt.VerbStatus), 1, false, r)
-	r.Status = mqtt.StatusSucceeded
+	r := contract.Response{ID: c.ID, Status: contract.StatusInProgress}
+	m.publish(m.topics.Response(contract.VerbStatus), 1, false, r)
+	r.Status = contract.StatusSucceeded
 	r.Data, _ = json.Marshal(someStatus) // it is fit for JSON
-	m.publish(m.topics.Response(mqtt.VerbStatus), 1, false, r)
+	m.publish(m.topics.Response(contract.VerbStatus), 1, false, r)
 }
 
 func (m *pahoMember) publish(topic string, qos byte, retained bool, payload any) {

@@ -13,7 +13,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // herdWatch is another client of the broker, which sees what a herd does.
@@ -38,7 +38,7 @@ func watchHerd(broker string) (*herdWatch, error) {
 	if err := errors.Join(done(w.client.Connect()), done(w.sender.Connect())); err != nil {
 		return nil, err
 	}
-	base := mqtt.DefaultPrefix + "/v1/+/"
+	base := contract.DefaultPrefix + "/v1/+/"
 	return w, done(w.client.SubscribeMultiple(map[string]byte{
 		base + "availability": 1, base + "streams/+/telemetry": 0, base + "cmd/+/response": 1,
 	}, nil))
@@ -62,15 +62,15 @@ func (w *herdWatch) receive(m paho.Message, now time.Time) {
 	defer w.mu.Unlock()
 	switch topic := m.Topic(); {
 	case strings.HasSuffix(topic, "/availability"):
-		if _, known := w.online[topic]; !known && string(m.Payload()) == mqtt.Online {
+		if _, known := w.online[topic]; !known && string(m.Payload()) == contract.Online {
 			w.online[topic] = now
 		}
 	case strings.HasSuffix(topic, "/telemetry"):
 		w.told++
 		return
 	default:
-		var r mqtt.Response
-		if json.Unmarshal(m.Payload(), &r) != nil || r.Status != mqtt.StatusSucceeded {
+		var r contract.Response
+		if json.Unmarshal(m.Payload(), &r) != nil || r.Status != contract.StatusSucceeded {
 			return
 		}
 		if sent, ok := w.sent[r.ID]; ok {
@@ -146,20 +146,20 @@ func densest(times []time.Time, span time.Duration) (most int) {
 
 // command sends the command status to an agent.
 func (w *herdWatch) command(agent string) error {
-	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, agent)
+	topics, err := contract.NewTopics(contract.DefaultPrefix, agent)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
 	id := agent + "-" + strconv.FormatInt(now.UnixNano(), 36)
-	payload, err := json.Marshal(map[string]any{"id": id, "issued_at": mqtt.Time{Time: now}, "expires_at": mqtt.Time{Time: now.Add(time.Minute)}})
+	payload, err := json.Marshal(map[string]any{"id": id, "issued_at": contract.Time{Time: now}, "expires_at": contract.Time{Time: now.Add(time.Minute)}})
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	w.sent[id] = now
 	w.mu.Unlock()
-	w.sender.Publish(topics.Command(mqtt.VerbStatus), 1, false, payload)
+	w.sender.Publish(topics.Command(contract.VerbStatus), 1, false, payload)
 	return nil
 }
 

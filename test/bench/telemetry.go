@@ -9,6 +9,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // telemetry is what the agent tells over MQTT about the stream, every second.
@@ -16,8 +17,8 @@ type telemetry struct{ messages <-chan mqtt.Message }
 
 // report is what one message tells of the frames since the one before.
 type report struct {
-	From      mqtt.Time      `json:"from"`
-	To        mqtt.Time      `json:"to"`
+	From      contract.Time  `json:"from"`
+	To        contract.Time  `json:"to"`
 	Frames    int            `json:"frames"`
 	Shown     int            `json:"shown_frames"`
 	Dropped   int            `json:"dropped_frames"`
@@ -25,7 +26,7 @@ type report struct {
 }
 
 func listen(ctx context.Context, broker *brokertest.Broker, stream string) (telemetry, error) {
-	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, agentID)
+	topics, err := contract.NewTopics(contract.DefaultPrefix, agentID)
 	if err != nil {
 		return telemetry{}, err
 	}

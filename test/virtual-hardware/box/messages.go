@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // messages are all that the agent has said, and which of it the test has taken.
 type messages struct {
 	t      *testing.T
-	topics mqtt.Topics
+	topics contract.Topics
 
 	mu    sync.Mutex
 	all   []mqtt.Message
@@ -26,7 +27,7 @@ type messages struct {
 // collect listens until the end of the test.
 func collect(t *testing.T, broker mqtt.Broker) *messages {
 	t.Helper()
-	topics, err := mqtt.NewTopics(mqtt.DefaultPrefix, AgentID)
+	topics, err := contract.NewTopics(contract.DefaultPrefix, AgentID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +54,9 @@ func (m *messages) keep(from <-chan mqtt.Message) {
 
 // Event waits for an event with the code, and takes it: the next call waits for the next one. The agent
 // sends the same code at most every 10 s.
-func (m *messages) Event(code string) mqtt.Event {
+func (m *messages) Event(code string) contract.Event {
 	m.t.Helper()
-	var event mqtt.Event
+	var event contract.Event
 	m.wait("the event "+code, 0, m.topics.Events(), func(i int, payload []byte) bool {
 		if m.taken[i] || !decode(payload, &event) || event.Code != code {
 			return false
@@ -67,12 +68,12 @@ func (m *messages) Event(code string) mqtt.Event {
 }
 
 // Events are those so far, taken or not.
-func (m *messages) Events() []mqtt.Event {
+func (m *messages) Events() []contract.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var events []mqtt.Event
+	var events []contract.Event
 	for _, message := range m.all {
-		var e mqtt.Event
+		var e contract.Event
 		if message.Topic == m.topics.Events() && decode(message.Payload, &e) {
 			events = append(events, e)
 		}
@@ -81,9 +82,9 @@ func (m *messages) Events() []mqtt.Event {
 }
 
 // Telemetry waits for telemetry of the stream that comes from now on.
-func (m *messages) Telemetry(what string, ok func(mqtt.Telemetry) bool) mqtt.Telemetry {
+func (m *messages) Telemetry(what string, ok func(contract.Telemetry) bool) contract.Telemetry {
 	m.t.Helper()
-	var telemetry mqtt.Telemetry
+	var telemetry contract.Telemetry
 	m.wait("telemetry of "+what, m.count(), m.topics.Telemetry(StreamName), func(_ int, payload []byte) bool {
 		return decode(payload, &telemetry) && ok(telemetry)
 	})
@@ -91,15 +92,15 @@ func (m *messages) Telemetry(what string, ok func(mqtt.Telemetry) bool) mqtt.Tel
 }
 
 // Decoding waits until pictures of this decoder, such as "avdec_h264", are shown.
-func (m *messages) Decoding(element string) mqtt.Telemetry {
+func (m *messages) Decoding(element string) contract.Telemetry {
 	m.t.Helper()
-	return m.Telemetry("pictures of "+element, func(t mqtt.Telemetry) bool { return t.Decoder == element && t.ShownFrames > 0 })
+	return m.Telemetry("pictures of "+element, func(t contract.Telemetry) bool { return t.Decoder == element && t.ShownFrames > 0 })
 }
 
 // State waits for a state of the stream, which may be the present one.
-func (m *messages) State(want mqtt.StreamState) mqtt.State {
+func (m *messages) State(want contract.StreamState) contract.State {
 	m.t.Helper()
-	var state mqtt.State
+	var state contract.State
 	newest := m.newest(m.topics.State(StreamName))
 	m.wait("the state "+string(want), newest, m.topics.State(StreamName), func(_ int, payload []byte) bool {
 		return decode(payload, &state) && state.State == want
@@ -108,9 +109,9 @@ func (m *messages) State(want mqtt.StreamState) mqtt.State {
 }
 
 // Info waits for what the agent says of itself and the box; the present info may be it.
-func (m *messages) Info(what string, ok func(mqtt.Info) bool) mqtt.Info {
+func (m *messages) Info(what string, ok func(contract.Info) bool) contract.Info {
 	m.t.Helper()
-	var info mqtt.Info
+	var info contract.Info
 	m.wait("info with "+what, m.newest(m.topics.Info()), m.topics.Info(), func(_ int, payload []byte) bool {
 		return decode(payload, &info) && ok(info)
 	})

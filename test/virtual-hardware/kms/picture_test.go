@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
 )
 
@@ -54,8 +54,8 @@ func TestSizes(t *testing.T) {
 		at := time.Now()
 		t.Logf("%s: %s after %v", tc.name, tc.size, screen.shows(pictures[i]).Sub(at))
 	}
-	b.Info("the display", func(i mqtt.Info) bool {
-		return len(i.Displays) == 1 && i.Displays[0] == mqtt.Display{Connector: connector, Sink: "kms", Width: mode.X, Height: mode.Y}
+	b.Info("the display", func(i contract.Info) bool {
+		return len(i.Displays) == 1 && i.Displays[0] == contract.Display{Connector: connector, Sink: "kms", Width: mode.X, Height: mode.Y}
 	})
 	decodersWork(t, b)
 }

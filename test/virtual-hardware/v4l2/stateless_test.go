@@ -17,7 +17,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/scanout"
 )
@@ -31,14 +31,14 @@ func start(t *testing.T, clip []byte, settings string) *box.Box {
 		t.Fatal(err)
 	}
 	b := box.Start(t, box.Config{Clip: clip, Settings: settings, State: map[string][]byte{"decoders.json": known}})
-	b.Info("all decoders tried out", func(i mqtt.Info) bool {
-		return len(i.Decoders) > 0 && !slices.ContainsFunc(i.Decoders, func(d mqtt.Decoder) bool { return d.Result == string(decode.Untried) })
+	b.Info("all decoders tried out", func(i contract.Info) bool {
+		return len(i.Decoders) > 0 && !slices.ContainsFunc(i.Decoders, func(d contract.Decoder) bool { return d.Result == string(decode.Untried) })
 	})
 	return b
 }
 
 // text is a detail of an event.
-func text(e mqtt.Event, key string) string {
+func text(e contract.Event, key string) string {
 	if n, ok := e.Detail[key].(float64); ok {
 		return strconv.FormatFloat(n, 'f', -1, 64)
 	}
@@ -47,7 +47,7 @@ func text(e mqtt.Event, key string) string {
 }
 
 // detail wants an event to say something.
-func detail(t *testing.T, e mqtt.Event, key, want string) {
+func detail(t *testing.T, e contract.Event, key, want string) {
 	t.Helper()
 	if got := text(e, key); got != want {
 		t.Errorf("%s: %s is %q, want %q; it says %q", e.Code, key, got, want, e.Message)
@@ -178,14 +178,14 @@ func TestUnplugAndPlug(t *testing.T) {
 	unplug(t, "visl", vislDevice)
 	fallsBack(t, b, "v4l2slh264dec")
 
-	var e mqtt.Event
+	var e contract.Event
 	plug(t, "visl", vislDevice)
 	for e = b.Event("decode.recovered"); text(e, "element") != "v4l2slh264dec"; e = b.Event("decode.recovered") {
 		t.Logf("on the way, as happens on a busy machine: %s", e.Message)
 	}
 	detail(t, e, "replaced_element", "avdec_h264")
 	b.Decoding("v4l2slh264dec")
-	if m := b.Telemetry("a second", func(m mqtt.Telemetry) bool { return m.ShownFrames > 0 }); m.Reconnects != 0 {
+	if m := b.Telemetry("a second", func(m contract.Telemetry) bool { return m.ShownFrames > 0 }); m.Reconnects != 0 {
 		t.Errorf("the stream had to be fetched again: %+v", m)
 	}
 }
@@ -237,7 +237,7 @@ func TestWavefrontCrash(t *testing.T) {
 	detail(t, e, "cause", "decode.crash")
 	b.Decoding("avdec_h265")
 	for range 3 {
-		b.Telemetry("a second", func(m mqtt.Telemetry) bool { return m.ShownFrames > 0 && m.Decoder == "avdec_h265" })
+		b.Telemetry("a second", func(m contract.Telemetry) bool { return m.ShownFrames > 0 && m.Decoder == "avdec_h265" })
 	}
 	crashes := 0
 	for _, e := range b.Events() {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
 )
 
@@ -27,7 +27,7 @@ type wants struct {
 }
 
 // check compares the details of an event.
-func (w wants) check(t *testing.T, e mqtt.Event) {
+func (w wants) check(t *testing.T, e contract.Event) {
 	t.Helper()
 	for key, want := range w.detail {
 		if got := e.Detail[key]; fmt.Sprint(got) != fmt.Sprint(want) {
@@ -96,7 +96,7 @@ func passedBy(b *box.Box) bool {
 		return false
 	}
 	for range 2 {
-		b.Telemetry("pictures", func(m mqtt.Telemetry) bool { return m.ShownFrames > 0 })
+		b.Telemetry("pictures", func(m contract.Telemetry) bool { return m.ShownFrames > 0 })
 	}
 	log, err := os.ReadFile(logFile)
 	return err == nil && !bytes.Contains(log, []byte(" fault "))
@@ -104,7 +104,7 @@ func passedBy(b *box.Box) bool {
 
 // version is that of GStreamer, such as "1.22".
 func version(b *box.Box) string {
-	info := b.Info("GStreamer's version", func(i mqtt.Info) bool { return i.GStreamer != "" })
+	info := b.Info("GStreamer's version", func(i contract.Info) bool { return i.GStreamer != "" })
 	major, rest, _ := strings.Cut(info.GStreamer, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	return major + "." + minor
@@ -134,7 +134,7 @@ func TestFaultsAtTheStart(t *testing.T) {
 func TestOneLostFrame(t *testing.T) {
 	b := start(t, small(t, "libx264"), "vah264dec")
 	breakDriver(t, "end 1 1 error")
-	b.Telemetry("a lost frame", func(m mqtt.Telemetry) bool { return m.DroppedFrames > 0 })
+	b.Telemetry("a lost frame", func(m contract.Telemetry) bool { return m.DroppedFrames > 0 })
 	// A newer decoder than that of 1.22 does not say so; the frame is counted all the same.
 	if said := "vah264dec made no picture of a frame"; version(b) == "1.22" && !strings.Contains(b.Log(), said) {
 		t.Errorf("the log does not have %q", said)

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // newRegistry gives the figures of an agent to Prometheus. Nothing is counted here: they are read when they are asked
@@ -112,8 +112,8 @@ func (p put) metric(d *prometheus.Desc, kind prometheus.ValueType, v float64, la
 	p.out <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 }
 
-func (p put) stream(s mqtt.StreamStatus, shown bool) {
-	for _, state := range []mqtt.StreamState{mqtt.Starting, mqtt.Playing, mqtt.Stalled, mqtt.Backoff, mqtt.Stopped, mqtt.Failed} {
+func (p put) stream(s contract.StreamStatus, shown bool) {
+	for _, state := range []contract.StreamState{contract.Starting, contract.Playing, contract.Stalled, contract.Backoff, contract.Stopped, contract.Failed} {
 		p.gauge(streamState, truth(s.State.State == state), s.Name, string(state))
 	}
 	if s.State.Code != "" {
@@ -130,11 +130,11 @@ func (p put) stream(s mqtt.StreamStatus, shown bool) {
 }
 
 // lag puts nothing where nothing is known.
-func (p put) lag(stream, kind string, d *mqtt.Distribution) {
+func (p put) lag(stream, kind string, d *contract.Distribution) {
 	if d == nil {
 		return
 	}
-	for stat, v := range map[string]mqtt.Millis{"p50": d.P50, "p95": d.P95, "max": d.Max} {
+	for stat, v := range map[string]contract.Millis{"p50": d.P50, "p95": d.P95, "max": d.Max} {
 		p.gauge(lag, (time.Duration(v) * time.Millisecond).Seconds(), stream, kind, stat)
 	}
 }

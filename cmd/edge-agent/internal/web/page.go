@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 //go:embed page.html
@@ -95,7 +95,7 @@ func newView(s Status, pictures bool, now time.Time) view {
 	return v
 }
 
-func brokerText(b Broker, link mqtt.LinkStatus, now time.Time) (text string, bad bool) {
+func brokerText(b Broker, link contract.LinkStatus, now time.Time) (text string, bad bool) {
 	switch {
 	case b.URL == "":
 		return "no broker is configured", false
@@ -113,8 +113,8 @@ func brokerText(b Broker, link mqtt.LinkStatus, now time.Time) (text string, bad
 	return text, bad
 }
 
-func newStreamView(s mqtt.StreamStatus, totals Totals, now time.Time) streamView {
-	code, _ := mqtt.Lookup(s.State.Code)
+func newStreamView(s contract.StreamStatus, totals Totals, now time.Time) streamView {
+	code, _ := contract.Lookup(s.State.Code)
 	t := s.Telemetry
 	v := streamView{
 		Name: s.Name, State: string(s.State.State), Since: rounded(now.Sub(s.State.Since.Time)), Class: class(s.State, code),
@@ -145,27 +145,27 @@ func newStreamView(s mqtt.StreamStatus, totals Totals, now time.Time) streamView
 }
 
 // class is how a stream's state looks: fine, off, warning or error.
-func class(s mqtt.State, code mqtt.Code) string {
+func class(s contract.State, code contract.Code) string {
 	switch {
-	case s.State == mqtt.Stopped:
+	case s.State == contract.Stopped:
 		return "off"
-	case s.State == mqtt.Playing && s.Code == "":
+	case s.State == contract.Playing && s.Code == "":
 		return "fine"
-	case s.State == mqtt.Failed || s.Code != "" && code.Severity == mqtt.SeverityError:
+	case s.State == contract.Failed || s.Code != "" && code.Severity == contract.SeverityError:
 		return "error"
 	}
 	return "warning"
 }
 
-func newEventView(e mqtt.Event) eventView {
-	code, _ := mqtt.Lookup(e.Code)
+func newEventView(e contract.Event) eventView {
+	code, _ := contract.Lookup(e.Code)
 	return eventView{
 		Time: e.LastTS.UTC().Format("01-02 15:04:05"), Severity: string(e.Severity), Code: e.Code, Stream: e.Stream, Message: e.Message,
 		Meaning: code.Summary, Action: code.Action, Count: e.Count,
 	}
 }
 
-func millis(d *mqtt.Distribution) string {
+func millis(d *contract.Distribution) string {
 	if d == nil {
 		return "not known"
 	}

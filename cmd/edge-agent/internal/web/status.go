@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // Source is the agent that is asked. Its methods may be called from any goroutine.
@@ -22,13 +22,13 @@ type Source interface {
 // Status is how one agent stands: what the MQTT command status answers, what the topic info says, and what only
 // people at this machine and its own monitoring ask for.
 type Status struct {
-	Agent   string          `json:"agent"`  // its id
-	Status  mqtt.StatusData `json:"status"` // as the MQTT command status answers
-	Info    mqtt.Info       `json:"info"`   // as in the topic info
-	Broker  Broker          `json:"broker"`
-	Totals  []Totals        `json:"totals"`            // of the streams, in the order of Status.Streams
-	Restart int             `json:"renderer_restarts"` // renderer processes that ended, since the start
-	Events  []mqtt.Event    `json:"events"`            // the newest, oldest first
+	Agent   string              `json:"agent"`  // its id
+	Status  contract.StatusData `json:"status"` // as the MQTT command status answers
+	Info    contract.Info       `json:"info"`   // as in the topic info
+	Broker  Broker              `json:"broker"`
+	Totals  []Totals            `json:"totals"`            // of the streams, in the order of Status.Streams
+	Restart int                 `json:"renderer_restarts"` // renderer processes that ended, since the start
+	Events  []contract.Event    `json:"events"`            // the newest, oldest first
 
 	// EventCounts says how often each code was reported since the start.
 	EventCounts map[string]int64 `json:"event_counts"`
@@ -68,19 +68,19 @@ type Point struct {
 func (s *Status) unreadiness() (reasons []string) {
 	for _, stream := range s.Status.Streams {
 		state := stream.State
-		code, _ := mqtt.Lookup(state.Code)
+		code, _ := contract.Lookup(state.Code)
 		switch {
-		case state.State == mqtt.Stopped:
-		case state.State != mqtt.Playing:
+		case state.State == contract.Stopped:
+		case state.State != contract.Playing:
 			reasons = append(reasons, stream.Name+" is "+string(state.State)+reason(state))
-		case code.Severity == mqtt.SeverityError:
+		case code.Severity == contract.SeverityError:
 			reasons = append(reasons, stream.Name+" is not shown"+reason(state))
 		}
 	}
 	return reasons
 }
 
-func reason(s mqtt.State) string {
+func reason(s contract.State) string {
 	if s.Code == "" {
 		return ""
 	}

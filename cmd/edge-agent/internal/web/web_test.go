@@ -19,7 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // box is an agent with one stream that plays on the display, and one that fails.
@@ -43,23 +43,23 @@ func (b *box) Picture(_ context.Context, stream string) ([]byte, error) {
 var start = time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
 
 func newBox() *box {
-	at := mqtt.Time{Time: start}
+	at := contract.Time{Time: start}
 	b := &box{status: Status{
 		Agent: "box-1",
-		Status: mqtt.StatusData{
+		Status: contract.StatusData{
 			Version: "1.2.3", StartedAt: at, Shown: "camera",
-			Streams: mqtt.List[mqtt.StreamStatus]{
-				{Name: "camera", State: mqtt.State{State: mqtt.Playing, Since: at, Decoder: "vah264dec"}, Telemetry: mqtt.Telemetry{
-					Lag: mqtt.Lag{Service: &mqtt.Distribution{P50: 40, P95: 90, Max: 1200}}, FPS: 30,
+			Streams: contract.List[contract.StreamStatus]{
+				{Name: "camera", State: contract.State{State: contract.Playing, Since: at, Decoder: "vah264dec"}, Telemetry: contract.Telemetry{
+					Lag: contract.Lag{Service: &contract.Distribution{P50: 40, P95: 90, Max: 1200}}, FPS: 30,
 				}},
-				{Name: "yard", State: mqtt.State{State: mqtt.Failed, Since: at, Code: "kvs.http.403", Message: `<script>alert("no")</script>`}},
+				{Name: "yard", State: contract.State{State: contract.Failed, Since: at, Code: "kvs.http.403", Message: `<script>alert("no")</script>`}},
 			},
-			MQTT: mqtt.LinkStatus{ConnectedSince: at, QueuedEvents: 3, DroppedEvents: 2, DroppedTelemetry: 1},
+			MQTT: contract.LinkStatus{ConnectedSince: at, QueuedEvents: 3, DroppedEvents: 2, DroppedTelemetry: 1},
 		},
-		Info: mqtt.Info{
+		Info: contract.Info{
 			Version: "1.2.3", Commit: "abc", GStreamer: "1.22.0",
-			Decoders: []mqtt.Decoder{{Name: "vah264dec", Codec: "h264", Kind: "va", Device: "/dev/dri/renderD128", Driver: "i915\xff", Result: "passed", FPS: 240}},
-			Displays: []mqtt.Display{{Connector: "HDMI-A-1", Sink: "kms", Width: 1920, Height: 1080}},
+			Decoders: []contract.Decoder{{Name: "vah264dec", Codec: "h264", Kind: "va", Device: "/dev/dri/renderD128", Driver: "i915\xff", Result: "passed", FPS: 240}},
+			Displays: []contract.Display{{Connector: "HDMI-A-1", Sink: "kms", Width: 1920, Height: 1080}},
 		},
 		Broker: Broker{URL: "mqtts://broker", Connected: true, Published: 99},
 		Totals: []Totals{
@@ -69,7 +69,7 @@ func newBox() *box {
 			},
 			{Stream: "yard", Dropped: map[string]uint64{}, Reconnects: map[string]int64{"kvs.http.403": 5}},
 		},
-		Restart: 6, Events: []mqtt.Event{{Code: "ingest.cut", Severity: mqtt.SeverityWarning, Stream: "camera", Message: "the connection ended", LastTS: at, Count: 2}},
+		Restart: 6, Events: []contract.Event{{Code: "ingest.cut", Severity: contract.SeverityWarning, Stream: "camera", Message: "the connection ended", LastTS: at, Count: 2}},
 		EventCounts: map[string]int64{"ingest.cut": 2},
 	}}
 	return b
@@ -142,17 +142,17 @@ func TestHealth(t *testing.T) {
 	if r := ask(t, h, "/healthz"); r.StatusCode != 503 || !strings.Contains(body(t, r), "20s") {
 		t.Errorf("a dead agent: %d", r.StatusCode)
 	}
-	for state, ready := range map[mqtt.State]bool{
-		{State: mqtt.Playing}:                               true,
-		{State: mqtt.Stopped}:                               true, // on request
-		{State: mqtt.Playing, Code: "ingest.lag_high"}:      true, // a warning: there is a picture
-		{State: mqtt.Playing, Code: "decode.none"}:          false,
-		{State: mqtt.Starting}:                              false,
-		{State: mqtt.Stalled}:                               false,
-		{State: mqtt.Backoff, Code: "ingest.unreachable"}:   false,
-		{State: mqtt.Failed, Code: "kvs.http.Unauthorized"}: false,
+	for state, ready := range map[contract.State]bool{
+		{State: contract.Playing}:                               true,
+		{State: contract.Stopped}:                               true, // on request
+		{State: contract.Playing, Code: "ingest.lag_high"}:      true, // a warning: there is a picture
+		{State: contract.Playing, Code: "decode.none"}:          false,
+		{State: contract.Starting}:                              false,
+		{State: contract.Stalled}:                               false,
+		{State: contract.Backoff, Code: "ingest.unreachable"}:   false,
+		{State: contract.Failed, Code: "kvs.http.Unauthorized"}: false,
 	} {
-		b.status.Status.Streams = mqtt.List[mqtt.StreamStatus]{{Name: "camera", State: state}}
+		b.status.Status.Streams = contract.List[contract.StreamStatus]{{Name: "camera", State: state}}
 		r := ask(t, h, "/readyz")
 		if got := r.StatusCode == 200; got != ready {
 			t.Errorf("%+v: ready %v, want %v", state, got, ready)

@@ -1,4 +1,4 @@
-package mqtt
+package contract
 
 import (
 	"encoding/json"
@@ -99,14 +99,14 @@ type ShadowStreamConfig struct {
 	VideoTrack  *string  `json:"video_track,omitempty"` // "": the first that can be decoded
 }
 
-// object is a JSON object as encoding/json decodes it.
-type object = map[string]any
+// Object is a JSON object as encoding/json decodes it.
+type Object = map[string]any
 
-// mergePatch is what changes one object into the other by the rules of RFC 7396, which the
+// MergePatch is what changes one object into the other by the rules of RFC 7396, which the
 // shadow service has too: what is null goes, objects are merged, all else is replaced. The
 // objects have no null in them.
-func mergePatch(from, to object) object {
-	patch := object{}
+func MergePatch(from, to Object) Object {
+	patch := Object{}
 	for key := range from {
 		if _, stays := to[key]; !stays {
 			patch[key] = nil
@@ -117,10 +117,10 @@ func mergePatch(from, to object) object {
 		if was && reflect.DeepEqual(old, value) {
 			continue
 		}
-		inner, isObject := value.(object)
-		oldInner, wasObject := old.(object)
+		inner, isObject := value.(Object)
+		oldInner, wasObject := old.(Object)
 		if isObject && wasObject {
-			patch[key] = mergePatch(oldInner, inner)
+			patch[key] = MergePatch(oldInner, inner)
 		} else {
 			patch[key] = value
 		}
@@ -128,11 +128,11 @@ func mergePatch(from, to object) object {
 	return patch
 }
 
-// decodeObject decodes JSON; what is no object gives an empty one.
-func decodeObject(text []byte) object {
-	var o object
+// DecodeObject decodes JSON; what is no object gives an empty one.
+func DecodeObject(text []byte) Object {
+	var o Object
 	if json.Unmarshal(text, &o) != nil || o == nil {
-		return object{}
+		return Object{}
 	}
 	return o
 }

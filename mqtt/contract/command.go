@@ -1,4 +1,4 @@
-package mqtt
+package contract
 
 import (
 	"bytes"
@@ -58,6 +58,15 @@ var verbs = map[Verb]verb{
 
 // Verbs returns all verbs in alphabetical order.
 func Verbs() []Verb { return slices.Sorted(maps.Keys(verbs)) }
+
+// Known says that there is such a verb.
+func (v Verb) Known() bool {
+	_, ok := verbs[v]
+	return ok
+}
+
+// Deadline is how long a command of the verb may take.
+func (v Verb) Deadline() time.Duration { return verbs[v].deadline }
 
 // Disruptive tells whether a verb changes what the box does.
 func (v Verb) Disruptive() bool { return verbs[v].disruptive }
@@ -228,8 +237,8 @@ func checkStream(name string) error {
 	return nil
 }
 
-// order is the payload of a command, before it is checked.
-type order struct {
+// Order is the payload of a command, before it is checked.
+type Order struct {
 	Schema    *Schema         `json:"schema,omitempty"`
 	ID        string          `json:"id"`
 	IssuedAt  Time            `json:"issued_at"`
@@ -239,7 +248,7 @@ type order struct {
 
 var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) })
 
-func (o order) check() error {
+func (o Order) check() error {
 	switch {
 	case o.Schema != nil && *o.Schema != 1:
 		return fmt.Errorf("schema %d is not known, only 1 is", *o.Schema)

@@ -1,12 +1,15 @@
-package mqtt
+package contract
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
 )
 
 // The list of codes may only grow at its end; -update does not help to remove one.
@@ -16,13 +19,13 @@ func TestCodesAreAppendOnly(t *testing.T) {
 		codes.WriteString(c.Code + "\n")
 	}
 	published, err := os.ReadFile("testdata/codes.txt")
-	if err != nil && !*update {
+	if err != nil && flag.Lookup("update").Value.String() != "true" {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(codes.String(), string(published)) {
 		t.Fatal("a code of testdata/codes.txt was removed, renamed or moved; fleets match on them")
 	}
-	golden(t, "codes.txt", []byte(codes.String()))
+	contracttest.Golden(t, "codes.txt", []byte(codes.String()))
 }
 
 func TestEveryCodeSaysWhatHappenedAndWhatToDo(t *testing.T) {
@@ -86,14 +89,14 @@ var namedCode = regexp.MustCompile("`((?:ingest|kvs|decode|display|mqtt|agent|st
 
 // Every code that a document names is one, or a key of the configuration.
 func TestDocumentsNameCodesThatExist(t *testing.T) {
-	config, err := os.ReadFile("../config.toml")
+	config, err := os.ReadFile("../../config.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	documents, _ := filepath.Glob("../docs/*.md")
+	documents, _ := filepath.Glob("../../docs/*.md")
 	named := 0
 	documents = slices.DeleteFunc(documents, func(path string) bool { return strings.HasSuffix(path, "/architecture.md") }) // it names Go
-	for _, path := range append(documents, "../README.md", "../CHANGELOG.md") {
+	for _, path := range append(documents, "../../README.md", "../../CHANGELOG.md") {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

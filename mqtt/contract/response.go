@@ -1,4 +1,4 @@
-package mqtt
+package contract
 
 import "encoding/json"
 

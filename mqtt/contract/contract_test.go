@@ -1,21 +1,19 @@
-package mqtt
+package contract
 
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
-
 var (
-	t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	t0 = contracttest.T0
 	t1 = time.Date(2026, 3, 1, 13, 0, 10, 500_900_000, time.FixedZone("CET", 3600))
 )
 
@@ -79,7 +77,7 @@ var payloads = map[string]any{
 func init() {
 	for v, args := range goldenArgs {
 		text, _ := json.Marshal(args)
-		payloads["command-"+string(v)] = order{Schema: new(Schema), ID: "0195f3a1-0000-7000-8000-000000000003", IssuedAt: Time{t0}, ExpiresAt: Time{t0.Add(time.Minute)}, Args: text}
+		payloads["command-"+string(v)] = Order{Schema: new(Schema), ID: "0195f3a1-0000-7000-8000-000000000003", IssuedAt: Time{t0}, ExpiresAt: Time{t0.Add(time.Minute)}, Args: text}
 	}
 	for v, data := range goldenData {
 		text, _ := json.Marshal(data)
@@ -135,25 +133,8 @@ func TestPayloadsAreAsWrittenDown(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".json", append(got, '\n'))
+			contracttest.Golden(t, name+".json", append(got, '\n'))
 		})
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs from what is written (-update if that is meant):\n%s", path, got)
 	}
 }
 
@@ -216,7 +197,7 @@ func TestNamesThatWouldBreakTopicsAreRefused(t *testing.T) {
 
 // docs/mqtt.md is the contract for people: it names every topic, verb, field and code of a rejection.
 func TestTheContractIsWrittenDown(t *testing.T) {
-	text, err := os.ReadFile("../docs/mqtt.md")
+	text, err := os.ReadFile("../../docs/mqtt.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,6 +220,29 @@ func TestTheContractIsWrittenDown(t *testing.T) {
 	for _, name := range names {
 		if !bytes.Contains(text, []byte("`"+name+"`")) && !bytes.Contains(text, []byte("`"+name+"?`")) && !bytes.Contains(text, []byte(`"`+name+`"`)) {
 			t.Errorf("docs/mqtt.md does not name %s", name)
+		}
+	}
+}
+
+// docs/aws-iot.md names what is reported, what became of what is desired, and every code of a shadow.
+func TestTheShadowIsWrittenDown(t *testing.T) {
+	text, err := os.ReadFile("../../docs/aws-iot.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := append(jsonNames(reflect.TypeFor[ShadowReported]()), jsonNames(reflect.TypeFor[ShadowOutcome]())...)
+	names = append(names, jsonNames(reflect.TypeFor[ShadowStream]())...)
+	for _, status := range []ShadowStatus{ShadowNone, ShadowApplied, ShadowRejected, ShadowOverridden} {
+		names = append(names, string(status))
+	}
+	for _, c := range Codes() {
+		if strings.HasPrefix(c.Code, "shadow.") && c.Code != "shadow.storage" {
+			names = append(names, c.Code)
+		}
+	}
+	for _, name := range names {
+		if name != "schema" && !strings.Contains(string(text), "`"+name+"`") && !strings.Contains(string(text), "`desired."+name+"`") {
+			t.Errorf("docs/aws-iot.md does not name %s", name)
 		}
 	}
 }

@@ -1,37 +1,9 @@
-// Package mqtt tells the outside world about one agent, and the agent what the outside
-// world wants of it.
+// Package contract is what an agent and the outside world say to each other: topics, payloads, commands and codes, as
+// docs/mqtt.md describes them. Nothing in it waits, connects or keeps anything.
 //
-// In: what the agent reports (Info, State, Telemetry, Event), from any
-// goroutine; no call blocks on the network. Out: the messages of docs/mqtt.md
-// on an MQTT 3.1.1 broker. The other way round, commands from the broker are
-// admitted or rejected and, one at a time, carried out by the agent's Executor.
-//
-// The Client owns the connection, everything still to be sent, and the files in
-// StateDir. Run keeps the connection on the goroutine that calls it. It starts two
-// more and waits for them: one copies events to the disk, one carries out commands.
-// Those of the paho library live as long as one connection and end before the next.
-//
-// A message takes this way:
-//
-//	SetInfo, SetState, Telemetry, Snapshot ──▶ pending ─┐
-//	                                  ▲                 ├─▶ Run: drain ─▶ link.send ─▶ broker
-//	                                  │ responses       │
-//	Event ──▶ repeats ──▶ outbox ─────┼─────────────────┘
-//	                        │ keep    │
-//	                        ▼         │
-//	                      store ◀── control ◀── queue ◀── cmd/+ ◀── broker
-//	                                  │ ▲
-//	                                  ▼ │
-//	                                Executor
-//
-// At AWS IoT Core (Config.Profile) messages stay within the limits of the service, and requests to
-// its device shadow (Config.Shadow) go between those of pending and the events; what the shadow
-// desires takes the place of a command, and Shadow.Desire that of the Executor.
-//
-// The other end is here too: Listen and Watch hear agents, Caller commands one.
-//
-// The code table (codes.go) is the project's one list of what can happen.
-package mqtt
+// Read contract.go (topics and what the agent reports), command.go and response.go (what it is asked and answers),
+// admit.go (which commands it takes), and codes.go: the project's one list of what can happen.
+package contract
 
 import (
 	"encoding/json"
@@ -56,13 +28,16 @@ type Topics struct{ base string }
 // Both must satisfy ValidName.
 func NewTopics(prefix, agentID string) (Topics, error) {
 	if err := ValidName(prefix); err != nil {
-		return Topics{}, configError("topic_prefix %q cannot be used in topics: %w", prefix, err)
+		return Topics{}, ConfigError("topic_prefix %q cannot be used in topics: %w", prefix, err)
 	}
 	if err := ValidName(agentID); err != nil {
-		return Topics{}, configError("the agent id %q cannot be used in topics: %w", agentID, err)
+		return Topics{}, ConfigError("the agent id %q cannot be used in topics: %w", agentID, err)
 	}
 	return Topics{base: prefix + "/v1/" + agentID + "/"}, nil
 }
+
+// OfEveryAgent has in place of topic names the filters that match those of every agent.
+func OfEveryAgent(prefix string) Topics { return Topics{base: prefix + "/v1/+/"} }
 
 func (t Topics) Availability() string           { return t.base + "availability" }
 func (t Topics) Info() string                   { return t.base + "info" }
@@ -73,8 +48,8 @@ func (t Topics) Snapshot(stream string) string  { return t.base + "snapshot/" + 
 func (t Topics) State(stream string) string     { return t.base + "streams/" + stream + "/state" }
 func (t Topics) Telemetry(stream string) string { return t.base + "streams/" + stream + "/telemetry" }
 
-// commands is the filter that matches all commands and nothing else.
-func (t Topics) commands() string { return t.base + "cmd/+" }
+// Commands is the filter that matches all commands and nothing else.
+func (t Topics) Commands() string { return t.base + "cmd/+" }
 
 // All is the filter that matches every topic of the agent.
 func (t Topics) All() string { return t.base + "#" }

@@ -1,4 +1,4 @@
-package mqtt
+package contract
 
 import (
 	"bytes"
@@ -13,36 +13,18 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"pgregory.net/rapid"
+
+	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 // The tests of this file hold code, JSON Schema and golden payloads together.
 
-const schemaDir = "../docs/schema"
+const schemaDir = "../../docs/schema"
 
 func compileSchema(t *testing.T, name string) *jsonschema.Schema {
 	t.Helper()
-	return compileSchemaFile(t, filepath.Join(schemaDir, name+".json"))
-}
-
-func compileSchemaFile(t *testing.T, path string) *jsonschema.Schema {
-	t.Helper()
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	c.AssertContent()
-	schema, err := c.Compile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return schema
-}
-
-func parseJSON(t *testing.T, text []byte) any {
-	t.Helper()
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value
+	return contracttest.Schema(t, filepath.Join(schemaDir, name+".json"))
 }
 
 // schemaTypes says which Go type each schema describes.
@@ -53,7 +35,7 @@ func schemaTypes() map[string]reflect.Type {
 		"shadow-reported": reflect.TypeFor[ShadowReported](), "shadow-desired": reflect.TypeFor[ShadowDesired](),
 	}
 	for _, v := range Verbs() {
-		types["command-"+string(v)] = reflect.TypeFor[order]()
+		types["command-"+string(v)] = reflect.TypeFor[Order]()
 		types["response-"+string(v)] = reflect.TypeFor[Response]()
 	}
 	return types
@@ -86,7 +68,7 @@ func TestGoldenPayloadsFitTheirSchemas(t *testing.T) {
 				t.Fatal(err)
 			}
 			schema := compileSchema(t, strings.TrimSuffix(name, "-empty"))
-			if err := schema.Validate(parseJSON(t, text)); err != nil {
+			if err := schema.Validate(contracttest.JSON(t, text)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -94,19 +76,19 @@ func TestGoldenPayloadsFitTheirSchemas(t *testing.T) {
 }
 
 func TestASignedCommandFitsItsSchema(t *testing.T) {
-	private, err := ParsePrivateKey(privatePEM)
+	private, err := secret.ParsePrivateKey(contracttest.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := wrap(private, commandBase+"stop", []byte(orderText(`{"stream":"door"}`)))
+	text, err := Sign(private, contracttest.CommandBase+"stop", []byte(contracttest.Order(`{"stream":"door"}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	schema := compileSchema(t, "signed-command")
-	if err := schema.Validate(parseJSON(t, text)); err != nil {
+	if err := schema.Validate(contracttest.JSON(t, text)); err != nil {
 		t.Error(err)
 	}
-	if err := schema.Validate(parseJSON(t, bytes.Replace(text, []byte(`"signature":"`), []byte(`"signature":"%`), 1))); err == nil {
+	if err := schema.Validate(contracttest.JSON(t, bytes.Replace(text, []byte(`"signature":"`), []byte(`"signature":"%`), 1))); err == nil {
 		t.Error("what is not base64 fits")
 	}
 }
@@ -226,10 +208,10 @@ func (w walker) fields(at string, schema map[string]any, typ reflect.Type) {
 
 // Whatever the arguments: the agent admits a command if and only if it fits the schema.
 func TestSchemasAdmitWhatTheAgentAdmits(t *testing.T) {
-	all := rules{enabled: true, allowed: map[Verb]bool{}}
+	all := Rules{Enabled: true, Allowed: map[Verb]bool{}}
 	schemas := map[Verb]*jsonschema.Schema{}
 	for _, v := range Verbs() {
-		all.allowed[v] = true
+		all.Allowed[v] = true
 		schemas[v] = compileSchema(t, "command-"+string(v))
 	}
 	values := []string{
@@ -247,20 +229,20 @@ func TestSchemasAdmitWhatTheAgentAdmits(t *testing.T) {
 				args = append(args, `"`+name+`":`+value)
 			}
 		}
-		text := orderText("{" + strings.Join(args, ",") + "}")
+		text := contracttest.Order("{" + strings.Join(args, ",") + "}")
 		if rapid.Bool().Draw(t, "good args") { // so that some are admitted
 			good, err := json.Marshal(goldenArgs[v])
 			if err != nil {
 				t.Fatal(err)
 			}
-			text = orderText(string(good))
+			text = contracttest.Order(string(good))
 		}
 		text = rapid.SampledFrom([]string{
 			text, text, text, text, strings.Replace(text, `"schema":1,`, "", 1), strings.Replace(text, `"schema":1`, `"schema":2`, 1),
-			strings.Replace(text, `"id":"a"`, `"id":"a b"`, 1), strings.Replace(text, `"id":"a",`, ``, 1), orderText("null"), orderText(`"x"`),
+			strings.Replace(text, `"id":"a"`, `"id":"a b"`, 1), strings.Replace(text, `"id":"a",`, ``, 1), contracttest.Order("null"), contracttest.Order(`"x"`),
 			strings.Replace(text, "12:00:00.000Z", "12:00:00", 1), strings.Replace(text, `"id"`, `"ID"`, 1), strings.Replace(text, `"args":`, `"arg":`, 1),
 		}).Draw(t, "text")
-		_, no := admit(all, arrived(string(v), text), t0.Add(time.Second), ClockSynced)
+		_, no := Admit(all, arrived(string(v), text), contracttest.T0.Add(time.Second), ClockSynced)
 		value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
@@ -269,7 +251,7 @@ func TestSchemasAdmitWhatTheAgentAdmits(t *testing.T) {
 		if no == nil {
 			admitted++
 		}
-		if v == VerbExplain && no != nil && strings.Contains(no.reason, "no code of the code table") {
+		if v == VerbExplain && no != nil && strings.Contains(no.Reason, "no code of the code table") {
 			return // the schema does not have the table
 		}
 		if (no == nil) != (invalid == nil) {

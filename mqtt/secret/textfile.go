@@ -1,10 +1,14 @@
-package mqtt
+// Package secret reads passwords, keys and certificates as people and systemd hand them over: with byte order marks,
+// with the line ends of other systems, as credentials of a service.
+package secret
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"unicode/utf16"
 )
 
@@ -15,9 +19,9 @@ var (
 	utf16Big    = []byte{0xFE, 0xFF}
 )
 
-// readTextFile reads a password or PEM file. A byte order mark is not part of the text: with it a password is wrong,
+// ReadFile reads a password or PEM file. A byte order mark is not part of the text: with it a password is wrong,
 // and PEM is not found.
-func readTextFile(path string) ([]byte, error) {
+func ReadFile(path string) ([]byte, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -51,21 +55,31 @@ func withoutMark(raw []byte) ([]byte, error) {
 	return []byte(string(utf16.Decode(units))), nil
 }
 
-// firstLine is a text up to its first line end, which may be that of Unix or of Windows.
-func firstLine(text []byte) string {
+// FirstLine is a text up to its first line end, which may be that of Unix or of Windows.
+func FirstLine(text []byte) string {
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	return string(bytes.TrimSuffix(line, []byte("\r")))
 }
 
-// ReadSecret reads a password or token: the first line of a file, or of a credential of systemd; see credential.
-func ReadSecret(path string) (string, error) {
-	text, err := readTextFile(credential(path))
+// Read reads a password or token: the first line of a file, or of a credential of systemd; see Credential.
+func Read(path string) (string, error) {
+	text, err := ReadFile(Credential(path))
 	if err != nil {
 		return "", err
 	}
-	secret := firstLine(text)
+	secret := FirstLine(text)
 	if secret == "" {
 		return "", fmt.Errorf("%s: its first line is empty", path)
 	}
 	return secret, nil
+}
+
+// Credential is the path of a secret. systemd hands secrets over in a folder that only
+// the service can read (LoadCredential= in the unit).
+func Credential(name string) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" || strings.ContainsRune(name, filepath.Separator) {
+		return name
+	}
+	return filepath.Join(dir, name)
 }

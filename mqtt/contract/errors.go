@@ -1,4 +1,4 @@
-package mqtt
+package contract
 
 import "fmt"
 
@@ -19,7 +19,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// configError is an *Error with code mqtt.config. The format may hold one %w.
-func configError(format string, args ...any) error {
+// ConfigError is an *Error with code mqtt.config. The format may hold one %w.
+func ConfigError(format string, args ...any) error {
 	return &Error{Code: "mqtt.config", Message: "the configuration of MQTT cannot work", Err: fmt.Errorf(format, args...)}
 }
