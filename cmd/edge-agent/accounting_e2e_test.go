@@ -15,6 +15,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // account adds up the telemetry of one stream, and holds every message to what docs/mqtt.md says of its counts.
@@ -156,7 +157,7 @@ func TestEveryFrameIsAccountedForOverMQTT(t *testing.T) {
 	b.until("pictures of gate again", pictures)
 
 	child := 0
-	await(t, "a renderer", func() bool { child = childOf(t, p.cmd.Process.Pid); return child != 0 })
+	kit.Await(t, "a renderer", func() bool { child = childOf(t, p.cmd.Process.Pid); return child != 0 })
 	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

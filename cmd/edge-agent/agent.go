@@ -72,11 +72,58 @@ type agent struct {
 var readClock = ingest.ReadClock
 
 // newAgent checks what can be checked before anything runs. load makes the service, while the renderer process starts.
-// Its caller runs it, once, and closes its service.
+// Its caller runs it, once, and closes it.
 func newAgent(cfg Config, load func() (*ingest.Service, error), log *slog.Logger) (*agent, error) {
 	a := agentOf(cfg, log)
 	return a, a.prepare(load)
 }
+
+// agentOfFile is newAgent with a configuration that was read from a file. The agent reads it again when it is asked to;
+// what the device shadow desired last stands over it.
+func agentOfFile(file string, cfg Config, load func(Config) (*ingest.Service, error), logger func(LogConfig) (*slog.Logger, *slog.LevelVar)) (*agent, error) {
+	cfg, shadow := underShadow(file, cfg)
+	log, level := logger(cfg.Log)
+	a, err := newAgent(cfg, func() (*ingest.Service, error) { return load(cfg) }, log)
+	if err != nil {
+		return nil, err
+	}
+	a.file, a.level, a.shadow = file, level, shadow
+	if len(cfg.Streams) == 0 {
+		log.Warn("no [[streams]] are configured, so there is nothing to show", "config", file)
+	}
+	return a, nil
+}
+
+// reloadOn has the agent read its file again at each signal. Called before Run.
+func (a *agent) reloadOn(hangup <-chan os.Signal) { a.hangup = hangup }
+
+// close ends what outlives Run.
+func (a *agent) close() { a.service.Close() }
+
+// topics are those of this agent on its broker. It has one.
+func (a *agent) topics() contract.Topics { return a.mqtt.Topics() }
+
+// decoders is what was found out last about the decoders of this box; empty before anything was.
+func (a *agent) decoders() decode.ProbeReport { return a.prober.last() }
+
+// pictures is how decoding and showing stand.
+func (a *agent) pictures() decode.Stats { return a.renderer.Stats() }
+
+// picturePNG is the picture on the display as PNG.
+func (a *agent) picturePNG(ctx context.Context) ([]byte, error) {
+	return a.renderer.Snapshot(ctx, decode.Snapshot{PNG: true})
+}
+
+// statuses are how the streams stand, in the order of the configuration.
+func (a *agent) statuses() (list []streamStatus) {
+	for _, s := range a.all() {
+		list = append(list, s.status())
+	}
+	return list
+}
+
+// streamCount is how many streams are pulled.
+func (a *agent) streamCount() int { return len(a.all()) }
 
 // agentOf makes an agent that does nothing before prepare.
 func agentOf(cfg Config, log *slog.Logger) *agent {
@@ -210,9 +257,6 @@ func streamPreference(cfg Config, s StreamConfig) decode.Preference {
 	}
 	return p
 }
-
-// bothV4L2 names the two V4L2 families at once in a configuration.
-const bothV4L2 = "v4l2"
 
 func families(names []string) []decode.Family {
 	var out []decode.Family

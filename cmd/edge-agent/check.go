@@ -313,7 +313,7 @@ func (k *check) trial(ctx context.Context, std stdio, service *ingest.Service) e
 	if err != nil {
 		return err
 	}
-	defer a.service.Close()
+	defer a.close()
 	fmt.Fprintln(std.Err, "looking at decoders, display and streams; this takes a moment")
 	working, stop := context.WithTimeout(ctx, trialTime)
 	defer stop()
@@ -336,7 +336,7 @@ func settled(a *agent) bool {
 	if s.Info.GStreamer == "" {
 		return pictureTrouble(s).Code != ""
 	}
-	if a.prober.last().Time.IsZero() {
+	if a.decoders().Time.IsZero() {
 		return false
 	}
 	for _, stream := range s.Status.Streams {

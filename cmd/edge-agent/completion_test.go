@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 func TestComplete(t *testing.T) {
@@ -289,7 +290,7 @@ func (s *shell) write(text string) {
 // until waits for a text on the terminal.
 func (s *shell) until(text string) {
 	s.t.Helper()
-	late := time.After(patience)
+	late := time.After(kit.Patience)
 	for {
 		s.mu.Lock()
 		seen := strings.Contains(s.out.String(), text)

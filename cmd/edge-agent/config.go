@@ -1,6 +1,8 @@
 package main
 
 import (
+	_ "embed" // the schema
+
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -20,6 +22,25 @@ import (
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
+
+// defaultConfigFile is the default of --config.
+const defaultConfigFile = "/etc/edge-agent/config.toml"
+
+// bothV4L2 names the two V4L2 families at once in a configuration.
+const bothV4L2 = "v4l2"
+
+// socketAuto is the socket in the run-time directory that the service manager gives, and none without one.
+const socketAuto = "auto"
+
+// live are the keys, besides those of streams, that take effect without a restart.
+var live = []string{
+	"mqtt.telemetry_interval", "display.connector", "display.show", "display.slate_after", "decode.order", "log.level",
+}
+
+// configSchema is the JSON schema of the configuration, generated from config.toml and Config; see TestConfigSchema.
+//
+//go:embed config.schema.json
+var configSchema []byte
 
 // Config is the whole configuration of the daemon, as read from one TOML file.
 // Field names follow the keys; config.toml at the root of the repository says

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 )
 
@@ -90,5 +91,16 @@ func checkIoTBroker(broker string, fault reportFault) {
 	case legacyIoT.MatchString(host):
 		fault(key, fmt.Sprintf("= %q is the endpoint with the old certificate", broker),
 			"Write the one of `aws iot describe-endpoint --endpoint-type iot:Data-ATS`, with -ats in it.")
+	}
+}
+
+// credentials are those of the device's certificate, or nil for the SDK's own ways.
+func (c IoTConfig) credentials() *ingest.IoTCredentials {
+	if c.Endpoint == "" {
+		return nil
+	}
+	return &ingest.IoTCredentials{
+		Endpoint: c.Endpoint, RoleAlias: c.RoleAlias, ThingName: c.ThingName,
+		CertFile: c.CertFile, KeyFile: c.KeyFile, CAFile: c.CAFile,
 	}
 }

@@ -2,16 +2,10 @@ package main
 
 import (
 	"context"
-	_ "embed" // the schema
 	"fmt"
 
 	"github.com/BurntSushi/toml"
 )
-
-// configSchema is the JSON schema of the configuration, generated from config.toml and Config; see TestConfigSchema.
-//
-//go:embed config.schema.json
-var configSchema []byte
 
 // Run says whether the configuration is valid. It looks at nothing else; edge-agent check does.
 func (c configCheckCommand) Run(_ context.Context, std stdio) error {

@@ -104,6 +104,14 @@ type configKey struct {
 	kind reflect.Type
 }
 
+// Keys are all keys, such as mqtt.broker; those of a stream are streams.name and so on.
+func Keys() (keys []string) {
+	for _, k := range append(configKeys("", reflect.TypeFor[Config]()), configKeys("streams", reflect.TypeFor[StreamConfig]())...) {
+		keys = append(keys, k.path)
+	}
+	return keys
+}
+
 // variables are the keys by the names of their variables.
 func variables() map[string]configKey {
 	found := map[string]configKey{}

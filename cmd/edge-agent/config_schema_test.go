@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // config.toml is the one place where keys are described. The schema and the reference page are generated from it and
@@ -38,8 +39,8 @@ func TestConfigSchemaAndReference(t *testing.T) {
 	if err := out.Encode(schemaOf(described)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "../config.schema.json", schema.String())
-	golden(t, "../../../docs/configuration.md", referenceOf(described))
+	kit.Golden(t, "../config.schema.json", schema.String())
+	kit.Golden(t, "../../../docs/configuration.md", referenceOf(described))
 }
 
 var streamKeyLine = regexp.MustCompile(`^([a-z_]+)  +(\S.*)$`)
@@ -268,29 +269,5 @@ func TestConfigFromTheEnvironment(t *testing.T) {
 		if _, err := parseConfigUnder("c.toml", "", []string{variable}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", variable, err, want)
 		}
-	}
-}
-
-// What is printed is read as what was printed.
-func TestConfigPrint(t *testing.T) {
-	for _, args := range [][]string{{"--config", "testdata/full.toml"}, {"--defaults"}} {
-		status, out, stderr := run(append([]string{"config", "print"}, args...)...)
-		again, err := parseConfig("printed", out)
-		want := Defaults()
-		if args[0] == "--config" {
-			want, _ = LoadConfig("testdata/full.toml")
-		}
-		if err != nil || status != exitOK || again.hash() != want.hash() {
-			t.Errorf("%v: %d %s %v", args, status, stderr, err)
-		}
-	}
-	if status, out, _ := run("config", "check", "--config", "testdata/full.toml"); status != exitOK || out != "testdata/full.toml is valid; streams: 2\n" {
-		t.Errorf("check: %d %s", status, out)
-	}
-	if status, _, stderr := run("config", "check", "--config", "testdata/bad/unknown-keys.toml"); status != exitFailed || !strings.Contains(stderr, "config.unknown_key") {
-		t.Errorf("check: %d %s", status, stderr)
-	}
-	if status, out, _ := run("config", "schema"); status != exitOK || !json.Valid([]byte(out)) {
-		t.Errorf("schema: %d", status)
 	}
 }

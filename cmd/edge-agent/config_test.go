@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,27 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares got with testdata/name; -update writes the file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (go test -update writes it anew)\n--- got\n%s--- want\n%s", path, got, want)
-	}
-}
 
 func TestShippedConfigEqualsDefaults(t *testing.T) {
 	const path = "../../config.toml"
@@ -173,7 +154,7 @@ func TestConfigFaults(t *testing.T) {
 			for _, fault := range faults {
 				got.WriteString(fault.Code + ": " + fault.Error() + "\n")
 			}
-			golden(t, filepath.Join("bad", name+".golden"), got.String())
+			kit.Golden(t, filepath.Join("bad", name+".golden"), got.String())
 		})
 	}
 }

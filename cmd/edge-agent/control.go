@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -224,7 +225,7 @@ func (a *agent) sendSnapshot(ctx context.Context, name string) (any, error) {
 		return nil, err
 	}
 	if !s.shown() {
-		return nil, &failure{Code: codeFailed, Message: fmt.Sprintf("%s is not on the display, so it is not decoded; %s is. Show it first", name, orNone(a.shown()))}
+		return nil, &failure{Code: codeFailed, Message: fmt.Sprintf("%s is not on the display, so it is not decoded; %s is. Show it first", name, cmp.Or(a.shown(), "none"))}
 	}
 	waitFor(ctx, func() bool { return !a.renderer.Stats().Wall.IsZero() }, snapshotWait)
 	jpeg, err := a.Snapshot(ctx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,6 +50,9 @@ func printer[T any](write func(io.Writer, T)) func(io.Writer, json.RawMessage) e
 }
 
 func printData(w io.Writer, v contract.Verb, data json.RawMessage) error { return printers[v](w, data) }
+
+// orNone names what may be missing.
+func orNone(s string) string { return cmp.Or(s, "none") }
 
 func printStream(w io.Writer, d contract.StreamData) { fmt.Fprintf(w, "%s: %s\n", d.Stream, d.State) }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 const control = `
@@ -229,7 +230,7 @@ func TestCtlReload(t *testing.T) {
 	s := steer(t, control+cameraStream)
 	calls := len(s.server.Calls())
 	s.rewrite(func(text string) string { return text + yardStream + "[display]\n" })
-	s.fails("reload", codeConfigSyntax, "config.toml:")
+	s.fails("reload", "config.syntax", "config.toml:")
 	s.rewrite(func(text string) string { return strings.Replace(text, "[display]\n", "nonsense = 1\n", 2) })
 	s.fails("reload", codeConfigUnknownKey, "nonsense")
 	if n := len(s.server.Calls()); n != calls {
@@ -268,7 +269,7 @@ func TestCtlReload(t *testing.T) {
 			return pictures == 3
 		})
 	}
-	await(t, "the end of the session with the stream that is gone", func() bool { return s.stream.Sessions() == 0 })
+	kit.Await(t, "the end of the session with the stream that is gone", func() bool { return s.stream.Sessions() == 0 })
 	media := 0
 	for _, call := range s.server.Calls() {
 		if call.Stream == "other" {
@@ -311,7 +312,7 @@ func TestCtlReloadOfAnotherStream(t *testing.T) {
 	if data := s.do("snapshot gate -o " + filepath.Join(t.TempDir(), "a.jpg")); data["width"] != 640.0 {
 		t.Errorf("%v", data)
 	}
-	await(t, "the end of the session with the stream that is gone", func() bool { return s.stream.Sessions() == 0 })
+	kit.Await(t, "the end of the session with the stream that is gone", func() bool { return s.stream.Sessions() == 0 })
 }
 
 // With public_keys, a command has to be signed.

@@ -78,7 +78,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 	}
 	if saved {
 		fmt.Fprintf(std.Out, "There is no display here (%s), so the picture is in %s.\n",
-			strings.Join(d.agent.renderer.Stats().Passed, "; "), demoSnapshot)
+			strings.Join(d.agent.pictures().Passed, "; "), demoSnapshot)
 	}
 	return d.verdict(state)
 }
@@ -139,13 +139,6 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
-
 func (d *demo) startService() error {
 	source, err := kvstest.ReadSource(clip.H264())
 	if err != nil {
@@ -176,7 +169,7 @@ func (d *demo) listen(ctx context.Context, all *sync.WaitGroup) error {
 	if d.broker == nil {
 		return nil
 	}
-	topics := d.agent.mqtt.Topics()
+	topics := d.agent.topics()
 	listener, err := mqtt.Listen(ctx, mqtt.Broker{URL: d.broker.URL()}, topics.All())
 	if err != nil {
 		return err
@@ -228,21 +221,21 @@ func (d *demo) status() demoStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return demoStatus{
-		streamStatus: d.agent.all()[0].status(),
-		picture:      d.agent.renderer.Stats(),
+		streamStatus: d.agent.statuses()[0],
+		picture:      d.agent.pictures(),
 		telemetry:    d.telemetry, events: len(d.events),
 	}
 }
 
 // savePicture writes the picture to a file where there is no display to see it on.
 func (d *demo) savePicture() (bool, error) {
-	stats := d.agent.renderer.Stats()
+	stats := d.agent.pictures()
 	if stats.Display.Sink != decode.None || stats.Shown == 0 {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTime)
 	defer cancel()
-	picture, err := d.agent.renderer.Snapshot(ctx, decode.Snapshot{PNG: true})
+	picture, err := d.agent.picturePNG(ctx)
 	if err == nil {
 		err = os.WriteFile(demoSnapshot, picture, 0o644)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // The test binary is a renderer when this variable is set: what becomes of the frames, as "number=reason" by their
@@ -123,7 +124,7 @@ func fakedStream(t *testing.T, fates string) *stream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const long = patience
+	const long = kit.Patience
 	a := s.agent
 	a.renderer = decode.New(decode.Config{
 		Program: decode.NewProgram(self), Sandbox: decode.Sandbox{Off: true}, Sink: decode.None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
@@ -155,7 +156,7 @@ func deathFile(t *testing.T, fates string) string {
 // settled waits until every frame of a stream has been accounted for.
 func (s *stream) settled(t *testing.T) {
 	t.Helper()
-	await(t, "the fate of every frame", func() bool { return s.input.Counts().Queued == 0 })
+	kit.Await(t, "the fate of every frame", func() bool { return s.input.Counts().Queued == 0 })
 }
 
 // Frames that the renderer does not show are in telemetry, by reason, each once: the next message begins with none.

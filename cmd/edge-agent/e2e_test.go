@@ -8,17 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	_ "image/png" // of snapshots and screenshots
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	_ "image/png"
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
@@ -28,24 +28,23 @@ import (
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
+
+// of snapshots and screenshots
 
 // The tests of this file run the program itself: the test binary is it, when this variable is
 // set. It then starts the renderer program, which is built beside it, so nothing of the way is left out.
 const beAgent = "TEST_EDGE_AGENT_BE_AGENT"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beRenderer) != "" {
-		fakeRenderer()
-		return
-	}
 	readClock = func() ingest.Clock { return ingest.ClockSynced } // whoever runs the tests
 	if !slices.Contains(os.Args, "-test.fuzzworker") {
 		if os.Getenv(beAgent) != "" {
 			main()
 			return
 		}
-		if err := buildRenderer(); err != nil {
+		if err := kit.BuildRenderer(); err != nil {
 			panic(err)
 		}
 	}
@@ -60,27 +59,6 @@ func TestMain(m *testing.M) {
 	_ = os.RemoveAll(cache)
 	os.Exit(status)
 }
-
-// buildRenderer builds the renderer program beside this executable, with the race detector if that has it.
-func buildRenderer() error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	race := false
-	if info, ok := debug.ReadBuildInfo(); ok {
-		race = slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-	}
-	program := filepath.Join(filepath.Dir(self), decode.RendererName)
-	out, err := exec.Command("go", "build", fmt.Sprintf("-race=%v", race), "-o", program, "../edge-agent-renderer").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("go build: %w: %s", err, out)
-	}
-	return nil
-}
-
-// patience is how long a test waits for what must come; it only passes when something is wrong.
-const patience = 60 * time.Second
 
 // site is a simulated service and a real broker.
 type site struct {
@@ -218,7 +196,7 @@ func (p *process) wait() int {
 	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(kit.Patience):
 		p.t.Fatal("it does not end")
 	}
 	return p.cmd.ProcessState.ExitCode()
@@ -250,7 +228,7 @@ func (s *site) watch() *watcher {
 // until reads messages up to the first one that is wanted. The others may come, but each only once.
 func (w *watcher) until(what string, wanted func(m mqtt.Message, fields map[string]any) bool) mqtt.Message {
 	w.t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(kit.Patience)
 	var seen []string
 	for {
 		select {
@@ -414,7 +392,7 @@ func TestRunWithoutBroker(t *testing.T) {
 // until waits until all of the texts stand in the output.
 func (p *process) until(texts ...string) {
 	p.t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(kit.Patience)
 	defer deadline.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
@@ -597,7 +575,7 @@ func TestCaptureDecodesWhole(t *testing.T) {
 			at += time.Second / 30
 		}
 	}
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(kit.Patience)
 	defer deadline.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()

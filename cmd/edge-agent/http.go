@@ -23,9 +23,6 @@ const (
 	codeSocket = "agent.socket" // the socket of edge-agent status cannot be used
 )
 
-// socketAuto is the socket in the run-time directory that the service manager gives, and none without one.
-const socketAuto = "auto"
-
 // socketName is the name of the socket there.
 const socketName = "status.sock"
 

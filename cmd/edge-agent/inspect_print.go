@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,12 @@ import (
 	"strings"
 	"unicode/utf8"
 )
+
+// table lists for people.
+func table(out *bufio.Writer) listing { return &tableListing{out: out} }
+
+// jsonLines lists for programs, one object a line.
+func jsonLines(out *bufio.Writer) listing { return &jsonListing{json.NewEncoder(out)} }
 
 // jsonListing writes one object a line.
 type jsonListing struct{ enc *json.Encoder }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // element builds a Matroska element with a known size of at most 16 KiB.
@@ -110,18 +112,18 @@ func TestInspectGolden(t *testing.T) {
 		body string
 		code string // of the error; "" for none
 	}{
-		"empty":     {"", codeCaptureMalformed},
+		"empty":     {"", "capture.malformed"},
 		"two":       {two, ""},
 		"error":     {wholeFragment(number1) + serviceError(), ""},
-		"cut":       {two[:len(two)-100], codeCaptureTruncated},
-		"garbage":   {strings.Repeat("no capture ", 20), codeCaptureMalformed},
-		"zeros":     {strings.Repeat("\x00", 100), codeCaptureMalformed},
-		"one-byte":  {"\x1A", codeCaptureTruncated},
+		"cut":       {two[:len(two)-100], "capture.truncated"},
+		"garbage":   {strings.Repeat("no capture ", 20), "capture.malformed"},
+		"zeros":     {strings.Repeat("\x00", 100), "capture.malformed"},
+		"one-byte":  {"\x1A", "capture.truncated"},
 		"tracks":    {tracksAndTags(), ""},
-		"bad-start": {"xyz" + two, codeCaptureMalformed},
+		"bad-start": {"xyz" + two, "capture.malformed"},
 		"bad-inside": {
 			strings.Replace(wholeFragment(number1), "\xA3\x40\x0A\x81\x00\x21", "\xA3\x7F\xFF\x81\x00\x21", 1) + wholeFragment(number2),
-			codeCaptureMalformed,
+			"capture.malformed",
 		},
 	}
 	for name, c := range captures {
@@ -133,7 +135,7 @@ func TestInspectGolden(t *testing.T) {
 				checkCode(t, err, c.code)
 				var message strings.Builder
 				printError(&message, err)
-				golden(t, filepath.Join("inspect", name+"."+format), out.String()+message.String())
+				kit.Golden(t, filepath.Join("inspect", name+"."+format), out.String()+message.String())
 			}
 		})
 	}
@@ -147,7 +149,7 @@ func TestInspectCutAnywhere(t *testing.T) {
 	for n := 1; n < len(body); n++ {
 		var out strings.Builder
 		err := inspectCommand{JSON: true, File: "-"}.Run(context.Background(), stdio{In: strings.NewReader(body[:n]), Out: &out})
-		if f, ok := errors.AsType[*failure](err); err != nil && (!ok || f.Code != codeCaptureTruncated) {
+		if f, ok := errors.AsType[*failure](err); err != nil && (!ok || f.Code != "capture.truncated") {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
 		if whole := strings.Count(out.String(), `"complete":true`); n >= len(first) && whole != 1 {
@@ -180,7 +182,7 @@ func TestInspectUnreadable(t *testing.T) {
 			return inspectCommand{File: "-"}.Run(context.Background(), stdio{In: iotest.ErrReader(broken), Out: new(bytes.Buffer)})
 		},
 	} {
-		t.Run(name, func(t *testing.T) { checkCode(t, run(), codeCaptureUnreadable) })
+		t.Run(name, func(t *testing.T) { checkCode(t, run(), "capture.unreadable") })
 	}
 }
 
@@ -214,7 +216,7 @@ func TestInspectRealCaptures(t *testing.T) {
 		},
 		"output-get-media-equal-timecode": {
 			`{"type":"summary","documents":2,"fragments":2,"frames":239,"key_frames":2,"tracks":[{"number":1,"kind":"video","frames":239,"key_frames":2}],"bytes":1274359,"errors":0,"truncated":true}`,
-			codeCaptureTruncated,
+			"capture.truncated",
 		},
 		"empty-mkv-with-tags": {
 			`{"type":"summary","documents":1,"fragments":1,"frames":0,"key_frames":0,"tracks":[{"number":1,"kind":"video","frames":0,"key_frames":0}],"bytes":5729,"errors":0,"truncated":false}`, "",

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"golang.org/x/term"
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
@@ -25,12 +25,6 @@ import (
 //	                    ▲       │ changed, SIGHUP
 //	                    └───────┘ other faults
 
-// lookAtFile is how often it is looked whether the file has changed.
-const lookAtFile = time.Second
-
-// readAnyway is in which of these looks the file is read even if it has not changed.
-const readAnyway = 10
-
 // errValid ends the wait for a valid configuration.
 var errValid = errors.New("the configuration is valid now")
 
@@ -42,50 +36,36 @@ func stopReason(ctx context.Context) string {
 	return "the agent was told to stop"
 }
 
-// waits says whether to wait for a valid configuration instead of ending: as it was asked for, else whether a service
-// manager has started this process. systemd sets INVOCATION_ID, also for what runs in a terminal of a desktop session.
-func (c runCommand) waits(getenv func(string) string, terminal bool) bool {
-	switch c.InvalidConfig {
-	case "wait":
-		return true
-	case "exit":
-		return false
-	}
-	return getenv("INVOCATION_ID") != "" && !terminal
-}
-
-// onTerminal says that somebody reads what this process says, or types into it.
-func onTerminal() bool { return isTerminal(os.Stdin) || isTerminal(os.Stderr) }
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
-
-// awaitValid waits until the file is valid, and shows and reports its faults meanwhile. The error is that of ctx.
-func (c runCommand) awaitValid(ctx context.Context, faults ConfigErrors, hangup <-chan os.Signal, std stdio) (Config, error) {
-	kept := salvageConfig(c.Config, faults)
-	log, _ := newLogger(kept.Log, std.Err)
+// newWaitingAgent makes an agent that shows faults of the file and does nothing else. It takes from the file what is
+// valid, and does without MQTT if that cannot be used.
+func newWaitingAgent(file string, faults ConfigErrors, logger func(LogConfig) (*slog.Logger, *slog.LevelVar)) (*agent, error) {
+	kept := salvageConfig(file, faults)
+	log, _ := logger(kept.Log)
 	a, err := newWaiting(kept, faults, agentOf(kept.Config, log))
 	if err != nil && kept.MQTT.Broker != "" {
 		log.Warn("MQTT cannot be used before the configuration is valid", "cause", err)
 		kept.MQTT = Defaults().MQTT
 		a, err = newWaiting(kept, faults, agentOf(kept.Config, log))
 	}
-	if err != nil {
-		return Config{}, err
-	}
-	defer a.service.Close()
+	return a, err
+}
+
+// await runs the agent until watch has found a valid configuration, which it returns. The error is that of watch.
+func (a *agent) await(ctx context.Context, watch func(context.Context) (Config, error)) (Config, error) {
 	waiting, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		a.tellInvalid(faults)
+	var running sync.WaitGroup
+	running.Go(func() {
+		a.tellInvalid(a.invalid)
 		a.Run(waiting)
-	}()
-	cfg, err := watchFile(waiting, c.Config, c.valid, faults, hangup, a.stillInvalid)
+	})
+	cfg, err := watch(waiting)
 	if err == nil {
 		end(errValid)
+	} else {
+		end(err)
 	}
-	<-ended
+	running.Wait()
 	return cfg, err
 }
 
@@ -110,40 +90,6 @@ func (a *agent) nameWaiting(streams []string) {
 	a.mqtt.SetStreams(streams)
 	for _, name := range streams {
 		a.mqtt.SetState(name, contract.State{State: contract.Failed, Since: contract.Time{Time: a.began}, Code: first.Code, Message: first.Error()})
-	}
-}
-
-// watchFile waits until the file is valid: it reads it when it has changed and then stayed the same for a moment, since
-// it may still be being written, when somebody asks for that, and now and then, because a fault may be in the files of
-// the AWS tools. invalid is told of faults that are not those known, and each time somebody has asked.
-func watchFile(ctx context.Context, path string, valid func(context.Context) (Config, error), known ConfigErrors, hangup <-chan os.Signal, invalid func(ConfigErrors)) (Config, error) {
-	ticker := time.NewTicker(lookAtFile)
-	defer ticker.Stop()
-	var read, before stamp // the file may have changed since known was found out: it is read once more
-	for looks := 1; ; looks++ {
-		asked := false
-		select {
-		case <-ctx.Done():
-			return Config{}, ctx.Err()
-		case <-hangup:
-			asked, read = true, fileStamp(path)
-		case <-ticker.C:
-			now := fileStamp(path)
-			settled := now == before
-			before = now
-			if !settled || now == read && looks%readAnyway != 0 {
-				continue
-			}
-			read = now
-		}
-		cfg, err := valid(ctx)
-		if err == nil {
-			return cfg, nil
-		}
-		if faults, ok := errors.AsType[ConfigErrors](err); ok && (asked || faults.Error() != known.Error()) {
-			known = faults
-			invalid(faults)
-		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -23,7 +24,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -47,9 +47,6 @@ type grammar struct {
 	Man        manCommand        `cmd:"" hidden:"" name:"__man" help:"Print a manual page. The packages are built with it."`
 	Complete   completeCommand   `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Say what may come next on a command line. The scripts of completion ask this."`
 }
-
-// defaultConfigFile is the default of --config.
-const defaultConfigFile = "/etc/edge-agent/config.toml"
 
 type runCommand struct {
 	Config        string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
@@ -146,6 +143,9 @@ type stdio struct {
 	Out, Err io.Writer
 }
 
+// logger writes to the standard error as [log] says.
+func (s stdio) logger(c LogConfig) (*slog.Logger, *slog.LevelVar) { return newLogger(c, s.Err) }
+
 // Exit statuses.
 const (
 	exitOK     = 0
@@ -226,19 +226,6 @@ func newParser(g *grammar, std stdio, exit func(int)) (*kong.Kong, error) {
 	)
 }
 
-// failure is what ends a command: a code of the table in mqtt, which knows what
-// to do about it, and what happened this time.
-type failure struct {
-	Code    string
-	Message string
-	Action  string // what to do, where the table's does not fit
-	Err     error  // the cause, when there is one below
-}
-
-func (f *failure) Error() string { return f.Code + ": " + f.Message }
-
-func (f *failure) Unwrap() error { return f.Err }
-
 // usageError says what is wrong with a command line.
 type usageError string
 
@@ -279,21 +266,4 @@ func sentence(s string) string {
 		return s
 	}
 	return s + "."
-}
-
-// asFailure finds the code of an error, whichever package it is from.
-func asFailure(err error) *failure {
-	if f, ok := errors.AsType[*failure](err); ok {
-		return f
-	}
-	if e, ok := errors.AsType[*ingest.Error](err); ok {
-		return &failure{Code: e.Code, Message: strings.TrimPrefix(e.Error(), e.Code+": "), Err: err}
-	}
-	if e, ok := errors.AsType[*decode.Error](err); ok {
-		return &failure{Code: e.Code, Message: e.Error(), Err: err}
-	}
-	if e, ok := errors.AsType[*contract.Error](err); ok {
-		return &failure{Code: e.Code, Message: e.Error(), Err: err}
-	}
-	return &failure{Code: "internal", Message: err.Error(), Err: err}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // run calls the program with args and nothing on standard input.
@@ -33,7 +34,7 @@ func TestHelpGolden(t *testing.T) {
 			if status != exitOK || errs != "" {
 				t.Errorf("status %d, standard error %q", status, errs)
 			}
-			golden(t, filepath.Join("help", strings.ReplaceAll(command, " ", "-")+".txt"), out)
+			kit.Golden(t, filepath.Join("help", strings.ReplaceAll(command, " ", "-")+".txt"), out)
 		})
 	}
 }

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
-	"log/slog"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // probed is a box with something of everything.
@@ -44,8 +41,8 @@ func TestProbeListings(t *testing.T) {
 		if err := listProbeJSON(&lines, r); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, filepath.Join("probe", name+".txt"), table.String())
-		golden(t, filepath.Join("probe", name+".json"), lines.String())
+		kit.Golden(t, filepath.Join("probe", name+".txt"), table.String())
+		kit.Golden(t, filepath.Join("probe", name+".json"), lines.String())
 	}
 }
 
@@ -71,62 +68,5 @@ func TestProbeNeedsItsConfiguration(t *testing.T) {
 	status, _, errs := run("probe", "--config", filepath.Join(t.TempDir(), "absent.toml"))
 	if status != exitFailed || !strings.Contains(errs, "config.unreadable") {
 		t.Errorf("status %d, standard error %q", status, errs)
-	}
-}
-
-// The clips that are built in fit what the probe wants of them.
-func TestProbeClips(t *testing.T) {
-	p, err := probeConfig(Defaults(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, codec := range []decode.Codec{decode.H264, decode.H265} {
-		if c := p.Clips[i]; c.Format.Codec != codec || len(c.Units) != probeFrames || !c.Units[0].Key {
-			t.Errorf("clip %d is %s with %d frames", i, c.Format.Codec, len(c.Units))
-		}
-	}
-}
-
-// What the agent finds out with real children is kept for its next start.
-func TestProber(t *testing.T) {
-	cfg := Defaults()
-	cfg.Agent.StateDir = t.TempDir()
-	var told []decode.ProbeReport
-	p := newProber(cfg, slog.New(slog.DiscardHandler), func(r decode.ProbeReport) { told = append(told, r) })
-	p.cache = cacheFile(cfg.Agent.StateDir)
-	first, err := p.probe(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(first.Candidates, func(c decode.Candidate) bool { return c.Element == "avdec_h264" })
-	if i < 0 {
-		t.Skip("GStreamer has no avdec_h264 here (Debian package gstreamer1.0-libav)")
-	}
-	if c := first.Candidates[i]; c.Result != decode.Passed || c.Pictures != probeFrames || c.FPS <= 0 || c.Checksum == "" {
-		t.Errorf("%+v", c)
-	}
-	for _, c := range first.Candidates {
-		if c.Result == decode.Passed && first.Differs(c.Element, c.Codec) {
-			t.Errorf("%s makes other pictures than the software decoders", c.Element)
-		}
-	}
-	ctx, end := context.WithCancel(t.Context())
-	again := newProber(cfg, p.log, func(r decode.ProbeReport) {
-		told = append(told, r)
-		if len(told) == 4 { // the one after the devices
-			end()
-		}
-	})
-	again.cache = p.cache
-	again.remembered()
-	if last := again.last(); len(told) != 2 || !reflect.DeepEqual(last.Candidates, first.Candidates) {
-		t.Errorf("remembered is %+v, after trials %+v", last, first)
-	}
-	for range 3 {
-		again.devices()
-	}
-	again.keepUp(ctx, func() bool { return true })
-	if last := again.last(); len(told) != 4 || !last.Time.Equal(first.Time) || !reflect.DeepEqual(last.Candidates, first.Candidates) {
-		t.Errorf("at the start and when devices have come %+v, after trials %+v", last, first)
 	}
 }

@@ -82,11 +82,6 @@ func (a *agent) checkNoStreams(next Config) error {
 	}}
 }
 
-// live are the keys, besides those of streams, that apply puts into effect.
-var live = []string{
-	"mqtt.telemetry_interval", "display.connector", "display.show", "display.slate_after", "decode.order", "log.level",
-}
-
 // keepStarted gives the keys that only a restart can change the value they were started with, and
 // lists those that would have another.
 func keepStarted(next *Config, started Config) (restart []string) {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -42,8 +40,8 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	defer a.service.Close()
-	a.hangup = hangup
+	defer a.close()
+	a.reloadOn(hangup)
 	defer settle(ctx, a).Wait()
 	a.Run(ctx)
 	return nil
@@ -78,7 +76,7 @@ func settle(ctx context.Context, a *agent) *sync.WaitGroup {
 			}
 			debug.SetGCPercent(gcPercent)
 			if os.Getenv("GOMAXPROCS") == "" {
-				runtime.GOMAXPROCS(min(cores, 1+len(a.all())/streamsPerCore))
+				runtime.GOMAXPROCS(min(cores, 1+a.streamCount()/streamsPerCore))
 			}
 		}
 	})
@@ -87,18 +85,7 @@ func settle(ctx context.Context, a *agent) *sync.WaitGroup {
 
 // agent makes the agent of a configuration.
 func (c runCommand) agent(ctx context.Context, cfg Config, std stdio) (*agent, error) {
-	cfg, shadow := underShadow(c.Config, cfg)
-	log, level := newLogger(cfg.Log, std.Err)
-	a, err := newAgent(cfg, func() (*ingest.Service, error) { return loadService(ctx, c.Config, cfg) }, log)
-	if err != nil {
-		return nil, err
-	}
-	a.file, a.level = c.Config, level
-	a.shadow = shadow
-	if len(cfg.Streams) == 0 {
-		log.Warn("no [[streams]] are configured, so there is nothing to show", "config", c.Config)
-	}
-	return a, nil
+	return agentOfFile(c.Config, cfg, func(cfg Config) (*ingest.Service, error) { return loadService(ctx, c.Config, cfg) }, std.logger)
 }
 
 // loadService reads what the AWS tools' own files and the environment add to a configuration. What is wrong with that
@@ -129,29 +116,4 @@ func (c runCommand) valid(ctx context.Context) (Config, error) {
 	}
 	s.Close()
 	return cfg, nil
-}
-
-// credentials are those of the device's certificate, or nil for the SDK's own ways.
-func (c IoTConfig) credentials() *ingest.IoTCredentials {
-	if c.Endpoint == "" {
-		return nil
-	}
-	return &ingest.IoTCredentials{
-		Endpoint: c.Endpoint, RoleAlias: c.RoleAlias, ThingName: c.ThingName,
-		CertFile: c.CertFile, KeyFile: c.KeyFile, CAFile: c.CAFile,
-	}
-}
-
-// newLogger writes as [log] says; the configuration was checked. Its level can be changed.
-func newLogger(c LogConfig, w io.Writer) (*slog.Logger, *slog.LevelVar) {
-	level := new(slog.LevelVar)
-	_ = level.UnmarshalText([]byte(c.Level))
-	options := &slog.HandlerOptions{Level: level}
-	if journal := journalOf(w, level); journal != nil && c.Format == "text" {
-		return slog.New(journal), level
-	}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options)), level
-	}
-	return slog.New(slog.NewTextHandler(w, options)), level
 }

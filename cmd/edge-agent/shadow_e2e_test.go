@@ -14,6 +14,7 @@ import (
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // iotCore is the stand-in for AWS IoT Core, with the policies to be copied, and the configuration of
@@ -82,7 +83,7 @@ const shadowPermitted = "[control]\nenabled = true\nallow = [\"set\", \"reload\"
 // reported waits until the shadow has that value at a path such as "desired.status".
 func reported(t *testing.T, core *brokertest.IoTCore, path string, want any) map[string]any {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(kit.Patience)
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for {

@@ -173,16 +173,16 @@ func TestTheDesiredDocumentOfTheContractLeavesNoDifference(t *testing.T) {
 	if err := json.Unmarshal(text, &document); err != nil {
 		t.Fatal(err)
 	}
-	for _, config := range []string{string(document.Config), `{"mqtt":{"telemetry_interval":"60000ms"},"streams":{"a":{"stream_name":"b","max_lag":"0h"}}}`} {
-		c, err := parseConfigUnder("config.toml", shadowFile, nil, json.RawMessage(config))
+	for _, wanted := range []string{string(document.Config), `{"mqtt":{"telemetry_interval":"60000ms"},"streams":{"a":{"stream_name":"b","max_lag":"0h"}}}`} {
+		c, err := parseConfigUnder("config.toml", shadowFile, nil, json.RawMessage(wanted))
 		if err != nil {
 			t.Fatal(err)
 		}
-		reported, err := json.Marshal(shadowConfig(c, json.RawMessage(config)))
+		reported, err := json.Marshal(shadowConfig(c, json.RawMessage(wanted)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := difference(readObject(t, config), readObject(t, string(reported))); len(diff) > 0 {
+		if diff := difference(readObject(t, wanted), readObject(t, string(reported))); len(diff) > 0 {
 			t.Errorf("these differ: %v", diff)
 		}
 	}
@@ -214,8 +214,8 @@ func difference(desired, reported map[string]any) (paths []string) {
 
 func TestDesiredIsKept(t *testing.T) {
 	dir := t.TempDir()
-	for _, config := range []string{`{"log":{"level":"debug"}}`, `{"log":{"level":"warn"}}`} {
-		d := desiredConfig{Thing: "box", Version: 7, Config: json.RawMessage(config)}
+	for _, wanted := range []string{`{"log":{"level":"debug"}}`, `{"log":{"level":"warn"}}`} {
+		d := desiredConfig{Thing: "box", Version: 7, Config: json.RawMessage(wanted)}
 		if err := d.keep(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -264,9 +264,9 @@ func TestAStartUnderAShadow(t *testing.T) {
 		return underShadow(file, cfg)
 	}
 	const permitted = "[control]\nenabled = true\nshadow = true\n"
-	keep := func(config string) {
+	keep := func(wanted string) {
 		t.Helper()
-		if err := (desiredConfig{Thing: "box", Version: 5, Config: json.RawMessage(config)}).keep(dir); err != nil {
+		if err := (desiredConfig{Thing: "box", Version: 5, Config: json.RawMessage(wanted)}).keep(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -309,13 +309,13 @@ func TestWhatTheAgentTakesFitsTheSchemas(t *testing.T) {
 	streamKeys := append(keysOf(reflect.TypeFor[StreamConfig]()), "nme")
 	taken := 0
 	rapid.Check(t, func(t *rapid.T) {
-		config := map[string]any{}
+		wanted := map[string]any{}
 		for _, at := range rapid.SliceOfN(rapid.SampledFrom(keys), 0, 3).Draw(t, "keys") {
 			table, key := cutLastKey(at)
-			if config[table] == nil {
-				config[table] = map[string]any{}
+			if wanted[table] == nil {
+				wanted[table] = map[string]any{}
 			}
-			config[table].(map[string]any)[key] = rapid.SampledFrom(values).Draw(t, at)
+			wanted[table].(map[string]any)[key] = rapid.SampledFrom(values).Draw(t, at)
 		}
 		if rapid.Bool().Draw(t, "streams") {
 			streams := map[string]any{}
@@ -326,9 +326,9 @@ func TestWhatTheAgentTakesFitsTheSchemas(t *testing.T) {
 				}
 				streams[name] = stream
 			}
-			config["streams"] = streams
+			wanted["streams"] = streams
 		}
-		text, err := json.Marshal(config)
+		text, err := json.Marshal(wanted)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +337,7 @@ func TestWhatTheAgentTakesFitsTheSchemas(t *testing.T) {
 			return
 		}
 		taken++
-		if err := desired.Validate(map[string]any{"config": config}); err != nil {
+		if err := desired.Validate(map[string]any{"config": wanted}); err != nil {
 			t.Fatalf("%s is taken and does not fit: %v", text, err)
 		}
 		answer := contract.ShadowReported{Desired: contract.ShadowOutcome{Status: contract.ShadowApplied}, Config: shadowConfig(c, text)}
@@ -353,7 +353,7 @@ func TestWhatTheAgentTakesFitsTheSchemas(t *testing.T) {
 			t.Fatalf("%s is reported and does not fit: %v", payload, err)
 		}
 		has := value.(map[string]any)["config"].(map[string]any)
-		if diff := difference(config, has); len(diff) > 0 {
+		if diff := difference(wanted, has); len(diff) > 0 {
 			t.Fatalf("%s differs from %s in %v", text, payload, diff)
 		}
 	})

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"image"
-	_ "image/jpeg" // of snapshots
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	_ "image/jpeg"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -18,7 +19,10 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
+
+// of snapshots
 
 // twoStreams runs an agent in this process that pulls two streams of different sizes.
 func twoStreams(t *testing.T, change func(*Config)) *agent {
@@ -60,26 +64,10 @@ func twoStreams(t *testing.T, change func(*Config)) *agent {
 	return a
 }
 
-// await polls until something is so.
-func await(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for !so() {
-		select {
-		case <-look.C:
-		case <-deadline.C:
-			t.Fatalf("waiting for %s", what)
-		}
-	}
-}
-
 // width is that of a snapshot.
 func width(t *testing.T, a *agent) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), kit.Patience)
 	defer cancel()
 	b, err := a.Snapshot(ctx)
 	if err != nil {
@@ -97,11 +85,11 @@ func width(t *testing.T, a *agent) int {
 
 func TestShow(t *testing.T) {
 	a := twoStreams(t, func(c *Config) { c.Display.Show = "small" })
-	await(t, "the stream of the configuration", func() bool { return !a.renderer.Stats().Wall.IsZero() })
+	kit.Await(t, "the stream of the configuration", func() bool { return !a.renderer.Stats().Wall.IsZero() })
 	if w := width(t, a); a.shown() != "small" || w != 640 {
 		t.Errorf("%s is shown, %d pixels wide", a.shown(), w)
 	}
-	await(t, "the other stream", func() bool { return a.streams[0].status().state.State == contract.Playing })
+	kit.Await(t, "the other stream", func() bool { return a.streams[0].status().state.State == contract.Playing })
 	for _, c := range []struct {
 		name  string
 		width int
@@ -110,7 +98,7 @@ func TestShow(t *testing.T) {
 		if err := a.Show(c.name); err != nil {
 			t.Fatal(err)
 		}
-		await(t, c.name, func() bool { return !a.renderer.Stats().Wall.IsZero() })
+		kit.Await(t, c.name, func() bool { return !a.renderer.Stats().Wall.IsZero() })
 		t.Logf("%s after %v", c.name, a.renderer.Stats().Wall.Sub(asked))
 		if w := width(t, a); a.shown() != c.name || w != c.width {
 			t.Errorf("%s is shown, %d pixels wide", a.shown(), w)

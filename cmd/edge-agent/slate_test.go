@@ -11,6 +11,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // The texts of slates, as a technician reads them: in testdata/slates.txt.
@@ -65,7 +66,7 @@ func TestSlateTexts(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, slate)
 		}
 	}
-	golden(t, "slates.txt", b.String())
+	kit.Golden(t, "slates.txt", b.String())
 }
 
 // Before its session has begun a stream connects: nobody has stopped it.

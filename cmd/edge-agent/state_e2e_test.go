@@ -17,6 +17,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // code waits for a state with a code, and gives its fields.
@@ -73,7 +74,7 @@ func TestLagsOfAProducerWithoutAClock(t *testing.T) {
 		if local == nil || !known {
 			return false
 		}
-		if last, _ := local["last"].(float64); last < 0 || last > float64(patience.Milliseconds()) {
+		if last, _ := local["last"].(float64); last < 0 || last > float64(kit.Patience.Milliseconds()) {
 			t.Fatalf("the local lag is %v", local)
 		}
 		return true

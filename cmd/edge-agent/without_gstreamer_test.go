@@ -12,6 +12,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // bareRoot makes the root of a system that has edge-agent, the C library and nothing of GStreamer. inside runs a command there:
@@ -114,7 +115,7 @@ func TestAgentWithoutGStreamer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replaceFile(t, filepath.Join(root, "etc/config.toml"), strings.Replace(string(text), filepath.Dir(config), "/tmp", 1))
+	kit.ReplaceFile(t, filepath.Join(root, "etc/config.toml"), strings.Replace(string(text), filepath.Dir(config), "/tmp", 1))
 
 	p := startProgram(t, inside, nil, "/edge-agent", "run", "--config", "/etc/config.toml")
 	const library, deb = "libgst", "in Debian's package libgst"

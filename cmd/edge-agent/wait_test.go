@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 func TestWhoWaitsForAValidConfiguration(t *testing.T) {
@@ -33,65 +33,6 @@ func TestWhoWaitsForAValidConfiguration(t *testing.T) {
 		getenv := func(key string) string { return map[string]string{"INVOCATION_ID": c.invocation}[key] }
 		if got := (runCommand{InvalidConfig: c.flag}).waits(getenv, c.terminal); got != c.want {
 			t.Errorf("%+v: %v", c, got)
-		}
-	}
-}
-
-// What is in order of a file with faults is used to show and report them.
-func TestSalvage(t *testing.T) {
-	const whole = `
-[agent]
-id = "gate-7"
-[aws]
-region = "eu-west-1"
-[mqtt]
-broker = "mqtts://broker.example"
-[display]
-sink = "kms"
-connector = "HDMI-A-2"
-[control]
-enabled = true
-allow = ["status"]
-[log]
-format = "json"
-[[streams]]
-name = "gate"
-stream_name = "camera"
-`
-	for name, c := range map[string]struct {
-		text         string
-		mqtt         bool
-		sink, format string
-		streams      []string
-	}{
-		"an unknown key of a stream":   {whole + "start_at = \"now\"\n", true, "kms", "json", []string{"gate"}},
-		"an unknown key of mqtt":       {strings.Replace(whole, "broker =", "brokre =", 1), false, "kms", "json", []string{"gate"}},
-		"an unknown key of the agent":  {strings.Replace(whole, "id =", "name =", 1), false, "kms", "json", []string{"gate"}},
-		"an unknown table":             {whole + "[dispaly]\nsink = \"none\"\n", true, "kms", "json", []string{"gate"}},
-		"a wrong value of the display": {strings.Replace(whole, `"kms"`, `"hdmi"`, 1), true, "auto", "json", []string{"gate"}},
-		"values that contradict":       {strings.Replace(whole, `"kms"`, `"x11"`, 1), true, "x11", "json", []string{"gate"}},
-		"a stream without a name":      {strings.Replace(whole, `name = "gate"`, `name = ""`, 1), true, "kms", "json", nil},
-		"a wrong type":                 {strings.Replace(whole, `"json"`, `7`, 1), true, "kms", "text", []string{"gate"}},
-		"a table that is a value":      {"mqtt = 7\n" + strings.Replace(whole, "[mqtt]\nbroker = \"mqtts://broker.example\"\n", "", 1), false, "kms", "json", []string{"gate"}},
-		"no TOML":                      {whole + "name = gate", false, "auto", "text", nil},
-		"nothing":                      {"", false, "auto", "text", nil},
-	} {
-		_, err := parseConfig("box.toml", c.text)
-		var faults ConfigErrors
-		if name == "nothing" {
-			faults = ConfigErrors{unreadable("box.toml", os.ErrNotExist)}
-		} else if !errors.As(err, &faults) {
-			t.Errorf("%s: the file is valid", name)
-		}
-		got := salvageText("box.toml", c.text, faults)
-		if (got.MQTT.Broker != "") != c.mqtt || got.Display.Sink != c.sink || got.Log.Format != c.format || !slices.Equal(got.streams, c.streams) {
-			t.Errorf("%s: %+v", name, got)
-		}
-		if got.Control.Enabled || len(got.Streams) > 0 {
-			t.Errorf("%s: commands or streams are left: %+v", name, got)
-		}
-		if faults := got.check(); len(faults) > 0 {
-			t.Errorf("%s: what is left is not valid: %v", name, faults)
 		}
 	}
 }
@@ -205,13 +146,13 @@ func TestServiceWaitsForAValidConfiguration(t *testing.T) {
 		state = state || m.Topic == w.topics.State("gate") && named && f["state"] == string(contract.Failed)
 		return event && state
 	})
-	await(t, "the slate of an error", func() bool { return slateOfAnError(t, display) })
+	kit.Await(t, "the slate of an error", func() bool { return slateOfAnError(t, display) })
 	p.cmd.Process.Signal(syscall.SIGHUP) // it is still not valid
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	replaceFile(t, path, strings.Replace(string(text), "start_at", "start", 1)) // at once: the signal may not have been served
+	kit.ReplaceFile(t, path, strings.Replace(string(text), "start_at", "start", 1)) // at once: the signal may not have been served
 	w.event("agent.started")
 	w.shown()
 	frameOnScreen(t, display)
@@ -256,18 +197,6 @@ func TestServiceWithoutARegion(t *testing.T) {
 	}
 }
 
-// replaceFile puts a whole file in the place of another.
-func replaceFile(t *testing.T, path, text string) {
-	t.Helper()
-	fresh := path + ".new"
-	if err := os.WriteFile(fresh, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(fresh, path); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // slateOfAnError says that the screen has the bar that a slate has when something is wrong.
 func slateOfAnError(t *testing.T, display string) bool {
 	t.Helper()
@@ -287,12 +216,12 @@ func TestInvalidConfigurationEndsTheProgram(t *testing.T) {
 		{[]string{"INVOCATION_ID=0123"}, []string{"run", "--invalid-config=exit", "--config", path}},
 	} {
 		p := start(t, c.env, c.args...)
-		if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), codeConfigUnreadable) {
+		if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), "config.unreadable") {
 			t.Errorf("%v %v: exit status %d", c.env, c.args, status)
 		}
 	}
 	p := start(t, nil, "run", "--invalid-config=wait", "--config", path)
-	p.until(codeConfigUnreadable, "waiting for a valid file")
+	p.until("config.unreadable", "waiting for a valid file")
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	if status := p.wait(); status != exitOK {
 		t.Errorf("exit status %d", status)
