@@ -16,7 +16,8 @@ ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 IMAGE ?= edge-agent
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X github.com/edge-agent/edge-agent/decode.Build=$(VERSION)+$(COMMIT)
+BUILD   := github.com/edge-agent/edge-agent/cmd/edge-agent/internal/build
+LDFLAGS := -s -w -X $(BUILD).Version=$(VERSION) -X $(BUILD).commit=$(COMMIT) -X github.com/edge-agent/edge-agent/decode.Build=$(VERSION)+$(COMMIT)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24

@@ -18,6 +18,7 @@ import (
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // told are the discovery messages of agents of several kinds, by the name of their golden file.
@@ -55,7 +56,7 @@ func TestDiscoveryIsAsHomeAssistantDocumentsIt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			contracttest.Golden(t, name+".json", append(text, '\n'))
+			kit.Golden(t, name+".json", string(append(text, '\n')))
 			if err := schema.Validate(contracttest.JSON(t, text)); err != nil {
 				t.Error(err)
 			}

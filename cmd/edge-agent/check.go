@@ -15,6 +15,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
@@ -46,7 +49,7 @@ type finding struct {
 // check collects what is found, in the order of the things that depend on each other.
 type check struct {
 	command  checkCommand
-	cfg      Config
+	cfg      config.Config
 	valid    bool // the configuration is
 	lacking  bool // credentials are
 	found    func(finding)
@@ -121,26 +124,26 @@ func (k *check) problem(what, code, message, action string) {
 }
 
 func (k *check) failed(what string, err error) {
-	f := asFailure(err)
+	f := failure.Of(err)
 	k.problem(what, f.Code, f.Message, f.Action)
 }
 
 // configuration reads the file. With one that cannot be used the box is looked at all the same, with the defaults.
 func (k *check) configuration() {
 	const what = "configuration"
-	cfg, err := LoadConfig(k.command.Config)
+	cfg, err := config.Load(k.command.Config)
 	if err == nil {
 		k.cfg, k.valid = cfg, true
 		k.ok(what, "%s is valid; streams: %d", k.command.Config, len(cfg.Streams))
 		return
 	}
-	k.cfg = Defaults()
-	faults, ok := err.(ConfigErrors)
+	k.cfg = config.Defaults()
+	faults, ok := err.(config.Errors)
 	if !ok {
 		k.failed(what, err)
 	}
 	for _, fault := range faults {
-		k.problem(what, fault.Code, fault.fault(), fault.Action)
+		k.problem(what, fault.Code, fault.Fault(), fault.Action)
 	}
 }
 
@@ -153,7 +156,7 @@ func (k *check) stateDir() {
 	dir := k.cfg.Agent.StateDir
 	f, err := os.CreateTemp(dir, "check-")
 	if err != nil {
-		k.problem(what, codeStateUnusable, fmt.Sprintf("%s cannot be written to: %v", dir, rootCause(err)),
+		k.problem(what, agent.CodeStateUnusable, fmt.Sprintf("%s cannot be written to: %v", dir, config.RootCause(err)),
 			"Run the check as the user of the service (sudo -u edge-agent), or correct the owner, or name another folder in [agent] state_dir.")
 		return
 	}
@@ -164,7 +167,7 @@ func (k *check) stateDir() {
 	case err != nil:
 		k.unknown(what, "%s can be written to; how much room there is cannot be seen: %v", dir, err)
 	case room < leastRoom:
-		k.problem(what, codeStateUnusable, fmt.Sprintf("%s has room for %d MiB only", dir, room>>20), "Make room, or name another folder in [agent] state_dir.")
+		k.problem(what, agent.CodeStateUnusable, fmt.Sprintf("%s has room for %d MiB only", dir, room>>20), "Make room, or name another folder in [agent] state_dir.")
 	default:
 		k.ok(what, "%s can be written to and has room for %d MiB", dir, room>>20)
 	}
@@ -172,7 +175,7 @@ func (k *check) stateDir() {
 
 func (k *check) clock() {
 	const what = "clock"
-	switch now := time.Now().UTC().Format("2006-01-02 15:04:05 UTC"); readClock() {
+	switch now := time.Now().UTC().Format("2006-01-02 15:04:05 UTC"); agent.ReadClock() {
 	case ingest.ClockSynced:
 		k.ok(what, "synchronised; it is %s", now)
 	case ingest.ClockUnsynced:
@@ -216,7 +219,7 @@ func (k *check) broker(ctx context.Context) {
 	if u, err := url.Parse(k.cfg.MQTT.Broker); err == nil && !k.resolves(ctx, what, u.Hostname()) {
 		return
 	}
-	if err := mqtt.Reach(ctx, brokerOf(k.cfg), mqtt.Profile(k.cfg.MQTT.Profile)); err != nil {
+	if err := mqtt.Reach(ctx, agent.BrokerOf(k.cfg), mqtt.Profile(k.cfg.MQTT.Profile)); err != nil {
 		k.failed(what, err)
 		return
 	}
@@ -260,8 +263,8 @@ func (k *check) credentials(ctx context.Context) *ingest.Service {
 	}
 	s, err := loadService(ctx, k.command.Config, k.cfg)
 	if err != nil {
-		if faults, ok := err.(ConfigErrors); ok {
-			k.problem(what, faults[0].Code, faults[0].fault(), faults[0].Action)
+		if faults, ok := err.(config.Errors); ok {
+			k.problem(what, faults[0].Code, faults[0].Fault(), faults[0].Action)
 		}
 		return nil
 	}
@@ -273,7 +276,7 @@ func (k *check) credentials(ctx context.Context) *ingest.Service {
 		k.unknown(what, "there are none, and no streams that need them")
 	case err != nil:
 		k.lacking = true
-		f := asFailure(err)
+		f := failure.Of(err)
 		if e, ok := errors.AsType[*ingest.Error](err); ok && e.Message != "" {
 			f.Message = e.Message // its cause lists all that the SDK has tried
 		}
@@ -298,7 +301,7 @@ const playFor = 2 * time.Second
 // without the broker and the state of the service.
 func (k *check) trial(ctx context.Context, std stdio, service *ingest.Service) error {
 	cfg := k.cfg
-	cfg.MQTT.Broker, cfg.Control, cfg.HomeAssistant, cfg.HTTP = "", ControlConfig{}, HomeAssistantConfig{}, HTTPConfig{}
+	cfg.MQTT.Broker, cfg.Control, cfg.HomeAssistant, cfg.HTTP = "", config.Control{}, config.HomeAssistant{}, config.HTTP{}
 	if service == nil {
 		cfg.Streams = nil
 		service = ingest.NewService(aws.Config{}, "")
@@ -309,17 +312,17 @@ func (k *check) trial(ctx context.Context, std stdio, service *ingest.Service) e
 	}
 	defer os.RemoveAll(dir)
 	cfg.Agent.StateDir = dir
-	a, err := newAgent(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(slog.DiscardHandler))
+	a, err := agent.New(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	defer a.close()
+	defer a.Close()
 	fmt.Fprintln(std.Err, "looking at decoders, display and streams; this takes a moment")
 	working, stop := context.WithTimeout(ctx, trialTime)
 	defer stop()
 	ended := make(chan struct{})
 	go func() { a.Run(working); close(ended) }()
-	waitFor(working, func() bool { return settled(a) }, trialTime)
+	agent.WaitFor(working, func() bool { return settled(a) }, trialTime)
 	status := a.Status()
 	stop()
 	<-ended
@@ -331,12 +334,12 @@ func (k *check) trial(ctx context.Context, std stdio, service *ingest.Service) e
 
 // settled says that no more is to be learned from a run: the renderer is there or will not be, decoders were tried, and
 // each stream plays for a while or has failed.
-func settled(a *agent) bool {
+func settled(a *agent.Agent) bool {
 	s := a.Status()
 	if s.Info.GStreamer == "" {
 		return pictureTrouble(s).Code != ""
 	}
-	if a.decoders().Time.IsZero() {
+	if a.Decoders().Time.IsZero() {
 		return false
 	}
 	for _, stream := range s.Status.Streams {
@@ -373,7 +376,7 @@ func (k *check) judge(s web.Status) {
 // pictureTrouble is the newest event about the renderer itself.
 func pictureTrouble(s web.Status) (last contract.Event) {
 	for _, e := range s.Events {
-		if ofTheProcess[e.Code] {
+		if agent.OfTheProcess[e.Code] {
 			last = e
 		}
 	}

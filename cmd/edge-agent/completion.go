@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -216,9 +217,9 @@ func listed(v *kong.Value) (all []completion) {
 		}
 		return all
 	case "families":
-		of = knownFamilies
+		of = config.KnownFamilies
 	case "levels":
-		of = knownLogLevels
+		of = config.KnownLogLevels
 	case "places":
 		of = []string{"now", "earliest", "fragment:", "server:", "producer:"}
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/mqtt/secret"
@@ -82,7 +84,7 @@ func advise(err error) error {
 	if !ok || ctlActions[e.Code] == "" {
 		return err
 	}
-	return &failure{Code: e.Code, Message: e.Error(), Action: ctlActions[e.Code], Err: err}
+	return &failure.Failure{Code: e.Code, Message: e.Error(), Action: ctlActions[e.Code], Err: err}
 }
 
 func (c ctlFlags) broker() mqtt.Broker {
@@ -206,7 +208,7 @@ func (c ctlSnapshot) run(ctx context.Context, std stdio, f ctlFlags) error {
 		std.Out = std.Err
 	} else if jpeg != nil {
 		if err := os.WriteFile(c.Output, jpeg, 0o644); err != nil {
-			return &failure{Code: codeFailed, Message: "the picture cannot be saved: " + err.Error(), Err: err}
+			return &failure.Failure{Code: agent.CodeFailed, Message: "the picture cannot be saved: " + err.Error(), Err: err}
 		}
 	}
 	return f.print(std.Out, contract.VerbSnapshot, response)
@@ -236,7 +238,7 @@ func (c ctlFlags) caller(std stdio) (mqtt.Caller, error) {
 
 // sayLost tells that the connection to the broker broke.
 func sayLost(w io.Writer, err error) {
-	f := asFailure(err)
+	f := failure.Of(err)
 	fmt.Fprintf(w, "edge-agent: %s: %s; trying again\n", f.Code, f.Message)
 }
 
@@ -276,5 +278,5 @@ func (c ctlFlags) print(w io.Writer, v contract.Verb, r contract.Response) error
 	if r.Status == contract.StatusSucceeded {
 		return nil
 	}
-	return &failure{Code: r.Code, Message: fmt.Sprintf("%s %s: %s", v, r.Status, r.Reason)}
+	return &failure.Failure{Code: r.Code, Message: fmt.Sprintf("%s %s: %s", v, r.Status, r.Reason)}
 }

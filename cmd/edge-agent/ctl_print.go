@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -42,7 +43,7 @@ func printer[T any](write func(io.Writer, T)) func(io.Writer, json.RawMessage) e
 	return func(w io.Writer, text json.RawMessage) error {
 		var data T
 		if err := json.Unmarshal(text, &data); err != nil {
-			return &failure{Code: "control.no_answer", Message: "the agent's response makes no sense: " + err.Error(), Err: err}
+			return &failure.Failure{Code: "control.no_answer", Message: "the agent's response makes no sense: " + err.Error(), Err: err}
 		}
 		write(w, data)
 		return nil

@@ -18,6 +18,9 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/build"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
@@ -117,7 +120,7 @@ func (s *steered) rewrite(change func(string) string) {
 func TestCtlStatus(t *testing.T) {
 	s := steer(t, control+cameraStream+yardStream)
 	data := s.do("status")
-	if streams, _ := data["streams"].([]any); len(streams) != 2 || data["shown"] != "gate" || data["version"] != version {
+	if streams, _ := data["streams"].([]any); len(streams) != 2 || data["shown"] != "gate" || data["version"] != build.Version {
 		t.Errorf("%v", data)
 	}
 	if streams, _ := s.do("status yard")["streams"].([]any); len(streams) != 1 {
@@ -127,7 +130,7 @@ func TestCtlStatus(t *testing.T) {
 	if !strings.Contains(out, "STREAM") || !strings.Contains(out, "gate") || !strings.Contains(out, "playing") {
 		t.Errorf("%s", out)
 	}
-	s.fails("status garage", codeFailed, `no stream "garage"`)
+	s.fails("status garage", agent.CodeFailed, `no stream "garage"`)
 	if data := s.do("explain kvs.media.4500"); data["code"] != "kvs.media.4500" {
 		t.Errorf("%v", data)
 	}
@@ -141,7 +144,7 @@ func TestCtlStartStopSeek(t *testing.T) {
 	calls := s.stream.Sessions()
 	s.do("stop gate")
 	s.state("stopped")
-	s.fails("seek gate earliest", codeFailed, "stopped")
+	s.fails("seek gate earliest", agent.CodeFailed, "stopped")
 	s.do("start gate")
 	s.state("playing")
 	if data := s.do("start gate"); data["state"] != "playing" {
@@ -195,19 +198,19 @@ func TestCtlShowAndSnapshot(t *testing.T) {
 		}
 	}
 	wide("gate", 1280)
-	s.fails("snapshot yard", codeFailed, "not on the display")
+	s.fails("snapshot yard", agent.CodeFailed, "not on the display")
 	if data := s.do("show yard"); data["before"] != "gate" || data["stream"] != "yard" {
 		t.Errorf("%v", data)
 	}
 	wide("yard", 640) // although the picture of the other may still be there
 	s.fails("show gate --display HDMI-A-9", decode.CodeConnector, "has no connectors")
-	s.fails("show garage", codeFailed, "garage")
+	s.fails("show garage", agent.CodeFailed, "garage")
 }
 
 func TestCtlSet(t *testing.T) {
 	s := steer(t, control+cameraStream)
 	got, _ := json.Marshal(s.do("set --log-level debug --decode-order software,va --max-lag 3s --telemetry-interval 2s")["changed"])
-	order, _ := json.Marshal(Defaults().Decode.Order)
+	order, _ := json.Marshal(config.Defaults().Decode.Order)
 	want := `[{"name":"log_level","new":"debug","old":"info","stream":""},` +
 		`{"name":"decode_order","new":["software","va"],"old":` + string(order) + `,"stream":""},` +
 		`{"name":"max_lag_ms","new":3000,"old":10000,"stream":"gate"},` +
@@ -221,8 +224,8 @@ func TestCtlSet(t *testing.T) {
 	if out != "gate max_lag_ms: 0, was 3000\n" {
 		t.Errorf("%q", out)
 	}
-	s.fails("set --decode-order magic", codeFailed, "magic")
-	s.fails("set --max-lag 1s --stream garage", codeFailed, "garage")
+	s.fails("set --decode-order magic", agent.CodeFailed, "magic")
+	s.fails("set --max-lag 1s --stream garage", agent.CodeFailed, "garage")
 	s.fails("set", "control.malformed", "args")
 }
 
@@ -232,7 +235,7 @@ func TestCtlReload(t *testing.T) {
 	s.rewrite(func(text string) string { return text + yardStream + "[display]\n" })
 	s.fails("reload", "config.syntax", "config.toml:")
 	s.rewrite(func(text string) string { return strings.Replace(text, "[display]\n", "nonsense = 1\n", 2) })
-	s.fails("reload", codeConfigUnknownKey, "nonsense")
+	s.fails("reload", config.CodeUnknownKey, "nonsense")
 	if n := len(s.server.Calls()); n != calls {
 		t.Errorf("%d calls after two faulty configurations, %d before", n, calls)
 	}
@@ -285,7 +288,7 @@ func TestCtlReload(t *testing.T) {
 func TestCtlReloadWithoutStreams(t *testing.T) {
 	s := steer(t, control+cameraStream)
 	s.rewrite(func(text string) string { return strings.Replace(text, cameraStream, "", 1) })
-	s.fails("reload", codeConfigInvalid, "streams = []")
+	s.fails("reload", config.CodeInvalid, "streams = []")
 	if data := s.do("status"); len(data["streams"].([]any)) != 1 {
 		t.Errorf("%v", data)
 	}

@@ -51,7 +51,7 @@ func (ctlWatch) run(ctx context.Context, std stdio, f ctlFlags) error {
 
 // fleetRow is a stream of an agent, or an agent without streams.
 type fleetRow struct {
-	agent, stream, state, figures, decoder, event string
+	Agent, stream, state, figures, decoder, event string
 }
 
 func fleetRows(agents []mqtt.AgentView) []fleetRow {
@@ -92,7 +92,7 @@ func fleetTable(rows []fleetRow, lost error) []string {
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "AGENT\tSTREAM\tSTATE\tFRAMES/S\tSERVICE\tPRODUCER\tLOCAL\tDECODER\tLAST EVENT")
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", r.agent, r.stream, r.state, r.figures, r.decoder, r.event)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Agent, r.stream, r.state, r.figures, r.decoder, r.event)
 	}
 	t.Flush()
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
@@ -116,8 +116,8 @@ func (p *plainLines) say(rows []fleetRow, lost error) {
 	for _, r := range rows {
 		lags := strings.Split(r.figures, "\t")
 		line := fmt.Sprintf("agent=%s stream=%s state=%q fps=%s service=%q producer=%q local=%q decoder=%s event=%q",
-			r.agent, r.stream, r.state, lags[0], lags[1], lags[2], lags[3], r.decoder, r.event)
-		if key := r.agent + "/" + r.stream; p.said[key] != line {
+			r.Agent, r.stream, r.state, lags[0], lags[1], lags[2], lags[3], r.decoder, r.event)
+		if key := r.Agent + "/" + r.stream; p.said[key] != line {
 			p.said[key] = line
 			fmt.Fprintln(p.out, line)
 		}

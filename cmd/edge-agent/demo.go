@@ -15,6 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
@@ -39,7 +42,7 @@ const (
 type demo struct {
 	service *kvstest.Server
 	broker  *brokertest.Broker // nil when mosquitto is not installed
-	agent   *agent
+	Agent   *agent.Agent
 	view    *view
 	dir     string // for what the agent keeps
 
@@ -58,7 +61,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var all sync.WaitGroup
-	all.Go(func() { d.agent.Run(working) })
+	all.Go(func() { d.Agent.Run(working) })
 	if err := d.listen(working, &all); err != nil {
 		stop()
 		all.Wait()
@@ -69,7 +72,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 
 	wait(ctx, c.For)
 	saved, err := d.savePicture()
-	state := d.status().state // before it is that of a stream that was stopped
+	state := d.status().State // before it is that of a stream that was stopped
 	stop()
 	all.Wait()
 	d.view.close()
@@ -78,7 +81,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 	}
 	if saved {
 		fmt.Fprintf(std.Out, "There is no display here (%s), so the picture is in %s.\n",
-			strings.Join(d.agent.pictures().Passed, "; "), demoSnapshot)
+			strings.Join(d.Agent.Pictures().Passed, "; "), demoSnapshot)
 	}
 	return d.verdict(state)
 }
@@ -98,25 +101,25 @@ func wait(ctx context.Context, d time.Duration) {
 func (d *demo) setUp(ctx context.Context, std stdio) error {
 	var err error
 	if d.dir, err = os.MkdirTemp("", "edge-agent-demo-"); err != nil {
-		return &failure{Code: "demo.failed", Message: err.Error(), Err: err}
+		return &failure.Failure{Code: "demo.failed", Message: err.Error(), Err: err}
 	}
 	if err := d.startService(); err != nil {
-		return &failure{Code: "demo.failed", Message: "the simulated service does not start: " + err.Error(), Err: err}
+		return &failure.Failure{Code: "demo.failed", Message: "the simulated service does not start: " + err.Error(), Err: err}
 	}
-	cfg := Defaults()
-	cfg.Agent = AgentConfig{ID: "demo", StateDir: d.dir}
-	cfg.AWS = AWSConfig{Region: "us-east-1", Endpoint: d.service.URL()}
-	cfg.MQTT.TelemetryInterval = Duration(time.Second)
+	cfg := config.Defaults()
+	cfg.Agent = config.Agent{ID: "demo", StateDir: d.dir}
+	cfg.AWS = config.AWS{Region: "us-east-1", Endpoint: d.service.URL()}
+	cfg.MQTT.TelemetryInterval = config.Duration(time.Second)
 	if cfg.HTTP.Listen, err = freeAddress(); err != nil {
-		return &failure{Code: "demo.failed", Message: err.Error(), Err: err}
+		return &failure.Failure{Code: "demo.failed", Message: err.Error(), Err: err}
 	}
-	cfg.Streams = []StreamConfig{{Name: demoStream, StreamName: demoStream, Start: "now"}}
+	cfg.Streams = []config.Stream{{Name: demoStream, StreamName: demoStream, Start: "now"}}
 
 	switch d.broker, err = brokertest.Start(ctx, brokertest.Options{}); {
 	case errors.Is(err, brokertest.ErrNotInstalled):
 		fmt.Fprintf(std.Out, "%v: going on without MQTT.\n", err)
 	case err != nil:
-		return &failure{Code: "demo.failed", Message: "the broker does not start: " + err.Error(), Err: err}
+		return &failure.Failure{Code: "demo.failed", Message: "the broker does not start: " + err.Error(), Err: err}
 	default:
 		cfg.MQTT.Broker = d.broker.URL()
 	}
@@ -124,7 +127,7 @@ func (d *demo) setUp(ctx context.Context, std stdio) error {
 		Region:      cfg.AWS.Region,
 		Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
 	}, cfg.AWS.Endpoint)
-	d.agent, err = newAgent(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(d.view))
+	d.Agent, err = agent.New(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(d.view))
 	fmt.Fprintf(std.Out, "The service is simulated at %s, the broker is at %s.\nThe status page is at http://%s/ .\n\n",
 		cfg.AWS.Endpoint, orNone(cfg.MQTT.Broker), cfg.HTTP.Listen)
 	return err
@@ -169,7 +172,7 @@ func (d *demo) listen(ctx context.Context, all *sync.WaitGroup) error {
 	if d.broker == nil {
 		return nil
 	}
-	topics := d.agent.topics()
+	topics := d.Agent.Topics()
 	listener, err := mqtt.Listen(ctx, mqtt.Broker{URL: d.broker.URL()}, topics.All())
 	if err != nil {
 		return err
@@ -221,26 +224,26 @@ func (d *demo) status() demoStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return demoStatus{
-		streamStatus: d.agent.statuses()[0],
-		picture:      d.agent.pictures(),
+		StreamStatus: d.Agent.Statuses()[0],
+		picture:      d.Agent.Pictures(),
 		telemetry:    d.telemetry, events: len(d.events),
 	}
 }
 
 // savePicture writes the picture to a file where there is no display to see it on.
 func (d *demo) savePicture() (bool, error) {
-	stats := d.agent.pictures()
+	stats := d.Agent.Pictures()
 	if stats.Display.Sink != decode.None || stats.Shown == 0 {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTime)
 	defer cancel()
-	picture, err := d.agent.picturePNG(ctx)
+	picture, err := d.Agent.PicturePNG(ctx)
 	if err == nil {
 		err = os.WriteFile(demoSnapshot, picture, 0o644)
 	}
 	if err != nil {
-		return false, &failure{Code: "demo.failed", Message: "the picture cannot be saved: " + err.Error(), Err: err}
+		return false, &failure.Failure{Code: "demo.failed", Message: "the picture cannot be saved: " + err.Error(), Err: err}
 	}
 	return true, nil
 }
@@ -249,21 +252,21 @@ func (d *demo) savePicture() (bool, error) {
 func (d *demo) verdict(state contract.State) error {
 	s := d.status()
 	fmt.Fprintf(d.view.out, "%d pictures shown by %s, %d fragments, %d reconnects; over MQTT came %d telemetry messages and %d events.\n",
-		s.picture.Shown, orNone(s.picture.Decoder), s.fragments, s.reconnects, s.telemetry, s.events)
+		s.picture.Shown, orNone(s.picture.Decoder), s.Fragments, s.Reconnects, s.telemetry, s.events)
 	switch {
 	case s.picture.Shown == 0:
 		return noPicture(state)
 	case d.broker == nil:
-		return &failure{Code: "demo.failed", Message: "no telemetry came back, as there is no broker", Action: "Install mosquitto, which the demo starts by itself."}
+		return &failure.Failure{Code: "demo.failed", Message: "no telemetry came back, as there is no broker", Action: "Install mosquitto, which the demo starts by itself."}
 	case s.telemetry == 0:
-		return &failure{Code: "demo.failed", Message: "no telemetry came back over MQTT"}
+		return &failure.Failure{Code: "demo.failed", Message: "no telemetry came back over MQTT"}
 	}
 	return nil
 }
 
 // noPicture says why a demo has shown nothing, and what to do about it.
 func noPicture(state contract.State) error {
-	f := &failure{Code: "demo.failed", Message: "no picture was shown"}
+	f := &failure.Failure{Code: "demo.failed", Message: "no picture was shown"}
 	if code, known := contract.Lookup(state.Code); known {
 		f.Message += fmt.Sprintf(" (%s: %s)", state.Code, state.Message)
 		f.Action = code.Action

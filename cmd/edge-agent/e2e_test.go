@@ -20,6 +20,7 @@ import (
 
 	_ "image/png"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
@@ -38,7 +39,7 @@ import (
 const beAgent = "TEST_EDGE_AGENT_BE_AGENT"
 
 func TestMain(m *testing.M) {
-	readClock = func() ingest.Clock { return ingest.ClockSynced } // whoever runs the tests
+	agent.ReadClock = func() ingest.Clock { return ingest.ClockSynced } // whoever runs the tests
 	if !slices.Contains(os.Args, "-test.fuzzworker") {
 		if os.Getenv(beAgent) != "" {
 			main()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -36,7 +37,7 @@ func unknownCode(code string) error {
 		known = append(known, c.Code)
 	}
 	hint := "`edge-agent explain` lists all"
-	if near := nearest(code, known); near != "" {
+	if near := config.Nearest(code, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
 	}
 	return usageError(fmt.Sprintf("there is no code %q; %s", code, hint))

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/capture"
 )
 
 // Run lists the capture. What stands before and after a fault is listed all the
@@ -10,7 +12,7 @@ import (
 func (c inspectCommand) Run(_ context.Context, std stdio) error {
 	in := std.In
 	if c.File != "-" {
-		f, err := openCapture(c.File)
+		f, err := capture.Open(c.File)
 		if err != nil {
 			return err
 		}
@@ -18,11 +20,11 @@ func (c inspectCommand) Run(_ context.Context, std stdio) error {
 		in = f
 	}
 	out := bufio.NewWriterSize(std.Out, 64<<10)
-	l := table(out)
+	l := capture.Table(out)
 	if c.JSON {
-		l = jsonLines(out)
+		l = capture.JSONLines(out)
 	}
-	fault := inspect(in, l)
+	fault := capture.Inspect(in, l)
 	if err := out.Flush(); err != nil {
 		return err
 	}

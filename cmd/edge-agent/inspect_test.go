@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -149,7 +150,7 @@ func TestInspectCutAnywhere(t *testing.T) {
 	for n := 1; n < len(body); n++ {
 		var out strings.Builder
 		err := inspectCommand{JSON: true, File: "-"}.Run(context.Background(), stdio{In: strings.NewReader(body[:n]), Out: &out})
-		if f, ok := errors.AsType[*failure](err); err != nil && (!ok || f.Code != "capture.truncated") {
+		if f, ok := errors.AsType[*failure.Failure](err); err != nil && (!ok || f.Code != "capture.truncated") {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
 		if whole := strings.Count(out.String(), `"complete":true`); n >= len(first) && whole != 1 {
@@ -243,7 +244,7 @@ func checkCode(t *testing.T, err error, code string) {
 		}
 		return
 	}
-	if f, ok := errors.AsType[*failure](err); !ok || f.Code != code {
+	if f, ok := errors.AsType[*failure.Failure](err); !ok || f.Code != code {
 		t.Errorf("got %v, want code %s", err, code)
 	}
 }

@@ -24,6 +24,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/logging"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -144,7 +147,7 @@ type stdio struct {
 }
 
 // logger writes to the standard error as [log] says.
-func (s stdio) logger(c LogConfig) (*slog.Logger, *slog.LevelVar) { return newLogger(c, s.Err) }
+func (s stdio) logger(c config.Log) (*slog.Logger, *slog.LevelVar) { return logging.New(c, s.Err) }
 
 // Exit statuses.
 const (
@@ -244,13 +247,13 @@ func printError(w io.Writer, err error) int {
 		fmt.Fprintf(w, "edge-agent: usage: %s See edge-agent --help.\n", sentence(string(usage)))
 		return exitUsage
 	}
-	if faults, ok := errors.AsType[ConfigErrors](err); ok {
+	if faults, ok := errors.AsType[config.Errors](err); ok {
 		for _, fault := range faults {
 			fmt.Fprintf(w, "edge-agent: %s: %s\n", fault.Code, fault)
 		}
 		return exitFailed
 	}
-	f := asFailure(err)
+	f := failure.Of(err)
 	action := f.Action
 	if action == "" {
 		code, _ := contract.Lookup(f.Code)

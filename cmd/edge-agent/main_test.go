@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/build"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -103,7 +105,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestConfigFaultsAreOneLineEach(t *testing.T) {
-	status, out, errs := run("run", "--config", "testdata/bad/unknown-keys.toml")
+	status, out, errs := run("run", "--config", "internal/config/testdata/bad/unknown-keys.toml")
 	lines := strings.Split(strings.TrimSuffix(errs, "\n"), "\n")
 	if status != exitFailed || out != "" || len(lines) != 9 {
 		t.Fatalf("status %d, standard output %q, %d lines of errors:\n%s", status, out, len(lines), errs)
@@ -128,7 +130,7 @@ func TestErrorsKeepTheirCode(t *testing.T) {
 		"edge-agent: mqtt.tls: no: bad. ":        fmt.Errorf("start: %w", &contract.Error{Code: "mqtt.tls", Message: "no: bad"}),
 		"edge-agent: ingest.credentials: none. ": fmt.Errorf("start: %w", &ingest.Error{Code: ingest.CodeCredentials, Message: "none"}),
 		"edge-agent: decode.crash: gone. ":       fmt.Errorf("start: %w", &decode.Error{Code: decode.CodeCrash, Message: "gone"}),
-		"edge-agent: demo.failed: no picture. ":  fmt.Errorf("demo: %w", &failure{Code: "demo.failed", Message: "no picture."}),
+		"edge-agent: demo.failed: no picture. ":  fmt.Errorf("demo: %w", &failure.Failure{Code: "demo.failed", Message: "no picture."}),
 		"edge-agent: internal: odd. ":            fmt.Errorf("odd"),
 	} {
 		var out strings.Builder
@@ -152,7 +154,7 @@ func TestExplain(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	for _, args := range []string{"version", "--version"} {
-		if status, out, _ := run(args); status != exitOK || !strings.HasPrefix(out, "edge-agent "+version+" (commit ") {
+		if status, out, _ := run(args); status != exitOK || !strings.HasPrefix(out, "edge-agent "+build.Version+" (commit ") {
 			t.Errorf("%s: status %d, %q", args, status, out)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 
 	mangokong "github.com/alecthomas/mango-kong"
 	"github.com/muesli/roff"
+
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 )
 
 // Run prints a manual page: section 1 from the grammar of the command line, section 5 from the schema of the
@@ -65,7 +67,7 @@ type schemaNode struct {
 // configPage is edge-agent.toml(5).
 func configPage() (string, error) {
 	var root schemaNode
-	if err := json.Unmarshal(configSchema, &root); err != nil {
+	if err := json.Unmarshal(config.Schema, &root); err != nil {
 		return "", err
 	}
 	var page strings.Builder
@@ -98,8 +100,8 @@ func tablePage(page *strings.Builder, path string, table schemaNode) {
 		if key.Items != nil {
 			key, title = *key.Items, "[[%s]]"
 		}
-		fmt.Fprintf(page, ".SH "+title+"\n", joinKey(path, name))
-		tablePage(page, joinKey(path, name), key)
+		fmt.Fprintf(page, ".SH "+title+"\n", config.JoinKey(path, name))
+		tablePage(page, config.JoinKey(path, name), key)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 )
 
 // The manual pages name every command and every key, are the same for the same date, and roff has nothing against them.
@@ -16,7 +18,7 @@ func TestManPages(t *testing.T) {
 		}
 	}
 	_, fifth, stderr := run("__man", "5")
-	for _, key := range Keys() {
+	for _, key := range config.Keys() {
 		dot := strings.LastIndex(key, ".")
 		table, name := key[:dot], key[dot+1:]
 		if !strings.Contains(fifth, "\n.B "+name+" = ") || !strings.Contains(fifth, "["+table+"]") {

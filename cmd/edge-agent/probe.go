@@ -12,6 +12,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/decode"
 )
 
@@ -22,7 +25,7 @@ func (c probeCommand) Run(ctx context.Context, std stdio) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	probe, err := probeConfig(cfg, log)
+	probe, err := agent.ProbeConfig(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -51,14 +54,14 @@ func noneWorks(r decode.ProbeReport) error {
 	if n := len(r.Candidates); n > 0 {
 		found = fmt.Sprintf("%d were found, and the table says what is wrong with each", n)
 	}
-	return &failure{Code: decode.CodeNoDecoder, Message: "no decoder works on this box: " + found}
+	return &failure.Failure{Code: decode.CodeNoDecoder, Message: "no decoder works on this box: " + found}
 }
 
 // config reads the configuration; a box that has none yet gets the defaults.
-func (c probeCommand) config() (Config, error) {
-	cfg, err := LoadConfig(c.Config)
-	if c.Config == defaultConfigFile && errors.Is(err, fs.ErrNotExist) {
-		return Defaults(), nil
+func (c probeCommand) config() (config.Config, error) {
+	cfg, err := config.Load(c.Config)
+	if c.Config == config.DefaultFile && errors.Is(err, fs.ErrNotExist) {
+		return config.Defaults(), nil
 	}
 	return cfg, err
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/ingest"
 )
 
@@ -24,12 +26,12 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 		signal.Notify(hangup, syscall.SIGHUP)
 		defer signal.Stop(hangup)
 	}
-	cfg, err := LoadConfig(c.Config)
-	var a *agent
+	cfg, err := config.Load(c.Config)
+	var a *agent.Agent
 	if err == nil {
 		a, err = c.agent(ctx, cfg, std)
 	}
-	if faults, ok := errors.AsType[ConfigErrors](err); ok && waits {
+	if faults, ok := errors.AsType[config.Errors](err); ok && waits {
 		if cfg, err = c.awaitValid(ctx, faults, hangup, std); err == nil {
 			a, err = c.agent(ctx, cfg, std)
 		}
@@ -40,8 +42,8 @@ func (c runCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	defer a.close()
-	a.reloadOn(hangup)
+	defer a.Close()
+	a.ReloadOn(hangup)
 	defer settle(ctx, a).Wait()
 	a.Run(ctx)
 	return nil
@@ -62,7 +64,7 @@ const (
 
 // settle sets Go's runtime after the start, and whenever there are more or fewer streams. It ends with ctx. Who sets
 // GOMAXPROCS knows better.
-func settle(ctx context.Context, a *agent) *sync.WaitGroup {
+func settle(ctx context.Context, a *agent.Agent) *sync.WaitGroup {
 	var all sync.WaitGroup
 	all.Go(func() {
 		ticker := time.NewTicker(startUp)
@@ -76,7 +78,7 @@ func settle(ctx context.Context, a *agent) *sync.WaitGroup {
 			}
 			debug.SetGCPercent(gcPercent)
 			if os.Getenv("GOMAXPROCS") == "" {
-				runtime.GOMAXPROCS(min(cores, 1+a.streamCount()/streamsPerCore))
+				runtime.GOMAXPROCS(min(cores, 1+a.StreamCount()/streamsPerCore))
 			}
 		}
 	})
@@ -84,20 +86,20 @@ func settle(ctx context.Context, a *agent) *sync.WaitGroup {
 }
 
 // agent makes the agent of a configuration.
-func (c runCommand) agent(ctx context.Context, cfg Config, std stdio) (*agent, error) {
-	return agentOfFile(c.Config, cfg, func(cfg Config) (*ingest.Service, error) { return loadService(ctx, c.Config, cfg) }, std.logger)
+func (c runCommand) agent(ctx context.Context, cfg config.Config, std stdio) (*agent.Agent, error) {
+	return agent.FromFile(c.Config, cfg, func(cfg config.Config) (*ingest.Service, error) { return loadService(ctx, c.Config, cfg) }, std.logger)
 }
 
 // loadService reads what the AWS tools' own files and the environment add to a configuration. What is wrong with that
 // is a fault of the configuration as well: nothing can be pulled before somebody changes it.
-func loadService(ctx context.Context, file string, cfg Config) (*ingest.Service, error) {
-	s, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.credentials())
+func loadService(ctx context.Context, file string, cfg config.Config) (*ingest.Service, error) {
+	s, err := ingest.LoadService(ctx, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.AWS.IoT.Credentials())
 	if err == nil && len(cfg.Streams) > 0 {
 		err = s.CheckRegion()
 	}
 	if err != nil {
-		return nil, ConfigErrors{{
-			Code: codeConfigInvalid, File: file, Key: "aws", Message: "cannot be used: " + strings.TrimPrefix(err.Error(), ingest.CodeConfig+": "), Err: err,
+		return nil, config.Errors{{
+			Code: config.CodeInvalid, File: file, Key: "aws", Message: "cannot be used: " + strings.TrimPrefix(err.Error(), ingest.CodeConfig+": "), Err: err,
 			Action: "Write the region of the streams into [aws] region, or correct AWS_REGION, AWS_PROFILE or ~/.aws/config.",
 		}}
 	}
@@ -105,14 +107,14 @@ func loadService(ctx context.Context, file string, cfg Config) (*ingest.Service,
 }
 
 // valid is the configuration in the file, if an agent can be made of it.
-func (c runCommand) valid(ctx context.Context) (Config, error) {
-	cfg, err := LoadConfig(c.Config)
+func (c runCommand) valid(ctx context.Context) (config.Config, error) {
+	cfg, err := config.Load(c.Config)
 	if err != nil {
-		return Config{}, err
+		return config.Config{}, err
 	}
 	s, err := loadService(ctx, c.Config, cfg)
 	if err != nil {
-		return Config{}, err
+		return config.Config{}, err
 	}
 	s.Close()
 	return cfg, nil

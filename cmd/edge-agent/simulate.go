@@ -8,6 +8,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/logging"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/simulator"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 )
@@ -24,14 +28,14 @@ func (c simulateCommand) Run(ctx context.Context, std stdio) error {
 	for _, key := range c.Keys {
 		script.Config.Credentials = append(script.Config.Credentials, aws.Credentials(key))
 	}
-	script.Config.Log, _ = newLogger(LogConfig{Level: "info", Format: "text"}, std.Err)
+	script.Config.Log, _ = logging.New(config.Log{Level: "info", Format: "text"}, std.Err)
 	server, err := script.Server()
 	if err != nil {
 		return c.unusable(err)
 	}
 	defer server.Close()
 	if err := server.Start(c.Listen); err != nil {
-		return &failure{Code: "simulate.listen", Message: err.Error(), Err: err}
+		return &failure.Failure{Code: "simulate.listen", Message: err.Error(), Err: err}
 	}
 	introduce(server, script, std)
 	if server.Play(ctx, script.Events) == nil {
@@ -43,14 +47,14 @@ func (c simulateCommand) Run(ctx context.Context, std stdio) error {
 // script is what the flags or the file of the command line say.
 func (c simulateCommand) script() (kvstest.Script, error) {
 	if c.Script != "" {
-		return loadScript(c.Script)
+		return simulator.Load(c.Script)
 	}
 	if len(c.Streams) == 0 {
 		return firstClip()
 	}
 	var script kvstest.Script
 	for _, s := range c.Streams {
-		source, err := readSource(s.File)
+		source, err := simulator.ReadSource(s.File)
 		if err != nil {
 			return script, err
 		}
@@ -70,7 +74,7 @@ func (c simulateCommand) unusable(err error) error {
 	if c.Script == "" {
 		return usageError(err.Error())
 	}
-	return ConfigErrors{{Code: codeConfigInvalid, File: c.Script, Message: "cannot be simulated: " + err.Error(), Err: err}}
+	return config.Errors{{Code: config.CodeInvalid, File: c.Script, Message: "cannot be simulated: " + err.Error(), Err: err}}
 }
 
 // accessKey is the value of simulate --credentials.
@@ -80,7 +84,7 @@ type accessKey aws.Credentials
 func (k *accessKey) UnmarshalText(text []byte) error {
 	parts := append(strings.SplitN(string(text), ":", 3), "", "")
 	k.AccessKeyID, k.SecretAccessKey, k.SessionToken = parts[0], parts[1], parts[2]
-	if !validKeyID.MatchString(k.AccessKeyID) || k.SecretAccessKey == "" {
+	if !simulator.ValidKeyID.MatchString(k.AccessKeyID) || k.SecretAccessKey == "" {
 		return errors.New("not a valid access key; write ID:SECRET or ID:SECRET:TOKEN")
 	}
 	return nil
@@ -115,4 +119,4 @@ with this in FILE:
 }
 
 // streamTopic makes the service's name of a stream fit to be the agent's own.
-func streamTopic(name string) string { return idFromHostname(name) }
+func streamTopic(name string) string { return config.IdFromHostname(name) }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
@@ -19,7 +20,7 @@ func TestAnUnusableStateDirectoryIsReportedOnce(t *testing.T) {
 	for name, dir := range map[string]string{"cannot be made": "/proc/none", "is a file": "/dev/null", "in use": filepath.Join(t.TempDir(), "state")} {
 		t.Run(name, func(t *testing.T) {
 			if name == "in use" {
-				other := openPositions(dir)
+				other := agent.OpenPositions(dir)
 				defer other.Close()
 			}
 			s := newSite(t, clip.H264())
@@ -33,7 +34,7 @@ func TestAnUnusableStateDirectoryIsReportedOnce(t *testing.T) {
 			}
 			w := s.watch()
 			p := start(t, nil, "run", "--config", path)
-			w.event(codeStateUnusable)
+			w.event(agent.CodeStateUnusable)
 			w.until("decoders that were tried out", func(m mqtt.Message, f map[string]any) bool {
 				all, _ := f["decoders"].([]any)
 				return m.Topic == w.topics.Info() && len(all) > 0 && !strings.Contains(string(m.Payload), string(decode.Untried))

@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -18,8 +20,8 @@ import (
 func (c statusCommand) Run(ctx context.Context, std stdio) error {
 	s, text, err := web.Ask(ctx, c.Socket)
 	if err != nil {
-		return &failure{
-			Code: codeSocket, Message: err.Error(), Err: err,
+		return &failure.Failure{
+			Code: agent.CodeSocket, Message: err.Error(), Err: err,
 			Action: "Is the service running (systemctl status edge-agent)? For an agent that was started by hand, set [http] socket and give its path with --socket.",
 		}
 	}

@@ -12,13 +12,14 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
 // demoStatus is what the view shows of a running demo.
 type demoStatus struct {
-	streamStatus
+	agent.StreamStatus
 	picture           decode.Stats
 	telemetry, events int // that came back over MQTT
 }
@@ -76,24 +77,24 @@ func (v *view) close() { fmt.Fprintln(v.out) }
 // screen is the status for a terminal.
 func (v *view) screen(s demoStatus) []string {
 	picture := "none yet"
-	if s.frames.Shown > 0 {
+	if s.Frames.Shown > 0 {
 		display := s.picture.Display.String()
 		if s.picture.Display.Sink == decode.None {
 			display = "no display"
 		}
 		picture = fmt.Sprintf("%.1f fps   %s on %s   shown %d   dropped %d",
-			s.telem.FPS, s.picture.Decoder, display, s.frames.Shown, s.frames.DroppedSum())
+			s.Telem.FPS, s.picture.Decoder, display, s.Frames.Shown, s.Frames.DroppedSum())
 	}
-	state := fmt.Sprintf("%s for %v", s.state.State, time.Since(s.state.Since.Time).Round(time.Second))
-	if s.state.Code != "" {
-		state += "   " + s.state.Code + ": " + s.state.Message
+	state := fmt.Sprintf("%s for %v", s.State.State, time.Since(s.State.Since.Time).Round(time.Second))
+	if s.State.Code != "" {
+		state += "   " + s.State.Code + ": " + s.State.Message
 	}
 	return []string{
 		fmt.Sprintf("edge-agent demo   %v", time.Since(v.began).Round(time.Second)),
 		"",
 		"  state    " + state,
-		fmt.Sprintf("  stream   fragments %d   reconnects %d   %.1f Mbit/s", s.fragments, s.reconnects, float64(s.telem.BitrateBPS)/1e6),
-		"  lag      " + lagText(s.telem.Lag),
+		fmt.Sprintf("  stream   fragments %d   reconnects %d   %.1f Mbit/s", s.Fragments, s.Reconnects, float64(s.Telem.BitrateBPS)/1e6),
+		"  lag      " + lagText(s.Telem.Lag),
 		"  picture  " + picture,
 		fmt.Sprintf("  mqtt     %d telemetry, %d events came back", s.telemetry, s.events),
 		"",
@@ -103,8 +104,8 @@ func (v *view) screen(s demoStatus) []string {
 // short is the status in a line.
 func (v *view) short(s demoStatus) string {
 	return fmt.Sprintf("state=%s fragments=%d reconnects=%d lag: %s fps=%.1f decoder=%s shown=%d dropped=%d mqtt: %d telemetry %d events",
-		s.state.State, s.fragments, s.reconnects, lagText(s.telem.Lag), s.telem.FPS, orNone(s.picture.Decoder),
-		s.frames.Shown, s.frames.DroppedSum(), s.telemetry, s.events)
+		s.State.State, s.Fragments, s.Reconnects, lagText(s.Telem.Lag), s.Telem.FPS, orNone(s.picture.Decoder),
+		s.Frames.Shown, s.Frames.DroppedSum(), s.telemetry, s.events)
 }
 
 func lagText(l contract.Lag) string {

@@ -17,12 +17,12 @@ import (
 
 func demoForTest() demoStatus {
 	var s demoStatus
-	s.state = contract.State{State: contract.Playing, Since: contract.Time{Time: time.Now()}}
-	s.telem = contract.Telemetry{FPS: 25, BitrateBPS: 1_500_000, Lag: contract.Lag{
+	s.State = contract.State{State: contract.Playing, Since: contract.Time{Time: time.Now()}}
+	s.Telem = contract.Telemetry{FPS: 25, BitrateBPS: 1_500_000, Lag: contract.Lag{
 		Service: &contract.Distribution{P50: 120}, Local: &contract.Distribution{P50: 30},
 	}}
-	s.fragments, s.reconnects, s.telemetry, s.events = 7, 2, 5, 3
-	s.frames = decode.FrameCounts{Shown: 40, Dropped: map[decode.Reason]uint64{decode.DropLate: 2, decode.DropOverload: 1}}
+	s.Fragments, s.Reconnects, s.telemetry, s.events = 7, 2, 5, 3
+	s.Frames = decode.FrameCounts{Shown: 40, Dropped: map[decode.Reason]uint64{decode.DropLate: 2, decode.DropOverload: 1}}
 	s.picture.Decoder, s.picture.Display = "avdec_h264", decode.Display{Sink: decode.None}
 	return s
 }
@@ -48,7 +48,7 @@ func TestViewOfADemo(t *testing.T) {
 		if got := v.short(s); got != short {
 			t.Errorf("%s\nwant\n%s", got, short)
 		}
-		s.frames.Shown, s.state.Code, s.state.Message = 0, "decode.none", "no decoder"
+		s.Frames.Shown, s.State.Code, s.State.Message = 0, "decode.none", "no decoder"
 		got := strings.Join(v.screen(s), "\n")
 		if !strings.Contains(got, "picture  none yet\n") || !strings.Contains(got, "playing for 1m30s   decode.none: no decoder\n") {
 			t.Errorf("%s", got)

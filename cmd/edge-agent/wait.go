@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 )
 
 // lookAtFile is how often it is looked whether the file has changed.
@@ -33,33 +36,33 @@ func onTerminal() bool { return isTerminal(os.Stdin) || isTerminal(os.Stderr) }
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // awaitValid waits until the file is valid, and shows and reports its faults meanwhile. The error is that of ctx.
-func (c runCommand) awaitValid(ctx context.Context, faults ConfigErrors, hangup <-chan os.Signal, std stdio) (Config, error) {
-	a, err := newWaitingAgent(c.Config, faults, std.logger)
+func (c runCommand) awaitValid(ctx context.Context, faults config.Errors, hangup <-chan os.Signal, std stdio) (config.Config, error) {
+	a, err := agent.Waiting(c.Config, faults, std.logger)
 	if err != nil {
-		return Config{}, err
+		return config.Config{}, err
 	}
-	defer a.close()
-	return a.await(ctx, func(ctx context.Context) (Config, error) {
-		return watchFile(ctx, c.Config, c.valid, faults, hangup, a.stillInvalid)
+	defer a.Close()
+	return a.Await(ctx, func(ctx context.Context) (config.Config, error) {
+		return watchFile(ctx, c.Config, c.valid, faults, hangup, a.StillInvalid)
 	})
 }
 
 // watchFile waits until the file is valid: it reads it when it has changed and then stayed the same for a moment, since
 // it may still be being written, when somebody asks for that, and now and then, because a fault may be in the files of
 // the AWS tools. invalid is told of faults that are not those known, and each time somebody has asked.
-func watchFile(ctx context.Context, path string, valid func(context.Context) (Config, error), known ConfigErrors, hangup <-chan os.Signal, invalid func(ConfigErrors)) (Config, error) {
+func watchFile(ctx context.Context, path string, valid func(context.Context) (config.Config, error), known config.Errors, hangup <-chan os.Signal, invalid func(config.Errors)) (config.Config, error) {
 	ticker := time.NewTicker(lookAtFile)
 	defer ticker.Stop()
-	var read, before stamp // the file may have changed since known was found out: it is read once more
+	var read, before config.Stamp // the file may have changed since known was found out: it is read once more
 	for looks := 1; ; looks++ {
 		asked := false
 		select {
 		case <-ctx.Done():
-			return Config{}, ctx.Err()
+			return config.Config{}, ctx.Err()
 		case <-hangup:
-			asked, read = true, fileStamp(path)
+			asked, read = true, config.StampOf(path)
 		case <-ticker.C:
-			now := fileStamp(path)
+			now := config.StampOf(path)
 			settled := now == before
 			before = now
 			if !settled || now == read && looks%readAnyway != 0 {
@@ -71,7 +74,7 @@ func watchFile(ctx context.Context, path string, valid func(context.Context) (Co
 		if err == nil {
 			return cfg, nil
 		}
-		if faults, ok := errors.AsType[ConfigErrors](err); ok && (asked || faults.Error() != known.Error()) {
+		if faults, ok := errors.AsType[config.Errors](err); ok && (asked || faults.Error() != known.Error()) {
 			known = faults
 			invalid(faults)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -47,16 +48,16 @@ func TestWatchFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := LoadConfig(path)
-		var known ConfigErrors
+		_, err := config.Load(path)
+		var known config.Errors
 		errors.As(err, &known)
 		hangup := make(chan os.Signal)
-		told := make(chan ConfigErrors, 10)
-		found := make(chan Config, 1)
+		told := make(chan config.Errors, 10)
+		found := make(chan config.Config, 1)
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
 		go func() {
-			cfg, err := watchFile(ctx, path, func(context.Context) (Config, error) { return LoadConfig(path) }, known, hangup, func(f ConfigErrors) { told <- f })
+			cfg, err := watchFile(ctx, path, func(context.Context) (config.Config, error) { return config.Load(path) }, known, hangup, func(f config.Errors) { told <- f })
 			if err != nil {
 				t.Error(err)
 			}
@@ -80,11 +81,11 @@ func TestWatchFile(t *testing.T) {
 		next("the file is still missing", "")
 		write("[agent]\nidd = \"x\"\n")
 		time.Sleep(3 * lookAtFile)
-		next("a file with another fault", codeConfigUnknownKey)
+		next("a file with another fault", config.CodeUnknownKey)
 		time.Sleep(10 * lookAtFile)
 		next("the same fault", "")
 		hangup <- syscall.SIGHUP
-		next("asked to read it again", codeConfigUnknownKey)
+		next("asked to read it again", config.CodeUnknownKey)
 		for i := range 10 { // it is being written
 			write(fmt.Sprintf("[agent]\nid = \"%s\"\n", strings.Repeat("x", i+1)))
 			time.Sleep(lookAtFile)
@@ -111,15 +112,15 @@ func TestWatchFileThatDoesNotChange(t *testing.T) {
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		known := ConfigErrors{{Code: codeConfigInvalid, Message: "no region"}}
+		known := config.Errors{{Code: config.CodeInvalid, Message: "no region"}}
 		mended := time.Now().Add(time.Minute)
-		valid := func(context.Context) (Config, error) {
+		valid := func(context.Context) (config.Config, error) {
 			if time.Now().Before(mended) {
-				return Config{}, known
+				return config.Config{}, known
 			}
-			return Defaults(), nil
+			return config.Defaults(), nil
 		}
-		told := func(f ConfigErrors) { t.Errorf("%v is told again", f) }
+		told := func(f config.Errors) { t.Errorf("%v is told again", f) }
 		ctx, end := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer end()
 		if _, err := watchFile(ctx, path, valid, known, nil, told); err != nil {
@@ -141,7 +142,7 @@ func TestServiceWaitsForAValidConfiguration(t *testing.T) {
 	state, event := false, false
 	w.until("the fault in event and state", func(m mqtt.Message, f map[string]any) bool {
 		text, _ := f["message"].(string)
-		named := f["code"] == codeConfigUnknownKey && strings.Contains(text, "start_at")
+		named := f["code"] == config.CodeUnknownKey && strings.Contains(text, "start_at")
 		event = event || m.Topic == w.topics.Events() && named
 		state = state || m.Topic == w.topics.State("gate") && named && f["state"] == string(contract.Failed)
 		return event && state
@@ -185,7 +186,7 @@ func TestServiceWithoutARegion(t *testing.T) {
 
 	w := s.watch()
 	p = start(t, append(env, "INVOCATION_ID=0123"), "run", "--config", path)
-	w.event(codeConfigInvalid)
+	w.event(config.CodeInvalid)
 	if err := os.WriteFile(profile, []byte("[default]\nregion = us-east-1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

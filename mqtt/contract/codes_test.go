@@ -1,7 +1,6 @@
 package contract
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // The list of codes may only grow at its end; -update does not help to remove one.
@@ -19,13 +18,13 @@ func TestCodesAreAppendOnly(t *testing.T) {
 		codes.WriteString(c.Code + "\n")
 	}
 	published, err := os.ReadFile("testdata/codes.txt")
-	if err != nil && flag.Lookup("update").Value.String() != "true" {
+	if err != nil && !kit.Updating() {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(codes.String(), string(published)) {
 		t.Fatal("a code of testdata/codes.txt was removed, renamed or moved; fleets match on them")
 	}
-	contracttest.Golden(t, "codes.txt", []byte(codes.String()))
+	kit.Golden(t, "codes.txt", string([]byte(codes.String())))
 }
 
 func TestEveryCodeSaysWhatHappenedAndWhatToDo(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/mqtt/contract/contracttest"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 var (
@@ -133,7 +134,7 @@ func TestPayloadsAreAsWrittenDown(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			contracttest.Golden(t, name+".json", append(got, '\n'))
+			kit.Golden(t, name+".json", string(append(got, '\n')))
 		})
 	}
 }

@@ -1,18 +1,13 @@
-// Package contracttest has what tests of messages share: a command as JSON, a pair of keys, golden files and JSON Schema.
+// Package contracttest has what tests of messages share: a command as JSON, a pair of keys, JSON Schema.
 package contracttest
 
 import (
 	"bytes"
-	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // T0 is when the command of Order is issued.
 var T0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -33,24 +28,6 @@ MC4CAQAwBQYDK2VwBCIEICNeF+caLWtuvgCfCPbcrxjByv0pzaMidsPAB5VoB/yT
 `
 	PublicKey = "MCowBQYDK2VwAyEA0ydWbcDHIm3QUIoSmHXqo9Ps8qx494lQh9cq1uzwUX4="
 )
-
-// Golden compares what a test got with the file of that name in testdata, which -update writes.
-func Golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs from what is written (-update if that is meant):\n%s", path, got)
-	}
-}
 
 // Schema is the JSON Schema in a file. It checks formats and encodings too.
 func Schema(t *testing.T, path string) *jsonschema.Schema {
