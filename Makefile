@@ -81,7 +81,7 @@ bench: setup-bench build ## Measure against GStreamer, ffmpeg and others; prints
 	go run ./test/bench $(ARGS)
 
 mutate: setup-test ## Put faults into the code and list those that no test notices. Hours; ARGS="-sample 20 mqtt ingest/lag.go"
-	@go run ./test/mutate $(or $(ARGS),ingest ingest/mkv decode mqtt mqtt/contract cmd/edge-agent)
+	@go run ./test/mutate $(or $(ARGS),ingest ingest/mkv decode mqtt mqtt/contract cmd/edge-agent $(patsubst %,cmd/edge-agent/internal/%,agent capture config simulator web))
 
 # Go before 1.27 may report the end of the time itself as a failure: "context deadline exceeded" and no input (go.dev/issue/75804).
 fuzz: setup-build ## Fuzz every parser for a short time. FUZZTIME=10s
