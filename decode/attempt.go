@@ -3,44 +3,11 @@ package decode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
-
-// failure is why a child was given up.
-type failure struct {
-	Report
-	plan   *Plan         // in use at the time; nil when it is not to blame
-	worked time.Duration // how long the plan had shown pictures
-
-	unnegotiated bool // the decoder found no format for its pictures
-}
-
-func (f *failure) Error() string { return f.Message }
-
-func failed(code, format string, args ...any) *failure {
-	return &failure{Report: Report{Code: code, Message: fmt.Sprintf(format, args...)}}
-}
-
-func (f *failure) setDetail(key string, value any) {
-	if f.Detail == nil {
-		f.Detail = make(map[string]any)
-	}
-	f.Detail[key] = value
-}
-
-func reportOf(err error) Report {
-	r := Report{Code: CodeError, Message: err.Error()}
-	var e *Error
-	if errors.As(err, &e) {
-		r.Code = e.Code
-	}
-	return r
-}
 
 // attempt is the agent's side of one child's life.
 type attempt struct {
@@ -247,19 +214,6 @@ func (a *attempt) open(ctx context.Context, f *Format) error {
 	return nil
 }
 
-// broken waits for a better reason than a write that failed: the end of the
-// process or an error it reported.
-func broken(ctx context.Context, err error) error {
-	timer := time.NewTimer(lastWords)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return failed(CodeCrash, "the renderer process closed its connection: %v", err)
-	}
-}
-
 // read takes in what the child says until it says no more.
 func (a *attempt) read(ctx context.Context, from io.Reader) error {
 	a.child.heard.Store(true)
@@ -367,22 +321,6 @@ func (a *attempt) status(s Status) {
 		a.r.firstPicture(*plan)
 		a.regained(*plan)
 	}
-}
-
-// failure is what the child reported, in words.
-func (f Failure) failure() *failure {
-	e := failed(f.Code, "%s: %s", f.Element, f.Message)
-	if f.Element == "" {
-		e.Message = f.Message
-	}
-	e.Detail = map[string]any{
-		"gst_element": f.Element, "gst_domain": f.Domain, "gst_code": f.GstCode, "gst_debug": f.Debug,
-	}
-	if strings.HasSuffix(f.Element, "parse") { // it works on the stream alone
-		e.Code = CodeStream
-	}
-	e.unnegotiated = strings.Contains(f.Debug, "not-negotiated")
-	return e
 }
 
 // watch ends the attempt when the child does not work.

@@ -15,6 +15,10 @@ import (
 	"time"
 )
 
+const lastStatus = time.Second // for what a process has said before it ended: a busy box takes its time to read it
+
+const lastWords = 250 * time.Millisecond // for the reason why a connection broke
+
 // ChildFD is the descriptor at which a renderer finds its end of the socket pair.
 const ChildFD = 3
 
@@ -256,4 +260,17 @@ func (c *child) examine(err error) error {
 		f.setDetail("process_state", state)
 	}
 	return err
+}
+
+// broken waits for a better reason than a write that failed: the end of the
+// process or an error it reported.
+func broken(ctx context.Context, err error) error {
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return failed(CodeCrash, "the renderer process closed its connection: %v", err)
+	}
 }

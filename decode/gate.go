@@ -26,6 +26,15 @@ type Unit struct {
 	block *block // that Data lies in, when a gate keeps it
 }
 
+// restlessSize is the size of slices from which on a frame that is no key frame certainly changes the picture:
+// frames that say "as before" are smaller, but for what fills them up to a bit rate that has to be kept.
+const restlessSize = 512
+
+// restless says that a frame should change the picture.
+func (u Unit) restless() bool {
+	return !u.Key && len(u.Data) >= restlessSize && u.Format.sliceBytes(u.Data) >= restlessSize
+}
+
 // Limits bounds what waits between the sessions and the renderer child. A gate holds at most what Units and Bytes
 // allow, and all gates of a renderer together at most Total bytes, of which those of hidden streams leave Bytes to the
 // one that is shown. Total 0 is no less than one gate needs.

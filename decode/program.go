@@ -87,14 +87,6 @@ func notStarted(err error) error {
 	return failed(code, "the renderer process cannot be started: %v", err)
 }
 
-// check says whether a renderer is of this build.
-func (h Hello) check() error {
-	if h.Build == Build {
-		return nil
-	}
-	return failed(CodeRenderer, "the renderer program is of build %q, the agent of build %q", h.Build, Build)
-}
-
 // packages are Debian's packages of the libraries that the renderer program is linked with, by the beginning of their
 // names.
 var packages = []struct{ library, name string }{

@@ -47,16 +47,13 @@ type Config struct {
 
 // Bounds of the renderer's life.
 const (
-	stopGrace   = time.Second            // for a child to end by itself
-	lastWords   = 250 * time.Millisecond // for the reason why a connection broke
-	lastStatus  = time.Second            // for what a process has said before it ended: a busy box takes its time to read it
-	maxInFlight = 256                    // frames in the child that have not reached the decoder
+	stopGrace   = time.Second // for a child to end by itself
+	maxInFlight = 256         // frames in the child that have not reached the decoder
 	// recordingInFlight is the same for a recording, see readAhead. At 60 frames a second 12 go between two statuses.
 	recordingInFlight = 16
 	maxBackoff        = 10 * time.Second       // between two attempts
 	firstBackoff      = 100 * time.Millisecond // doubled from the second failure in a row
 	checkEvery        = 100 * time.Millisecond // supervision
-	dialTimeout       = time.Second            // for a display server
 )
 
 // Renderer keeps a picture on a screen by way of one child process at a time.

@@ -6,10 +6,6 @@ import (
 	"time"
 )
 
-// restlessSize is the size of slices from which on a frame that is no key frame certainly changes the picture:
-// frames that say "as before" are smaller, but for what fills them up to a bit rate that has to be kept.
-const restlessSize = 512
-
 // stillness finds decoders that deliver the same picture again and again although the stream
 // moves, or the same few in turn, as drivers do whose surfaces went stale. It is pure: the clock is an argument.
 type stillness struct {
@@ -17,11 +13,6 @@ type stillness struct {
 	decoded  uint64 // pictures, at the last change
 	since    time.Time
 	restless uint64 // frames that should have changed the picture since then
-}
-
-// restless says that a frame should change the picture.
-func (u Unit) restless() bool {
-	return !u.Key && len(u.Data) >= restlessSize && u.Format.sliceBytes(u.Data) >= restlessSize
 }
 
 func (s *stillness) sent(u Unit) {

@@ -103,3 +103,27 @@ func (m Message) decodeBounded(v any) error {
 
 // grown is by how much a count of a child has grown: it does not shrink.
 func grown(before, now uint64) uint64 { return now - min(now, before) }
+
+// failure is what the child reported, in words.
+func (f Failure) failure() *failure {
+	e := failed(f.Code, "%s: %s", f.Element, f.Message)
+	if f.Element == "" {
+		e.Message = f.Message
+	}
+	e.Detail = map[string]any{
+		"gst_element": f.Element, "gst_domain": f.Domain, "gst_code": f.GstCode, "gst_debug": f.Debug,
+	}
+	if strings.HasSuffix(f.Element, "parse") { // it works on the stream alone
+		e.Code = CodeStream
+	}
+	e.unnegotiated = strings.Contains(f.Debug, "not-negotiated")
+	return e
+}
+
+// check says whether a renderer is of this build.
+func (h Hello) check() error {
+	if h.Build == Build {
+		return nil
+	}
+	return failed(CodeRenderer, "the renderer program is of build %q, the agent of build %q", h.Build, Build)
+}

@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+const dialTimeout = time.Second // for a display server
+
 // An X server that answers may still refuse: every client shows a cookie (xauth(1)), which Xlib takes from the file in
 // XAUTHORITY, or ~/.Xauthority. The sink only says that it could not open the display, so that is found out here.
 
