@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // folderOf makes a folder that everybody may enter, down from the root.
@@ -89,7 +91,7 @@ func TestNeeds(t *testing.T) {
 	want := []string{
 		"/dev/dri/card0 6", "/dev/dri/renderD128 6", "/dev/media0 6", "/dev/video10 6", "/home/.Xauthority 4", "/opt/renderer 1", "/run/user/7/wayland-1 2",
 	}
-	expect(t, "needs", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	kit.Expect(t, "needs", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	env["LIBVA_DRIVERS_PATH"], env["GST_PLUGIN_PATH"] = "/opt/va", "relative:"
 	env["XAUTHORITY"] = makeFile(t, filepath.Join(folder, "cookies"), 0o600)
 	all := needs("/opt/renderer", folder, func(name string) string { return env[name] })
@@ -169,8 +171,8 @@ func TestChildEnvironment(t *testing.T) {
 		"CREDENTIALS_DIRECTORY=/run/c", "SSH_AUTH_SOCK=/x", "DBUS_SESSION_BUS_ADDRESS=x", "DISPLAY=:0", "LC_ALL=C", "LIBVA_DRIVER_NAME=iHD", "GST_DEBUG=3", "VENDOR=1",
 		"MQTT_PASSWORD=x", "G_DEBUG=x", "https_proxy=http://user:x@proxy", "EDGE_AGENT_AWS_SECRET=x",
 	}
-	expect(t, "environment", strings.Join(childEnvironment(all, Sandbox{}), " "), "PATH=/bin HOME=/root DISPLAY=:0 LC_ALL=C LIBVA_DRIVER_NAME=iHD GST_DEBUG=3 G_DEBUG=x")
+	kit.Expect(t, "environment", strings.Join(childEnvironment(all, Sandbox{}), " "), "PATH=/bin HOME=/root DISPLAY=:0 LC_ALL=C LIBVA_DRIVER_NAME=iHD GST_DEBUG=3 G_DEBUG=x")
 	got := childEnvironment([]string{"A=1", "VENDOR=1"}, Sandbox{Env: []string{"VENDOR"}, Paths: []string{"/dev/a", "/dev/b"}})
-	expect(t, "more", strings.Join(got, " "), "VENDOR=1 EDGE_AGENT_SANDBOX_PATHS=/dev/a:/dev/b")
-	expect(t, "off", strings.Join(childEnvironment([]string{"AWS_ACCESS_KEY_ID=x"}, Sandbox{Off: true}), " "), "EDGE_AGENT_SANDBOX=off")
+	kit.Expect(t, "more", strings.Join(got, " "), "VENDOR=1 EDGE_AGENT_SANDBOX_PATHS=/dev/a:/dev/b")
+	kit.Expect(t, "off", strings.Join(childEnvironment([]string{"AWS_ACCESS_KEY_ID=x"}, Sandbox{Off: true}), " "), "EDGE_AGENT_SANDBOX=off")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // clips are the project's own, by codec.
@@ -149,10 +150,10 @@ func TestForms(t *testing.T) {
 					t.Errorf("%d pictures, or others than the %d of the clip", len(got), len(want))
 				}
 				counts := f.in.Counts()
-				expect(t, "received", counts.Received, uint64(len(want)))
-				expect(t, "on their way", counts.Queued, uint64(len(want)))
-				expect(t, "blocked", f.in.Blocked().Code, "")
-				expect(t, "reports", len(f.reports), 0)
+				kit.Expect(t, "received", counts.Received, uint64(len(want)))
+				kit.Expect(t, "on their way", counts.Queued, uint64(len(want)))
+				kit.Expect(t, "blocked", f.in.Blocked().Code, "")
+				kit.Expect(t, "reports", len(f.reports), 0)
 				keys := 0
 				for _, u := range units {
 					if !u.Key {
@@ -163,15 +164,15 @@ func TestForms(t *testing.T) {
 						t.Errorf("the format of frame %d lacks parameter sets", u.Number)
 					}
 					if tc.stream != "" {
-						expect(t, "form", u.Format.Stream, tc.stream)
+						kit.Expect(t, "form", u.Format.Stream, tc.stream)
 					} else {
-						expect(t, "form", u.Format.Stream, directStream[u.Format.Codec])
+						kit.Expect(t, "form", u.Format.Stream, directStream[u.Format.Codec])
 					}
 					if !u.Format.continues(units[0].Format) {
 						t.Error("another decoder is opened for the same stream")
 					}
 				}
-				expect(t, "key frames", keys, 2)
+				kit.Expect(t, "key frames", keys, 2)
 			})
 		}
 	}
@@ -207,8 +208,8 @@ func TestSlicesApart(t *testing.T) {
 			time.Sleep(holdMost)
 			synctest.Wait()
 			rest = append(rest, f.taken()...)
-			expect(t, codec+": pictures", len(rest), 3)
-			expect(t, codec+": received", f.in.Counts().Received, 4)
+			kit.Expect(t, codec+": pictures", len(rest), 3)
+			kit.Expect(t, codec+": received", f.in.Counts().Received, 4)
 		}
 	})
 }
@@ -270,18 +271,18 @@ func TestBlocked(t *testing.T) {
 			t.Run(codec+", "+name, func(t *testing.T) {
 				f := newFeeder()
 				f.feed(t, tc.clip)
-				expect(t, "blocked", f.in.Blocked().Code, tc.code)
+				kit.Expect(t, "blocked", f.in.Blocked().Code, tc.code)
 				if codes := f.codes(); !slices.Equal(codes, []string{tc.code}) {
 					t.Errorf("reported %v", codes)
 				}
 				counts := f.in.Counts()
-				expect(t, "received", counts.Received, uint64(len(tc.clip.Blocks)))
-				expect(t, "dropped", counts.Dropped[tc.why], uint64(len(tc.clip.Blocks)))
-				expect(t, "units", len(f.taken()), 0)
+				kit.Expect(t, "received", counts.Received, uint64(len(tc.clip.Blocks)))
+				kit.Expect(t, "dropped", counts.Dropped[tc.why], uint64(len(tc.clip.Blocks)))
+				kit.Expect(t, "units", len(f.taken()), 0)
 				good := c
 				good.Tracks = []mkv.Track{video}
 				f.feed(t, good)
-				expect(t, "blocked afterwards", f.in.Blocked().Code, "")
+				kit.Expect(t, "blocked afterwards", f.in.Blocked().Code, "")
 			})
 		}
 	}
@@ -294,13 +295,13 @@ func TestLateParameterSets(t *testing.T) {
 		f.feed(t, forms.LateSets(c, 1))
 		counts := f.in.Counts()
 		units := f.taken()
-		expect(t, codec+": received", counts.Received, 60)
-		expect(t, codec+": units", len(units), int(counts.Queued))
-		expect(t, codec+": dropped", counts.Dropped[DropNoParameterSets], 60-counts.Queued)
+		kit.Expect(t, codec+": received", counts.Received, 60)
+		kit.Expect(t, codec+": units", len(units), int(counts.Queued))
+		kit.Expect(t, codec+": dropped", counts.Dropped[DropNoParameterSets], 60-counts.Queued)
 		if len(units) == 0 || !units[0].Key || len(units) == 60 {
 			t.Errorf("%s: %d units", codec, len(units))
 		}
-		expect(t, codec+": blocked", f.in.Blocked().Code, "")
+		kit.Expect(t, codec+": blocked", f.in.Blocked().Code, "")
 	}
 }
 
@@ -315,9 +316,9 @@ func TestRecoveryPoint(t *testing.T) {
 		f.feed(t, c)
 		units := f.taken()
 		counts := f.in.Counts()
-		expect(t, codec+": units", len(units), len(c.Blocks)-7)
-		expect(t, codec+": the first is one to begin with", len(units) > 0 && units[0].Key, true)
-		expect(t, codec+": dropped", counts.Dropped[DropNoKeyFrame], 7)
+		kit.Expect(t, codec+": units", len(units), len(c.Blocks)-7)
+		kit.Expect(t, codec+": the first is one to begin with", len(units) > 0 && units[0].Key, true)
+		kit.Expect(t, codec+": dropped", counts.Dropped[DropNoKeyFrame], 7)
 	}
 }
 
@@ -331,7 +332,7 @@ func TestReconnect(t *testing.T) {
 			f.feed(t, before)
 			f.feed(t, after)
 			units := f.taken()
-			expect(t, codec+": units", len(units), 60)
+			kit.Expect(t, codec+": units", len(units), 60)
 			for i, u := range units {
 				if u.Discont != (i == 0) || !u.Format.continues(units[0].Format) {
 					t.Errorf("%s, cut after %d: frame %d, discontinuity %v", codec, 20+cut, i, u.Discont)

@@ -196,19 +196,19 @@ func (a *attempt) room(ctx context.Context, g *Gate) error {
 
 // open asks for a pipeline. Its answer is not awaited: frames may follow at once.
 func (a *attempt) open(ctx context.Context, f *Format) error {
-	plan, err := a.r.choose(*f, a.own)
+	p, err := a.r.choose(*f, a.own)
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
-	a.plan, a.format, a.showing, a.lacking = &plan, f, time.Time{}, nil
+	a.plan, a.format, a.showing, a.lacking = &p, f, time.Time{}, nil
 	in := a.feeding
 	a.mu.Unlock()
-	a.progress.suspect(!a.r.standsStill(plan))
-	a.r.log.Info("opening a decoder", "element", plan.Element, "family", plan.Family, "display", plan.Display.String())
-	number := a.progress.open(plan.Family == Software, time.Now())
+	a.progress.suspect(!a.r.standsStill(p))
+	a.r.log.Info("opening a decoder", "element", p.Element, "family", p.Family, "display", p.Display.String())
+	number := a.progress.open(p.Family == Software, time.Now())
 	a.sentTo.open(number, in)
-	if err := a.out.JSON(KindOpen, Open{Number: number, Plan: plan, Latency: a.r.config.Latency}); err != nil {
+	if err := a.out.JSON(KindOpen, Open{Number: number, Plan: p, Latency: a.r.config.Latency}); err != nil {
 		return broken(ctx, err)
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // A child that is gone leaves no descriptor behind.
@@ -169,18 +171,18 @@ func TestLogLimit(t *testing.T) {
 		return let, dropped
 	}
 	let, _ := count(10 * logBurst)
-	expect(t, "of a burst", let, logBurst)
+	kit.Expect(t, "of a burst", let, logBurst)
 	now = now.Add(3*logEvery + logEvery/2)
 	let, dropped := count(100)
-	expect(t, "a moment later", let, 3)
-	expect(t, "dropped", dropped, 9*logBurst)
+	kit.Expect(t, "a moment later", let, 3)
+	kit.Expect(t, "dropped", dropped, 9*logBurst)
 	now = now.Add(logEvery / 2)
 	let, dropped = count(1)
-	expect(t, "halves add up", let, 1)
-	expect(t, "dropped then", dropped, 97)
+	kit.Expect(t, "halves add up", let, 1)
+	kit.Expect(t, "dropped then", dropped, 97)
 	now = now.Add(time.Hour)
 	let, _ = count(10 * logBurst)
-	expect(t, "of another burst", let, logBurst)
+	kit.Expect(t, "of another burst", let, logBurst)
 }
 
 // A child that logs without end is not held up and costs few lines; all that it logged is counted.
@@ -208,6 +210,6 @@ func TestLogOfAChildIsLimited(t *testing.T) {
 	if most := logBurst + int(time.Since(began)/logEvery) + 1; let > most || let < logBurst {
 		t.Errorf("%d lines were logged; %d to %d may be", let, logBurst, most)
 	}
-	expect(t, "lines", let+dropped, lines+2) // one of them is long
-	expect(t, "the last", string(c.lastLine), "the last")
+	kit.Expect(t, "lines", let+dropped, lines+2) // one of them is long
+	kit.Expect(t, "the last", string(c.lastLine), "the last")
 }

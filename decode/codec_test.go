@@ -7,30 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
-)
-
-var (
-	// avcC with 4-byte lengths, one SPS of 4 bytes and one PPS of 2.
-	avcC = []byte{
-		1, 0x42, 0x00, 0x1e, 0xff,
-		0xe1, 0, 4, 0x67, 0x42, 0x00, 0x1e,
-		1, 0, 2, 0x68, 0xce,
-	}
-	lengths = []byte{0, 0, 0, 2, 0x65, 0x88}
-	// annexB has the same SPS, PPS and IDR slice.
-	annexB     = []byte{0, 0, 0, 1, 0x67, 0x42, 0x00, 0x1e, 0, 0, 0, 1, 0x68, 0xce, 0, 0, 0, 1, 0x65, 0x88}
-	annexBSets = annexB[:14]
-	// hvcC has 4-byte lengths, and the VPS, SPS and PPS of hevcAnnexB.
-	hvcC = []byte{
-		1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xf0, 0, 0xfc, 0xfd, 0xf8, 0xf8, 0, 0, 0x0f, 3,
-		0x20, 0, 1, 0, 3, 0x40, 1, 0x0c,
-		0x21, 0, 1, 0, 3, 0x42, 1, 1,
-		0x22, 0, 1, 0, 3, 0x44, 1, 0xc1,
-	}
-	hevcLengths = []byte{0, 0, 0, 3, 19 << 1, 1, 0xaf}
-	// hevcAnnexB has VPS, SPS, PPS and an IDR slice of H.265.
-	hevcAnnexB = []byte{0, 0, 0, 1, 0x40, 1, 0x0c, 0, 0, 0, 1, 0x42, 1, 1, 0, 0, 0, 1, 0x44, 1, 0xc1, 0, 0, 0, 1, 19 << 1, 1, 0xaf}
 )
 
 func TestFormatOf(t *testing.T) {
@@ -42,10 +20,10 @@ func TestFormatOf(t *testing.T) {
 	}
 	// A NAL unit of 258 bytes: its length begins like a start code.
 	ambiguous := append([]byte{0, 0, 1, 2, 0x65, 0x88}, make([]byte, 256)...)
-	hevcSets := hevcAnnexB[:21]
-	layered := bytes.Clone(hvcC)
+	hevcSets := formattest.HEVCAnnexB[:21]
+	layered := bytes.Clone(formattest.HVCC)
 	layered[bytes.Index(layered, []byte{0x42, 1, 1})+2] = 2 << 1 // sps_max_sub_layers_minus1
-	twoBytes := bytes.Clone(avcC)
+	twoBytes := bytes.Clone(formattest.AVCC)
 	twoBytes[4] = 0xfd
 	as := func(stream StreamFormat, data []byte, lengthSize, layers int) Format {
 		return Format{Stream: stream, CodecData: data, LengthSize: lengthSize, Layers: layers}
@@ -56,25 +34,25 @@ func TestFormatOf(t *testing.T) {
 		want  Format
 		fails string
 	}{
-		"avcC, lengths":                {h264(avcC), lengths, as(AVC, avcC, 4, 0), ""},
-		"avcC, length like start code": {h264(avcC), ambiguous, as(AVC, avcC, 4, 0), ""},
-		"avcC, 2-byte lengths":         {h264(twoBytes), lengths[2:], as(AVC, twoBytes, 2, 0), ""},
-		"avcC, Annex B":                {h264(avcC), annexB[14:], as(ByteStream, annexBSets, 0, 0), ""},
-		"nothing, Annex B":             {h264(nil), annexB, as(ByteStream, annexBSets, 0, 0), ""},
-		"Annex B, Annex B":             {h264(annexBSets), annexB[14:], as(ByteStream, annexBSets, 0, 0), ""},
-		"junk, Annex B":                {h264([]byte("junk")), annexB, as(ByteStream, annexBSets, 0, 0), ""},
-		"5-byte start code":            {h264(nil), append([]byte{0}, annexB...), as(ByteStream, annexBSets, 0, 0), ""},
-		"hvcC, lengths":                {h265(hvcC), hevcLengths, as(HVC1, hvcC, 4, 1), ""},
-		"hvcC, three layers":           {h265(layered), hevcLengths, as(HVC1, layered, 4, 3), ""},
-		"hvcC, Annex B":                {h265(hvcC), hevcAnnexB[21:], as(ByteStream, hevcSets, 0, 1), ""},
-		"H.265, nothing, Annex B":      {h265(nil), hevcAnnexB, as(ByteStream, hevcSets, 0, 1), ""},
-		"H.265 without VPS":            {h265(nil), hevcAnnexB[7:], Format{}, "no parameter sets (VPS)"},
-		"H.264 without sets":           {h264(nil), annexB[14:], Format{}, "no parameter sets (SPS and PPS)"},
+		"avcC, lengths":                {h264(formattest.AVCC), formattest.Lengths, as(AVC, formattest.AVCC, 4, 0), ""},
+		"avcC, length like start code": {h264(formattest.AVCC), ambiguous, as(AVC, formattest.AVCC, 4, 0), ""},
+		"avcC, 2-byte lengths":         {h264(twoBytes), formattest.Lengths[2:], as(AVC, twoBytes, 2, 0), ""},
+		"avcC, Annex B":                {h264(formattest.AVCC), formattest.AnnexB[14:], as(ByteStream, formattest.AnnexBSets, 0, 0), ""},
+		"nothing, Annex B":             {h264(nil), formattest.AnnexB, as(ByteStream, formattest.AnnexBSets, 0, 0), ""},
+		"Annex B, Annex B":             {h264(formattest.AnnexBSets), formattest.AnnexB[14:], as(ByteStream, formattest.AnnexBSets, 0, 0), ""},
+		"junk, Annex B":                {h264([]byte("junk")), formattest.AnnexB, as(ByteStream, formattest.AnnexBSets, 0, 0), ""},
+		"5-byte start code":            {h264(nil), append([]byte{0}, formattest.AnnexB...), as(ByteStream, formattest.AnnexBSets, 0, 0), ""},
+		"hvcC, lengths":                {h265(formattest.HVCC), formattest.HEVCLengths, as(HVC1, formattest.HVCC, 4, 1), ""},
+		"hvcC, three layers":           {h265(layered), formattest.HEVCLengths, as(HVC1, layered, 4, 3), ""},
+		"hvcC, Annex B":                {h265(formattest.HVCC), formattest.HEVCAnnexB[21:], as(ByteStream, hevcSets, 0, 1), ""},
+		"H.265, nothing, Annex B":      {h265(nil), formattest.HEVCAnnexB, as(ByteStream, hevcSets, 0, 1), ""},
+		"H.265 without VPS":            {h265(nil), formattest.HEVCAnnexB[7:], Format{}, "no parameter sets (VPS)"},
+		"H.264 without sets":           {h264(nil), formattest.AnnexB[14:], Format{}, "no parameter sets (SPS and PPS)"},
 		"junk, junk":                   {h264([]byte("junk")), []byte("junkjunk"), Format{}, "not a decoder configuration"},
-		"avcC, length too long":        {h264(avcC), []byte{0, 0, 0, 9, 1}, Format{}, "neither"},
-		"avcC, empty frame":            {h264(avcC), nil, Format{}, "neither"},
-		"another codec":                {&mkv.Track{CodecID: "V_VP9"}, lengths, Format{}, "V_VP9"},
-		"compressed":                   {&mkv.Track{CodecID: mkv.CodecH264, Encoded: true}, lengths, Format{}, "plain"},
+		"avcC, length too long":        {h264(formattest.AVCC), []byte{0, 0, 0, 9, 1}, Format{}, "neither"},
+		"avcC, empty frame":            {h264(formattest.AVCC), nil, Format{}, "neither"},
+		"another codec":                {&mkv.Track{CodecID: "V_VP9"}, formattest.Lengths, Format{}, "V_VP9"},
+		"compressed":                   {&mkv.Track{CodecID: mkv.CodecH264, Encoded: true}, formattest.Lengths, Format{}, "plain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := FormatOf(c.track, c.frame)
@@ -103,13 +81,13 @@ func TestFormatOf(t *testing.T) {
 }
 
 func TestFormatEqual(t *testing.T) {
-	f := Format{Codec: H264, Stream: AVC, CodecData: avcC, Width: 640, Height: 360}
+	f := Format{Codec: H264, Stream: AVC, CodecData: formattest.AVCC, Width: 640, Height: 360}
 	for name, g := range map[string]Format{
-		"codec":  {Codec: H265, Stream: AVC, CodecData: avcC, Width: 640, Height: 360},
-		"stream": {Codec: H264, Stream: ByteStream, CodecData: avcC, Width: 640, Height: 360},
-		"data":   {Codec: H264, Stream: AVC, CodecData: avcC[1:], Width: 640, Height: 360},
-		"width":  {Codec: H264, Stream: AVC, CodecData: avcC, Width: 641, Height: 360},
-		"height": {Codec: H264, Stream: AVC, CodecData: avcC, Width: 640, Height: 361},
+		"codec":  {Codec: H265, Stream: AVC, CodecData: formattest.AVCC, Width: 640, Height: 360},
+		"stream": {Codec: H264, Stream: ByteStream, CodecData: formattest.AVCC, Width: 640, Height: 360},
+		"data":   {Codec: H264, Stream: AVC, CodecData: formattest.AVCC[1:], Width: 640, Height: 360},
+		"width":  {Codec: H264, Stream: AVC, CodecData: formattest.AVCC, Width: 641, Height: 360},
+		"height": {Codec: H264, Stream: AVC, CodecData: formattest.AVCC, Width: 640, Height: 361},
 	} {
 		if f.Equal(g) {
 			t.Errorf("another %s is equal", name)

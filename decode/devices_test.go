@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // touch makes a device node, as far as a listing can tell.
@@ -38,7 +40,7 @@ func TestDeviceNodes(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	expect(t, "nowhere", len(deviceNodes(filepath.Join(dev, "absent"))), 0)
+	kit.Expect(t, "nowhere", len(deviceNodes(filepath.Join(dev, "absent"))), 0)
 }
 
 func TestAccess(t *testing.T) {
@@ -49,8 +51,8 @@ func TestAccess(t *testing.T) {
 		}
 		return "video"
 	})
-	expect(t, "code", r.Code, CodeAccess)
-	expect(t, "message", r.Message, "this user may not open /dev/dri/renderD128, /dev/video4, /dev/video5: decoders behind them are not seen; "+
+	kit.Expect(t, "code", r.Code, CodeAccess)
+	kit.Expect(t, "message", r.Message, "this user may not open /dev/dri/renderD128, /dev/video4, /dev/video5: decoders behind them are not seen; "+
 		"they belong to the group render or video, which the user has to be in, and the agent to be started anew")
 }
 
@@ -63,10 +65,10 @@ func TestTellClosed(t *testing.T) {
 	for _, nodes := range [][]deviceNode{{video}, {video}, {}, {media}, {{"/dev/media0", false}}} {
 		r.tellClosed(nodes)
 	}
-	expect(t, "told", len(told), 2)
+	kit.Expect(t, "told", len(told), 2)
 	r.config.Prefer = Preference{Order: []Family{Software}}
 	r.tellClosed([]deviceNode{video})
-	expect(t, "told of what is not wanted", len(told), 2)
+	kit.Expect(t, "told of what is not wanted", len(told), 2)
 }
 
 // A decoder whose device comes after the renderer process was started is tried, and takes over in a new one.
@@ -82,8 +84,8 @@ func TestDeviceThatComesLater(t *testing.T) {
 	})
 	r.push("Kddd")
 	r.shown(4)
-	expect(t, "decoder", r.Stats().Decoder, "avdec_h264")
-	expect(t, "changes before", changes.Load(), 0)
+	kit.Expect(t, "decoder", r.Stats().Decoder, "avdec_h264")
+	kit.Expect(t, "changes before", changes.Load(), 0)
 	touch(t, node)
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -97,9 +99,9 @@ func TestDeviceThatComesLater(t *testing.T) {
 		}
 	}
 	report := r.report(CodeRecovered)
-	expect(t, "element", report.Detail["element"], any("vah264dec"))
-	expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
-	expect(t, "changes", changes.Load(), 1)
-	expect(t, "children that ended", r.Stats().Restarts, 1)
-	expect(t, "denied", len(r.Stats().Denied), 0)
+	kit.Expect(t, "element", report.Detail["element"], any("vah264dec"))
+	kit.Expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
+	kit.Expect(t, "changes", changes.Load(), 1)
+	kit.Expect(t, "children that ended", r.Stats().Restarts, 1)
+	kit.Expect(t, "denied", len(r.Stats().Denied), 0)
 }

@@ -202,24 +202,6 @@ func (s Surroundings) tryX11() (Display, error) {
 	return Display{Sink: X11}, nil
 }
 
-// xAddress finds the socket of an X display: ":0", "unix:0" and "host:0.1".
-func xAddress(display string) (network, address string, number uint64, err error) {
-	i := strings.LastIndexByte(display, ':')
-	if i < 0 {
-		return "", "", 0, fmt.Errorf("%q is not of the form host:number", display)
-	}
-	host := display[:i]
-	text, _, _ := strings.Cut(display[i+1:], ".")
-	number, err = strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return "", "", 0, fmt.Errorf("%q is not of the form host:number", display)
-	}
-	if host == "" || host == "unix" {
-		return "unix", fmt.Sprintf("/tmp/.X11-unix/X%d", number), number, nil
-	}
-	return "tcp", fmt.Sprintf("%s:%d", host, 6000+number), number, nil
-}
-
 // tryKMS takes the connector that was asked for, or the first with a screen.
 func (s Surroundings) tryKMS(want string) (Display, error) {
 	if len(s.Connectors) == 0 {

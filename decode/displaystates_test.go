@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // displayRig is an attempt without a child: what would be sent to it, and what is reported, is kept.
@@ -127,7 +129,7 @@ func (s *displayRig) failed(code string) {
 func (s *displayRig) trouble() string { return s.r.DisplayTrouble().Code }
 func (s *displayRig) want(news ...string) {
 	s.t.Helper()
-	expect(s.t, "news", s.news(), strings.Join(news, "\n"))
+	kit.Expect(s.t, "news", s.news(), strings.Join(news, "\n"))
 }
 
 const hdmi1 = "kms HDMI-A-1 1920x1080"
@@ -152,9 +154,9 @@ func TestChildIsToldWhatToLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.want(c.load, "screen 1 "+hdmi1+" unpaced")
-			expect(t, "display", s.r.Stats().Display.String(), hdmi1)
-			expect(t, "asked for", s.progress.screen, 1)
-			expect(t, "waited for", s.progress.screens.IsZero(), false)
+			kit.Expect(t, "display", s.r.Stats().Display.String(), hdmi1)
+			kit.Expect(t, "asked for", s.progress.screen, 1)
+			kit.Expect(t, "waited for", s.progress.screens.IsZero(), false)
 		})
 	}
 }
@@ -173,16 +175,16 @@ func TestSlateIsSentOnce(t *testing.T) {
 			return fmt.Sprintf("%v %s", slate, s.news())
 		}
 		at := map[bool]string{true: " at once"}[again]
-		expect(t, "none was set", send(), "false ")
+		kit.Expect(t, "none was set", send(), "false ")
 		s.r.SetSlate(Slate{State: "waiting"})
-		expect(t, "a slate", send(), "true slate waiting"+at)
+		kit.Expect(t, "a slate", send(), "true slate waiting"+at)
 		s.r.SetSlate(Slate{State: "waiting"})
-		expect(t, "the same", send(), "false ")
+		kit.Expect(t, "the same", send(), "false ")
 		s.r.SetSlate(Slate{State: "lost"})
-		expect(t, "another", send(), "true slate lost"+at)
+		kit.Expect(t, "another", send(), "true slate lost"+at)
 		s.r.setCurrent(nil)
 		s.r.SetSlate(Slate{State: "for the next child"})
-		expect(t, "without a child", s.r.slate.State, "for the next child")
+		kit.Expect(t, "without a child", s.r.slate.State, "for the next child")
 	}
 }
 
@@ -198,21 +200,21 @@ func TestDisplayIsLostAndBack(t *testing.T) {
 	s.look()
 	s.look()
 	s.want()
-	expect(t, "trouble without a screen", s.trouble(), "display.none")
+	kit.Expect(t, "trouble without a screen", s.trouble(), "display.none")
 
 	s.outputs.plug(plugged...)
 	s.look()
 	s.look()
 	s.want("screen 2 " + hdmi1)
-	expect(t, "trouble until it is open", s.trouble(), "display.none")
+	kit.Expect(t, "trouble until it is open", s.trouble(), "display.none")
 	s.r.screened(Screened{Number: 1}) // of the one before
-	expect(t, "trouble after an old answer", s.trouble(), "display.none")
+	kit.Expect(t, "trouble after an old answer", s.trouble(), "display.none")
 	s.r.screened(Screened{Number: 2, Mode: Mode{1920, 1080}})
 	s.want()
-	expect(t, "trouble with a screen", s.trouble(), "")
-	expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
+	kit.Expect(t, "trouble with a screen", s.trouble(), "")
+	kit.Expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
 	s.r.screened(Screened{Number: 1, Mode: Mode{1, 1}})
-	expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
+	kit.Expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
 
 	for n := uint32(3); n < 7; n += 2 {
 		s.outputs.plug(unplugged...)
@@ -221,14 +223,14 @@ func TestDisplayIsLostAndBack(t *testing.T) {
 		s.opened()
 		s.look()
 		s.want()
-		expect(t, "trouble", s.trouble(), "display.lost")
+		kit.Expect(t, "trouble", s.trouble(), "display.lost")
 		s.outputs.plug(plugged...)
 		s.look()
 		s.want(fmt.Sprintf("screen %d %s", n+1, hdmi1))
 		s.opened()
 		s.opened()
 		s.want("display.back: showing on " + hdmi1 + " again")
-		expect(t, "trouble", s.trouble(), "")
+		kit.Expect(t, "trouble", s.trouble(), "")
 	}
 	s.outputs.plug(another...)
 	s.look()
@@ -251,12 +253,12 @@ func TestDisplayThatFailsIsTriedAgain(t *testing.T) {
 		fails := func(code string, pass time.Duration, reported string) {
 			t.Helper()
 			s.failed(code)
-			expect(t, "display", s.r.Stats().Display, Display{})
+			kit.Expect(t, "display", s.r.Stats().Display, Display{})
 			trouble := code
 			if code == CodeHang {
 				trouble = "display.lost"
 			}
-			expect(t, "trouble", s.trouble(), trouble)
+			kit.Expect(t, "trouble", s.trouble(), trouble)
 			s.look() // nowhere meanwhile
 			if s.opened(); reported == "" {
 				s.want(screen("none"))
@@ -303,22 +305,22 @@ func TestPassingOver(t *testing.T) {
 	var d display
 	now := time.Unix(1000, 0)
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-		expect(t, "passed over", d.pass(KMS, false, now), want*time.Second)
-		expect(t, "until", d.failed[KMS].until, now.Add(want*time.Second))
+		kit.Expect(t, "passed over", d.pass(KMS, false, now), want*time.Second)
+		kit.Expect(t, "until", d.failed[KMS].until, now.Add(want*time.Second))
 	}
-	expect(t, "another one", d.pass(X11, false, now), time.Second)
-	expect(t, "one that hangs", d.pass(Wayland, true, now), 30*time.Second)
-	expect(t, "the same again", d.pass(Wayland, false, now), 2*time.Second)
+	kit.Expect(t, "another one", d.pass(X11, false, now), time.Second)
+	kit.Expect(t, "one that hangs", d.pass(Wayland, true, now), 30*time.Second)
+	kit.Expect(t, "the same again", d.pass(Wayland, false, now), 2*time.Second)
 	d.look(nil)
-	expect(t, "nothing was plugged", d.pass(X11, false, now), 2*time.Second)
+	kit.Expect(t, "nothing was plugged", d.pass(X11, false, now), 2*time.Second)
 	d.look([]Connector{{Name: "DP-1"}})
-	expect(t, "something was plugged", d.pass(X11, false, now), time.Second)
+	kit.Expect(t, "something was plugged", d.pass(X11, false, now), time.Second)
 	d.look([]Connector{{Name: "DP-1"}})
-	expect(t, "it is still plugged", d.pass(X11, false, now), 2*time.Second)
+	kit.Expect(t, "it is still plugged", d.pass(X11, false, now), 2*time.Second)
 	for range 100 {
 		d.pass(X11, false, now)
 	}
-	expect(t, "a hundred times", d.pass(X11, false, now), 30*time.Second)
+	kit.Expect(t, "a hundred times", d.pass(X11, false, now), 30*time.Second)
 }
 
 // The outputs of the kernel are not looked at while pictures go to a window or nowhere.
@@ -366,9 +368,9 @@ func TestHasScreen(t *testing.T) {
 		"another connector": {Connector{Card: "card1", Name: "DP-2", Connected: true}, false},
 		"another card":      {Connector{Card: "card0", Name: "DP-1", Connected: true}, false},
 	} {
-		expect(t, name, hasScreen(d, []Connector{{Card: "card1", Name: "DP-3"}, c.connector}), c.has)
+		kit.Expect(t, name, hasScreen(d, []Connector{{Card: "card1", Name: "DP-3"}, c.connector}), c.has)
 	}
-	expect(t, "none", hasScreen(d, nil), false)
+	kit.Expect(t, "none", hasScreen(d, nil), false)
 }
 
 // The display is looked after every half a second from when the child has greeted, until the attempt ends.
@@ -390,7 +392,7 @@ func TestDisplayIsWatched(t *testing.T) {
 		s.want("screen 1 " + hdmi1)
 		s.screened <- Screened{Number: 1, Mode: Mode{1920, 1080}}
 		synctest.Wait()
-		expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
+		kit.Expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
 		s.outputs.plug(unplugged...)
 		time.Sleep(500*ms - 1)
 		synctest.Wait()
@@ -400,8 +402,8 @@ func TestDisplayIsWatched(t *testing.T) {
 		s.want("screen 2 none", "display.lost: HDMI-A-1 was unplugged")
 		over := errors.New("over")
 		end(over)
-		expect(t, "it ended because of", <-ended, over)
-		expect(t, "before it began, because of", s.watchDisplay(ctx), over)
+		kit.Expect(t, "it ended because of", <-ended, over)
+		kit.Expect(t, "before it began, because of", s.watchDisplay(ctx), over)
 	})
 }
 
@@ -418,7 +420,7 @@ func TestDisplayCannotBeAskedFor(t *testing.T) {
 		if !errors.As(err, &f) || f.Code != CodeCrash {
 			t.Error(err)
 		}
-		expect(t, "after", time.Since(began), 750*ms) // half a second, and a quarter for a better reason
+		kit.Expect(t, "after", time.Since(began), 750*ms) // half a second, and a quarter for a better reason
 	})
 	if s.setTheStage() == nil || s.askAgain() == nil {
 		t.Error("a write that failed is not noticed")
@@ -483,7 +485,7 @@ func TestConnectorThatIsMissing(t *testing.T) {
 		s.look()
 		s.want(strings.Split(c.news, "\n")...)
 	}
-	expect(t, "connector", s.r.connector(), "DP-8")
+	kit.Expect(t, "connector", s.r.connector(), "DP-8")
 }
 
 // That a display was lost says more than that none can be used. Access that was refused is over once there is another
@@ -511,9 +513,9 @@ func TestWhyThereIsNoDisplay(t *testing.T) {
 	} {
 		d := c.before
 		report := d.chosen(c.err)
-		expect(t, name+": report", report.Code, c.report)
-		expect(t, name+": trouble", d.trouble.Code, c.trouble)
-		expect(t, name+": told", d.told, c.told)
+		kit.Expect(t, name+": report", report.Code, c.report)
+		kit.Expect(t, name+": trouble", d.trouble.Code, c.trouble)
+		kit.Expect(t, name+": told", d.told, c.told)
 	}
 }
 
@@ -571,7 +573,7 @@ func TestRefusedXServerIsAskedAgainLater(t *testing.T) {
 			if refused != errors.Is(err, errXRefused("no wa")) || !refused && err != nil {
 				t.Errorf("access: %v", err)
 			}
-			expect(t, "asked", x.asked.Load(), asked)
+			kit.Expect(t, "asked", x.asked.Load(), asked)
 		}
 		ask(x, x.xServer, true, 1)
 		ask(x, x.xServer, true, 1)
@@ -590,11 +592,11 @@ func TestRefusedXServerIsAskedAgainLater(t *testing.T) {
 		ask(x, cookies, false, 4)
 		ask(x, cookies, false, 5)
 		<-x.leaves // the fourth
-		expect(t, "left", len(x.leaves), 0)
+		kit.Expect(t, "left", len(x.leaves), 0)
 		d.leaveX()
 		<-x.leaves
 		d.leaveX()
-		expect(t, "stays", d.xClient == nil, true)
+		kit.Expect(t, "stays", d.xClient == nil, true)
 	})
 }
 
@@ -614,7 +616,7 @@ func TestXServerIsLeft(t *testing.T) {
 		defer theirs.Close()
 		s.r.display.xClient = ours
 		s.r.screened(c.answer)
-		expect(t, "stays", s.r.display.xClient != nil, c.stays)
+		kit.Expect(t, "stays", s.r.display.xClient != nil, c.stays)
 		_ = ours.Close()
 	}
 }
@@ -639,9 +641,9 @@ func TestRefusedAccessIsReportedWithoutAnotherWay(t *testing.T) {
 			t.Setenv("DISPLAY", ":99")
 			t.Setenv("XAUTHORITY", "/absent")
 			choice := s.r.chooseDisplay(s.own, Connectors(s.r.config.DRM))
-			expect(t, "display", choice.Display.String(), c.where)
-			expect(t, "trouble", s.trouble(), c.code)
-			expect(t, "reports", len(s.reports), map[string]int{"": 0, "display.access": 1}[c.code])
+			kit.Expect(t, "display", choice.Display.String(), c.where)
+			kit.Expect(t, "trouble", s.trouble(), c.code)
+			kit.Expect(t, "reports", len(s.reports), map[string]int{"": 0, "display.access": 1}[c.code])
 		})
 	}
 }

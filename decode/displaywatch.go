@@ -149,12 +149,12 @@ func (a *attempt) setTheStage() error {
 // likely are the elements for the format that waits, or for the most common one.
 func (r *Renderer) likely(found []string) []string {
 	in, _ := r.showing()
-	format, ok := in.gate.format()
+	f, ok := in.gate.format()
 	if !ok {
-		format = Format{Codec: H264}
+		f = Format{Codec: H264}
 	}
-	plan, _ := r.best(format, found)
-	return []string{plan.Parser, plan.Element}
+	p, _ := r.best(f, found)
+	return []string{p.Parser, p.Element}
 }
 
 // sendSlate sends the newest slate, if any was set.
@@ -275,14 +275,14 @@ func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice 
 	if err != nil {
 		choice.Display = Display{Sink: None}
 	}
-	if report := d.chosen(err); report.Code != "" {
-		r.config.Report(report)
+	if news := d.chosen(err); news.Code != "" {
+		r.config.Report(news)
 	}
 	return choice
 }
 
 // chosen takes in why the display that is wanted cannot be used, nil when it can, and gives what is to be reported.
-func (d *display) chosen(err error) (report Report) {
+func (d *display) chosen(err error) (out Report) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
@@ -291,15 +291,15 @@ func (d *display) chosen(err error) (report Report) {
 		}
 		return Report{}
 	}
-	report = reportOf(err)
+	out = reportOf(err)
 	if d.trouble.Code != CodeDisplayLost && d.trouble.Code != CodeBusy { // which say more
-		d.trouble = report
+		d.trouble = out
 	}
-	if d.lost || d.told == report.Message {
+	if d.lost || d.told == out.Message {
 		return Report{}
 	}
-	d.told = report.Message
-	return report
+	d.told = out.Message
+	return out
 }
 
 // screened takes in what became of a display that was asked for.
@@ -328,12 +328,12 @@ func (r *Renderer) screened(s Screened) {
 	switch {
 	case !current:
 	case s.Failure != nil:
-		report := s.Failure.failure().Report
-		hangs := report.Code == CodeHang
+		fault := s.Failure.failure().Report
+		hangs := fault.Code == CodeHang
 		if hangs {
-			report.Code = CodeDisplayLost
+			fault.Code = CodeDisplayLost
 		}
-		r.displayFailed(now, report, hangs)
+		r.displayFailed(now, fault, hangs)
 	case back && now.Sink != None:
 		d.mu.Lock()
 		d.lost, d.told, d.why = false, "", ""

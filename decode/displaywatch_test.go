@@ -13,6 +13,8 @@ import (
 	"testing/fstest"
 	"testing/synctest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // outputs is a /sys/class/drm whose cables can be pulled.
@@ -93,9 +95,9 @@ func TestUnplugAndPlug(t *testing.T) {
 		r.on("kms HDMI-A-1 1280x720")
 		r.push("d")
 		r.shown(3)
-		expect(t, "got", r.got(), "|Kdd") // the decoder noticed nothing
-		expect(t, "restarts", r.Stats().Restarts, 0)
-		expect(t, "reports", len(r.reports), 0)
+		kit.Expect(t, "got", r.got(), "|Kdd") // the decoder noticed nothing
+		kit.Expect(t, "restarts", r.Stats().Restarts, 0)
+		kit.Expect(t, "reports", len(r.reports), 0)
 	}
 }
 
@@ -110,7 +112,7 @@ func TestUnplugWhileLooking(t *testing.T) {
 	o.plug(plugged...)
 	r.report(CodeDisplayBack)
 	r.on("kms HDMI-A-1 1920x1080")
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "reports", len(r.reports), 0)
 }
 
 // A kernel that has not looked yet does so when the output is opened.
@@ -121,7 +123,7 @@ func TestOutputThatNobodyLookedAt(t *testing.T) {
 	r.on("kms HDMI-A-1 1920x1080")
 	o.plug(another...)
 	r.on("kms HDMI-A-1 1280x720") // another screen, plugged in faster than anybody looks
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "reports", len(r.reports), 0)
 }
 
 // Pictures go to another output, and back when that is asked for.
@@ -141,15 +143,15 @@ func TestAnotherConnector(t *testing.T) {
 	r.on("kms HDMI-A-2 1280x720")
 	r.push("d")
 	r.shown(3)
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "reports", len(r.reports), 0)
 	o.plug(plugged...)
 	r.report(CodeDisplayLost)
 	r.on("none") // it was asked for
 	r.SetConnector("")
 	r.report(CodeDisplayBack)
 	r.on("kms HDMI-A-1 1920x1080")
-	expect(t, "got", r.got(), "|Kdd")
-	expect(t, "restarts", r.Stats().Restarts, 0)
+	kit.Expect(t, "got", r.got(), "|Kdd")
+	kit.Expect(t, "restarts", r.Stats().Restarts, 0)
 }
 
 func TestNoConnectorsInAWindow(t *testing.T) {
@@ -165,7 +167,7 @@ func TestStartWithoutDisplay(t *testing.T) {
 	r.on("none")
 	o.plug(plugged...)
 	r.on("kms HDMI-A-1 1920x1080")
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "reports", len(r.reports), 0)
 }
 
 func TestWantedDisplayIsNotThere(t *testing.T) {
@@ -175,7 +177,7 @@ func TestWantedDisplayIsNotThere(t *testing.T) {
 	r.shown(1)
 	o.plug(plugged...)
 	r.on("kms HDMI-A-1 1920x1080")
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "reports", len(r.reports), 0)
 }
 
 func TestBusyDisplayIsTriedAgain(t *testing.T) {
@@ -185,7 +187,7 @@ func TestBusyDisplayIsTriedAgain(t *testing.T) {
 	}
 	r.report(CodeDisplayBack)
 	r.on("kms HDMI-A-1 1920x1080")
-	expect(t, "restarts", r.Stats().Restarts, 0)
+	kit.Expect(t, "restarts", r.Stats().Restarts, 0)
 }
 
 func TestSlateIsSentToEveryChild(t *testing.T) {
@@ -224,10 +226,10 @@ func TestDisplayThatDoesNotOpen(t *testing.T) {
 			r.push("d")
 			r.until("pictures", func() bool { return r.Stats().Shown > 0 })
 			s := r.Stats()
-			expect(t, "decoder", s.Decoder, "vah264dec")
-			expect(t, "denied", len(s.Denied), 0)
-			expect(t, "reports", len(r.reports), 0)
-			expect(t, "restarts", s.Restarts, map[string]int{"stuck screen": 1, "lost screen": 1}[fault])
+			kit.Expect(t, "decoder", s.Decoder, "vah264dec")
+			kit.Expect(t, "denied", len(s.Denied), 0)
+			kit.Expect(t, "reports", len(r.reports), 0)
+			kit.Expect(t, "restarts", s.Restarts, map[string]int{"stuck screen": 1, "lost screen": 1}[fault])
 		})
 	}
 }

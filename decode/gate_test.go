@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // push pushes units written as letters: K a key frame, b one that no other refers to, d another.
@@ -45,52 +47,52 @@ func TestGate(t *testing.T) {
 	limits := Limits{Units: 6, Bytes: 1000}
 	for name, test := range map[string]func(t *testing.T, g *Gate){
 		"begins with a key frame": func(t *testing.T, g *Gate) {
-			expect(t, "dropped", push(g, "ddKd"), 2)
-			expect(t, "units", drain(g, -1), "!Kd")
+			kit.Expect(t, "dropped", push(g, "ddKd"), 2)
+			kit.Expect(t, "units", drain(g, -1), "!Kd")
 		},
 		"full: waits for a key frame": func(t *testing.T, g *Gate) {
 			push(g, "Kddddd")
-			expect(t, "dropped", push(g, "ddKd"), 8)
-			expect(t, "units", drain(g, -1), "!Kd")
-			expect(t, "dropped in all", g.Stats().Dropped, uint64(8))
+			kit.Expect(t, "dropped", push(g, "ddKd"), 8)
+			kit.Expect(t, "units", drain(g, -1), "!Kd")
+			kit.Expect(t, "dropped in all", g.Stats().Dropped, uint64(8))
 		},
 		"full: what was given out goes first": func(t *testing.T, g *Gate) {
 			push(g, "Kddd")
 			drain(g, 3)
-			expect(t, "dropped", push(g, "ddd"), 0)
-			expect(t, "units", drain(g, -1), "dddd")
+			kit.Expect(t, "dropped", push(g, "ddd"), 0)
+			kit.Expect(t, "units", drain(g, -1), "dddd")
 		},
 		"full: a key frame begins anew": func(t *testing.T, g *Gate) {
 			push(g, "Kddddd")
-			expect(t, "dropped", push(g, "K"), 6)
-			expect(t, "units", drain(g, -1), "!K")
+			kit.Expect(t, "dropped", push(g, "K"), 6)
+			kit.Expect(t, "units", drain(g, -1), "!K")
 		},
 		"full: what no other refers to goes first": func(t *testing.T, g *Gate) {
 			push(g, "Kbdbdd")
-			expect(t, "dropped", push(g, "d"), 2)
-			expect(t, "units", drain(g, -1), "!Kdddd")
+			kit.Expect(t, "dropped", push(g, "d"), 2)
+			kit.Expect(t, "units", drain(g, -1), "!Kdddd")
 			push(g, "d")
-			expect(t, "units", drain(g, -1), "d")
+			kit.Expect(t, "units", drain(g, -1), "d")
 		},
 		"replay": func(t *testing.T, g *Gate) {
 			push(g, "KdKddd")
-			expect(t, "units", drain(g, 4), "!KdKd")
-			expect(t, "replayed", g.Rewind(), 3)
-			expect(t, "units", drain(g, -1), "!krrd")
+			kit.Expect(t, "units", drain(g, 4), "!KdKd")
+			kit.Expect(t, "replayed", g.Rewind(), 3)
+			kit.Expect(t, "units", drain(g, -1), "!krrd")
 			push(g, "d")
-			expect(t, "replayed", g.Rewind(), 4)
-			expect(t, "units", drain(g, -1), "!krrrd")
+			kit.Expect(t, "replayed", g.Rewind(), 4)
+			kit.Expect(t, "units", drain(g, -1), "!krrrd")
 		},
 		"replay leaves out what nobody refers to": func(t *testing.T, g *Gate) {
 			push(g, "Kbbdbb")
-			expect(t, "units", drain(g, 5), "!Kbbdb")
-			expect(t, "replayed", g.Rewind(), 2)
-			expect(t, "units", drain(g, -1), "!krb")
+			kit.Expect(t, "units", drain(g, 5), "!Kbbdb")
+			kit.Expect(t, "replayed", g.Rewind(), 2)
+			kit.Expect(t, "units", drain(g, -1), "!krb")
 			push(g, "bd")
-			expect(t, "replayed", g.Rewind(), 2)
-			expect(t, "units", drain(g, -1), "!krd")
+			kit.Expect(t, "replayed", g.Rewind(), 2)
+			kit.Expect(t, "units", drain(g, -1), "!krd")
 			push(g, "dd")
-			expect(t, "dropped", g.Stats().Dropped, uint64(0))
+			kit.Expect(t, "dropped", g.Stats().Dropped, uint64(0))
 		},
 		"a gap in front of what is left out stays": func(t *testing.T, g *Gate) {
 			push(g, "Kd")
@@ -98,13 +100,13 @@ func TestGate(t *testing.T) {
 			push(g, "dd")
 			drain(g, -1)
 			g.Rewind()
-			expect(t, "units", drain(g, -1), "!kr!rd")
+			kit.Expect(t, "units", drain(g, -1), "!kr!rd")
 		},
 		"parked: what is kept is replayed": func(t *testing.T, g *Gate) {
 			g.Park()
 			push(g, "KddKbbdb")
 			g.Unpark()
-			expect(t, "units", drain(g, -1), "!krb")
+			kit.Expect(t, "units", drain(g, -1), "!krb")
 		},
 		"of a recording, what was not given out is seen": func(t *testing.T, g *Gate) {
 			for _, u := range "KdbKdbd" {
@@ -114,48 +116,41 @@ func TestGate(t *testing.T) {
 				}
 			}
 			g.Push(Unit{Data: []byte("d"), Stored: true})
-			expect(t, "replayed", g.Rewind(), 2)
-			expect(t, "units", drain(g, 1), "!k")
-			expect(t, "replayed again", g.Rewind(), 2)
-			expect(t, "units", drain(g, -1), "!krdd")
+			kit.Expect(t, "replayed", g.Rewind(), 2)
+			kit.Expect(t, "units", drain(g, 1), "!k")
+			kit.Expect(t, "replayed again", g.Rewind(), 2)
+			kit.Expect(t, "units", drain(g, -1), "!krdd")
 		},
 		"replay before anything": func(t *testing.T, g *Gate) {
 			push(g, "Kdd")
-			expect(t, "replayed", g.Rewind(), 0)
-			expect(t, "units", drain(g, -1), "!Kdd")
+			kit.Expect(t, "replayed", g.Rewind(), 0)
+			kit.Expect(t, "units", drain(g, -1), "!Kdd")
 		},
 		"no replay of what was forgotten": func(t *testing.T, g *Gate) {
 			push(g, "Kddddd")
 			drain(g, 4)
 			push(g, "dK") // forgets K d d d
-			expect(t, "replayed", g.Rewind(), 0)
-			expect(t, "units", drain(g, -1), "!K")
-			expect(t, "dropped", g.Stats().Dropped, uint64(3))
+			kit.Expect(t, "replayed", g.Rewind(), 0)
+			kit.Expect(t, "units", drain(g, -1), "!K")
+			kit.Expect(t, "dropped", g.Stats().Dropped, uint64(3))
 		},
 		"nothing left to replay": func(t *testing.T, g *Gate) {
 			push(g, "Kddddd")
 			drain(g, -1)
 			push(g, "d")
 			drain(g, -1)
-			expect(t, "replayed", g.Rewind(), 0)
+			kit.Expect(t, "replayed", g.Rewind(), 0)
 			push(g, "dK")
-			expect(t, "units", drain(g, -1), "!K")
+			kit.Expect(t, "units", drain(g, -1), "!K")
 		},
 		"a unit larger than the gate": func(t *testing.T, g *Gate) {
 			g.Push(Unit{Key: true, Data: make([]byte, 1001)})
-			expect(t, "dropped", push(g, "d"), 1)
+			kit.Expect(t, "dropped", push(g, "d"), 1)
 			push(g, "K")
-			expect(t, "units", drain(g, -1), "!K")
+			kit.Expect(t, "units", drain(g, -1), "!K")
 		},
 	} {
 		t.Run(name, func(t *testing.T) { test(t, NewGate(limits)) })
-	}
-}
-
-func expect[T comparable](t *testing.T, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
 
@@ -365,7 +360,7 @@ func TestRewindLeavesFramesToTheirPipeline(t *testing.T) {
 	}
 	g.Rewind()
 	for n := uint64(1); n <= 4; n++ { // what was on its way from the child
-		expect(t, "settled by the pipeline", l.settle(n, Shown), true)
+		kit.Expect(t, "settled by the pipeline", l.settle(n, Shown), true)
 	}
 	if c := l.snapshot(); c.Shown != 4 || c.DroppedSum() != 0 {
 		t.Errorf("%+v", c)

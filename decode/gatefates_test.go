@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // numbered is a gate whose units have numbers and are accounted for.
@@ -148,9 +150,9 @@ func TestGateSettlesWhatLeaves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newNumbered(Limits{Units: 6, Bytes: 1000})
 			c.life(g)
-			expect(t, "fates", fates(g.ledger.snapshot()), c.fates)
-			expect(t, "dropped", g.Stats().Dropped, c.count)
-			expect(t, "units", drain(g.Gate, -1), c.next)
+			kit.Expect(t, "fates", fates(g.ledger.snapshot()), c.fates)
+			kit.Expect(t, "dropped", g.Stats().Dropped, c.count)
+			kit.Expect(t, "units", drain(g.Gate, -1), c.next)
 		})
 	}
 }
@@ -174,9 +176,9 @@ func TestGateReturned(t *testing.T) {
 		g.push("Kddd")
 		drain(g.Gate, -1)
 		c.life(g)
-		expect(t, name+": while the pipeline has them", fates(g.ledger.snapshot()), fmt.Sprintf("; queued %d", g.n))
+		kit.Expect(t, name+": while the pipeline has them", fates(g.ledger.snapshot()), fmt.Sprintf("; queued %d", g.n))
 		g.Returned()
-		expect(t, name, fates(g.ledger.snapshot()), c.fates)
+		kit.Expect(t, name, fates(g.ledger.snapshot()), c.fates)
 	}
 }
 
@@ -184,13 +186,13 @@ func TestGateReturned(t *testing.T) {
 func TestGateBytes(t *testing.T) {
 	g := newNumbered(Limits{Units: 100, Bytes: 10})
 	size := func(n int, key bool) Unit { return Unit{Key: key, Data: make([]byte, n)} }
-	expect(t, "the whole gate", g.pushUnit(size(10, true)), 0)
-	expect(t, "no byte is left", g.pushUnit(size(1, false)), 2)
-	expect(t, "six of ten", g.pushUnit(size(6, true)), 0)
-	expect(t, "the other four", g.pushUnit(size(4, false)), 0)
-	expect(t, "one more", g.pushUnit(size(1, false)), 3)
-	expect(t, "more than the gate", g.pushUnit(size(11, true)), 1)
-	expect(t, "fates", fates(g.ledger.snapshot()), "queue_full 5, too_large 1; queued 0")
+	kit.Expect(t, "the whole gate", g.pushUnit(size(10, true)), 0)
+	kit.Expect(t, "no byte is left", g.pushUnit(size(1, false)), 2)
+	kit.Expect(t, "six of ten", g.pushUnit(size(6, true)), 0)
+	kit.Expect(t, "the other four", g.pushUnit(size(4, false)), 0)
+	kit.Expect(t, "one more", g.pushUnit(size(1, false)), 3)
+	kit.Expect(t, "more than the gate", g.pushUnit(size(11, true)), 1)
+	kit.Expect(t, "fates", fates(g.ledger.snapshot()), "queue_full 5, too_large 1; queued 0")
 }
 
 // A further slice is added to the unit pushed last. When that was given out, it is given out again with its group.
@@ -220,17 +222,17 @@ func TestGateAmend(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newNumbered(Limits{Units: 6, Bytes: 10})
 			c.life(g)
-			expect(t, "added", g.Amend(c.of, []byte(c.more)), c.added)
-			expect(t, "units", drain(g.Gate, -1), c.next)
-			expect(t, "fates", fates(g.ledger.snapshot()), fmt.Sprintf("; queued %d", g.n))
+			kit.Expect(t, "added", g.Amend(c.of, []byte(c.more)), c.added)
+			kit.Expect(t, "units", drain(g.Gate, -1), c.next)
+			kit.Expect(t, "fates", fates(g.ledger.snapshot()), fmt.Sprintf("; queued %d", g.n))
 			bytes := 0
 			for _, u := range g.units {
 				bytes += len(u.Data)
 			}
-			expect(t, "bytes", g.bytes, bytes)
+			kit.Expect(t, "bytes", g.bytes, bytes)
 			g.Close()
 			g.Release()
-			expect(t, "memory in use", g.memory.pool.used, 0)
+			kit.Expect(t, "memory in use", g.memory.pool.used, 0)
 		})
 	}
 }
@@ -239,8 +241,8 @@ func TestGateAmend(t *testing.T) {
 func TestGateAmendWithoutMemory(t *testing.T) {
 	g := newGate(DefaultLimits, newPool(blockSize, 0), nil)
 	push(g, "K")
-	expect(t, "added", g.Amend(0, make([]byte, blockSize)), false)
-	expect(t, "units", drain(g, -1), "!K")
+	kit.Expect(t, "added", g.Amend(0, make([]byte, blockSize)), false)
+	kit.Expect(t, "units", drain(g, -1), "!K")
 }
 
 // A gate that is closed gives its memory back, but not that of the unit that is being sent.
@@ -249,29 +251,29 @@ func TestGateMemory(t *testing.T) {
 	for range 4 { // each in a block of its own
 		g.pushUnit(Unit{Key: true, Data: make([]byte, 200<<10)})
 	}
-	expect(t, "kept", g.memory.pool.used, 4*256<<10)
+	kit.Expect(t, "kept", g.memory.pool.used, 4*256<<10)
 	for range 2 {
 		if _, ok := g.take(); !ok {
 			t.Fatal("nothing waits")
 		}
 	}
-	expect(t, "kept behind the newest that was given out", g.memory.pool.used, 3*256<<10)
+	kit.Expect(t, "kept behind the newest that was given out", g.memory.pool.used, 3*256<<10)
 	g.Close()
-	expect(t, "lent", g.memory.pool.used, 256<<10)
+	kit.Expect(t, "lent", g.memory.pool.used, 256<<10)
 	g.Release()
 	g.Release()
-	expect(t, "in use", g.memory.pool.used, 0)
+	kit.Expect(t, "in use", g.memory.pool.used, 0)
 
 	small := newNumbered(Limits{Units: 6, Bytes: 1 << 20})
 	small.push("Kd")
 	small.Close()
-	expect(t, "in use by small ones", small.memory.pool.used, 0)
+	kit.Expect(t, "in use by small ones", small.memory.pool.used, 0)
 	small = newNumbered(Limits{Units: 6, Bytes: 1 << 20})
 	small.push("K")
 	drain(small.Gate, 1)
 	small.Close()
 	small.Release()
-	expect(t, "in use by a small one that was lent", small.memory.pool.used, 0)
+	kit.Expect(t, "in use by a small one that was lent", small.memory.pool.used, 0)
 }
 
 // However large its frames are, a gate holds the bytes that it may.
@@ -279,9 +281,9 @@ func TestGateHoldsItsBytes(t *testing.T) {
 	const frame = 96 << 10 // one in each block of 128 KiB
 	g := newNumbered(Limits{Units: 1000, Bytes: 40 * frame})
 	for n := range 40 {
-		expect(t, "dropped", g.pushUnit(Unit{Key: n == 0, Data: make([]byte, frame)}), 0)
+		kit.Expect(t, "dropped", g.pushUnit(Unit{Key: n == 0, Data: make([]byte, frame)}), 0)
 	}
-	expect(t, "one more", g.pushUnit(Unit{Data: make([]byte, 1)}), 41)
+	kit.Expect(t, "one more", g.pushUnit(Unit{Data: make([]byte, 1)}), 41)
 }
 
 // A new renderer begins with the newest picture of a live stream, and with the first that nobody saw of a recording.
@@ -304,12 +306,12 @@ func TestGateRewindsToWhatWasSeen(t *testing.T) {
 			for _, u := range "Kdd" {
 				g.pushUnit(Unit{Key: u == 'K', Stored: c.stored, Data: []byte{byte(u)}})
 			}
-			expect(t, "recording", g.recording(), c.stored)
+			kit.Expect(t, "recording", g.recording(), c.stored)
 			drain(g.Gate, -1)
-			expect(t, "recording, all given out", g.recording(), false)
+			kit.Expect(t, "recording, all given out", g.recording(), false)
 			g.shown(c.shown...)
-			expect(t, "replayed", g.Rewind(), c.replay)
-			expect(t, "units", drain(g.Gate, -1), c.next)
+			kit.Expect(t, "replayed", g.Rewind(), c.replay)
+			kit.Expect(t, "units", drain(g.Gate, -1), c.next)
 		})
 	}
 }
@@ -331,15 +333,15 @@ func TestGateAnswers(t *testing.T) {
 		a.kept, a.waiting = len(g.kept()), g.Stats().Waiting
 		return a
 	}
-	expect(t, "empty", ask(), answers{oldest: none, newest: none})
+	kit.Expect(t, "empty", ask(), answers{oldest: none, newest: none})
 	g.pushUnit(Unit{Key: true, Format: &Format{Codec: H264}, Data: []byte("K")})
-	expect(t, "one", ask(), answers{oldest: 1, newest: 1, codec: H264, known: true, waiting: 1})
+	kit.Expect(t, "one", ask(), answers{oldest: 1, newest: 1, codec: H264, known: true, waiting: 1})
 	g.push("dd")
-	expect(t, "without a format", ask(), answers{oldest: 1, newest: 3, waiting: 3})
+	kit.Expect(t, "without a format", ask(), answers{oldest: 1, newest: 3, waiting: 3})
 	g.pushUnit(Unit{Format: &Format{Codec: H265}, Data: []byte("d")})
-	expect(t, "all wait", ask(), answers{oldest: 1, newest: 4, codec: H265, known: true, waiting: 4})
+	kit.Expect(t, "all wait", ask(), answers{oldest: 1, newest: 4, codec: H265, known: true, waiting: 4})
 	drain(g.Gate, 3)
-	expect(t, "one waits", ask(), answers{oldest: 1, newest: 4, codec: H265, known: true, kept: 3, waiting: 1})
+	kit.Expect(t, "one waits", ask(), answers{oldest: 1, newest: 4, codec: H265, known: true, kept: 3, waiting: 1})
 	kept := g.kept()
 	text := ""
 	for _, u := range kept {
@@ -348,13 +350,13 @@ func TestGateAnswers(t *testing.T) {
 			t.Errorf("frame %d is kept in the gate's memory", u.Number)
 		}
 	}
-	expect(t, "kept", text, "Kdd")
+	kit.Expect(t, "kept", text, "Kdd")
 	kept[0].Data[0] = 'x'
-	expect(t, "the gate's own", string(g.units[0].Data), "K")
+	kit.Expect(t, "the gate's own", string(g.units[0].Data), "K")
 	drain(g.Gate, 1)
 	g.push("ddd") // the key frame makes room
 	drain(g.Gate, -1)
-	expect(t, "no key frame", ask(), answers{oldest: 5, newest: 7})
+	kit.Expect(t, "no key frame", ask(), answers{oldest: 5, newest: 7})
 }
 
 // A recording waits while more than half of the room is taken, in frames, bytes or time, but not while it is hidden.
@@ -396,8 +398,8 @@ func TestGateWaitsForRoom(t *testing.T) {
 				}
 				began := time.Now()
 				g.Wait(t.Context(), time.Minute)
-				expect(t, "waited", time.Since(began) == time.Minute, c.waits)
-				expect(t, "did not wait", time.Since(began) == 0, !c.waits)
+				kit.Expect(t, "waited", time.Since(began) == time.Minute, c.waits)
+				kit.Expect(t, "did not wait", time.Since(began) == 0, !c.waits)
 			})
 		})
 	}
@@ -429,7 +431,7 @@ func TestGateWaitsWhileFramesAreTaken(t *testing.T) {
 					}
 				}()
 				g.Wait(t.Context(), time.Second)
-				expect(t, "waited", time.Since(began), c.took)
+				kit.Expect(t, "waited", time.Since(began), c.took)
 				time.Sleep(time.Second)
 			})
 		})
@@ -465,7 +467,7 @@ func TestTakeIsWoken(t *testing.T) {
 				synctest.Wait()
 				select {
 				case unit := <-got:
-					expect(t, "unit", unit, c.unit)
+					kit.Expect(t, "unit", unit, c.unit)
 				default:
 					t.Error("nobody is woken")
 				}

@@ -7,14 +7,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // pushTo pushes frames written as letters to an input.
 func (r *rig) pushTo(in *Input, units string) {
 	for _, u := range units {
 		r.n++
-		in.Push(&mkv.Frame{Track: r.track, Data: lengths, Key: u == 'K'}, time.Duration(r.n), false, time.Time{})
+		in.Push(&mkv.Frame{Track: r.track, Data: formattest.Lengths, Key: u == 'K'}, time.Duration(r.n), false, time.Time{})
 	}
 }
 
@@ -25,18 +27,18 @@ func TestShowBeginsWithTheKeptGroup(t *testing.T) {
 	r.pushTo(b, "KddKddd")
 	r.pushTo(a, "Kd")
 	r.shown(2)
-	expect(t, "fed", r.Stats().Fed, 2) // what is not shown costs nothing
-	expect(t, "a is shown", a.Shown(), true)
+	kit.Expect(t, "fed", r.Stats().Fed, 2) // what is not shown costs nothing
+	kit.Expect(t, "a is shown", a.Shown(), true)
 	r.Show(b)
-	expect(t, "b is shown", b.Shown(), true)
+	kit.Expect(t, "b is shown", b.Shown(), true)
 	r.until("the kept group", func() bool { return strings.HasSuffix(r.got(), "/|krrd") })
 	r.pushTo(b, "d")
 	r.pushTo(a, "dKd")
 	r.until("the next frame", func() bool { return strings.HasSuffix(r.got(), "|krrdd") })
 	r.Show(a)
 	r.until("the first stream again", func() bool { return strings.HasSuffix(r.got(), "/|kd") })
-	expect(t, "dropped", r.Stats().Dropped, 0)
-	expect(t, "restarts", r.Stats().Restarts, 0)
+	kit.Expect(t, "dropped", r.Stats().Dropped, 0)
+	kit.Expect(t, "restarts", r.Stats().Restarts, 0)
 }
 
 func TestShowOfAStreamThatHasNothing(t *testing.T) {
@@ -56,19 +58,19 @@ func TestParkedGate(t *testing.T) {
 	push(g, "KdKdd")
 	drain(g, 3)
 	g.Park()
-	expect(t, "kept", len(g.units), 3)
-	expect(t, "units", drain(g, -1), "")
-	expect(t, "dropped by a long group", push(g, "ddddddKd"), 0)
-	expect(t, "kept", len(g.units), 2)
+	kit.Expect(t, "kept", len(g.units), 3)
+	kit.Expect(t, "units", drain(g, -1), "")
+	kit.Expect(t, "dropped by a long group", push(g, "ddddddKd"), 0)
+	kit.Expect(t, "kept", len(g.units), 2)
 	g.Unpark()
-	expect(t, "units", drain(g, -1), "!kd")
+	kit.Expect(t, "units", drain(g, -1), "!kd")
 	g.Park()
 	push(g, "dddddd") // longer than the gate is
 	g.Unpark()
-	expect(t, "units", drain(g, -1), "")
+	kit.Expect(t, "units", drain(g, -1), "")
 	push(g, "dK")
-	expect(t, "units", drain(g, -1), "!K")
-	expect(t, "dropped", g.Stats().Dropped, 1)
+	kit.Expect(t, "units", drain(g, -1), "!K")
+	kit.Expect(t, "dropped", g.Stats().Dropped, 1)
 }
 
 // What is closed keeps nothing, and what it cost stays counted.
@@ -85,24 +87,24 @@ func TestClosedInput(t *testing.T) {
 	b.Close()
 	b.Close()
 	r.Show(b)
-	expect(t, "a closed input is shown", b.Shown(), false)
+	kit.Expect(t, "a closed input is shown", b.Shown(), false)
 	a.Close()
-	expect(t, "a closed input is shown", a.Shown() || b.Shown(), false)
+	kit.Expect(t, "a closed input is shown", a.Shown() || b.Shown(), false)
 	r.pushTo(a, "Kd")
 	r.pushTo(b, "Kd")
 	for _, in := range []*Input{a, b} {
-		expect(t, "units kept", len(in.gate.units), 0)
-		expect(t, "bytes kept", in.gate.bytes, 0)
+		kit.Expect(t, "units kept", len(in.gate.units), 0)
+		kit.Expect(t, "bytes kept", in.gate.bytes, 0)
 	}
-	expect(t, "inputs", len(r.inputs), 1)
-	expect(t, "dropped", r.Stats().Dropped, 1)
-	expect(t, "too large", r.Stats().Frames.Dropped[DropTooLarge], 1)
-	expect(t, "on their way", r.Stats().Frames.Queued, 0)
+	kit.Expect(t, "inputs", len(r.inputs), 1)
+	kit.Expect(t, "dropped", r.Stats().Dropped, 1)
+	kit.Expect(t, "too large", r.Stats().Frames.Dropped[DropTooLarge], 1)
+	kit.Expect(t, "on their way", r.Stats().Frames.Queued, 0)
 	c := r.Input("c", Preference{})
 	r.pushTo(c, "Kd")
 	r.Show(c)
 	r.until("another input", func() bool { return strings.HasSuffix(r.got(), "|kd") })
-	expect(t, "restarts", r.Stats().Restarts, 0)
+	kit.Expect(t, "restarts", r.Stats().Restarts, 0)
 }
 
 // A renderer that stalls for a minute costs no frame of a recording, however many there are in a group of pictures.
@@ -128,11 +130,11 @@ func TestRecordingWaitsForAStalledRenderer(t *testing.T) {
 			taken <- n
 		}()
 		for n := range frames {
-			in.PushStored(t.Context(), &mkv.Frame{Track: h264Track, Data: lengths, Key: n == 0}, time.Duration(n)*time.Second/25, false)
+			in.PushStored(t.Context(), &mkv.Frame{Track: h264Track, Data: formattest.Lengths, Key: n == 0}, time.Duration(n)*time.Second/25, false)
 		}
-		expect(t, "frames taken", <-taken, frames)
-		expect(t, "shown", in.Counts().Shown, frames)
-		expect(t, "dropped", r.Stats().Dropped, 0)
+		kit.Expect(t, "frames taken", <-taken, frames)
+		kit.Expect(t, "shown", in.Counts().Shown, frames)
+		kit.Expect(t, "dropped", r.Stats().Dropped, 0)
 	})
 }
 
@@ -147,7 +149,7 @@ func BenchmarkPush(b *testing.B) {
 		data  []byte
 	}{
 		"lengths": {h264Track, lengthsOf(15 << 10)},
-		"Annex B": {&mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: annexBSets}, annexB},
+		"Annex B": {&mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AnnexBSets}, annexB},
 	} {
 		b.Run(name, func(b *testing.B) {
 			in := New(Config{}).Input("cam", Preference{})
@@ -167,6 +169,6 @@ func TestPreferChangesTheChoice(t *testing.T) {
 	before, _ := r.best(Format{Codec: H264}, found)
 	in.Prefer(Preference{Order: []Family{Software}})
 	after, _ := r.best(Format{Codec: H264}, found)
-	expect(t, "before", before.Element, "vah264dec")
-	expect(t, "after", after.Element, "avdec_h264")
+	kit.Expect(t, "before", before.Element, "vah264dec")
+	kit.Expect(t, "after", after.Element, "avdec_h264")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // blockOf is a block of one NAL unit: K a key frame, d another, b one that no other refers to, x noise.
@@ -101,19 +102,19 @@ func TestEveryReasonIsCounted(t *testing.T) {
 	}
 	c := in.Counts()
 	for why, n := range want {
-		expect(t, string(why), c.Dropped[why], n)
+		kit.Expect(t, string(why), c.Dropped[why], n)
 	}
-	expect(t, "reasons", len(c.Dropped), len(want))
-	expect(t, "sum", c.DroppedSum(), 26)
-	expect(t, "received", c.Received, 28)
-	expect(t, "shown", c.Shown, 1)
-	expect(t, "on their way", c.Queued, 1)
-	expect(t, "of the agent's side", a.r.Stats().Dropped, 19) // the child counts those that it knows of
+	kit.Expect(t, "reasons", len(c.Dropped), len(want))
+	kit.Expect(t, "sum", c.DroppedSum(), 26)
+	kit.Expect(t, "received", c.Received, 28)
+	kit.Expect(t, "shown", c.Shown, 1)
+	kit.Expect(t, "on their way", c.Queued, 1)
+	kit.Expect(t, "of the agent's side", a.r.Stats().Dropped, 19) // the child counts those that it knows of
 	in.Close()
-	expect(t, "hidden", in.Counts().Hidden, 1)
+	kit.Expect(t, "hidden", in.Counts().Hidden, 1)
 	all := a.r.Stats().Frames
-	expect(t, "received by all", all.Received, 28)
-	expect(t, "dropped by all", all.DroppedSum(), 26)
+	kit.Expect(t, "received by all", all.Received, 28)
+	kit.Expect(t, "dropped by all", all.DroppedSum(), 26)
 }
 
 // A unit says that frames before it are missing exactly where that is so.
@@ -130,7 +131,7 @@ func TestDiscontinuityWhereFramesAreMissing(t *testing.T) {
 		f := newFeeder()
 		track := *h264Track
 		feedOf(f.in, &track, blocks)
-		expect(t, blocks, unitsOf(f.taken()), want)
+		kit.Expect(t, blocks, unitsOf(f.taken()), want)
 	}
 }
 
@@ -148,27 +149,27 @@ func TestTrackThatCannotBeDecodedForATime(t *testing.T) {
 		f.in.SetTracks([]*mkv.Track{&good})
 		feedOf(f.in, &good, "Kd")
 		before := f.taken()
-		expect(t, name+": before", unitsOf(before), "!Kd")
+		kit.Expect(t, name+": before", unitsOf(before), "!Kd")
 		f.in.SetTracks([]*mkv.Track{&bad})
 		feedOf(f.in, &bad, "KddKd")
-		expect(t, name+": meanwhile", unitsOf(f.taken()), "")
-		expect(t, name+": blocked", f.in.Blocked().Code, "decode.codec")
-		expect(t, name+": blocked stream", f.in.Blocked().Stream, "cam")
+		kit.Expect(t, name+": meanwhile", unitsOf(f.taken()), "")
+		kit.Expect(t, name+": blocked", f.in.Blocked().Code, "decode.codec")
+		kit.Expect(t, name+": blocked stream", f.in.Blocked().Stream, "cam")
 		again := good
 		f.in.SetTracks([]*mkv.Track{&again})
-		expect(t, name+": blocked afterwards", f.in.Blocked().Code, "")
+		kit.Expect(t, name+": blocked afterwards", f.in.Blocked().Code, "")
 		feedOf(f.in, &again, "dKd")
 		after := f.taken()
-		expect(t, name+": afterwards", unitsOf(after), "!Kd")
+		kit.Expect(t, name+": afterwards", unitsOf(after), "!Kd")
 		if len(after) > 0 && (after[0].Format == nil || after[0].Format.continues(before[0].Format)) {
 			t.Errorf("%s: afterwards the format is %+v", name, after[0].Format)
 		}
-		expect(t, name+": fates", fates(f.in.Counts()), "no_key_frame 1, unsupported 5; queued 4")
+		kit.Expect(t, name+": fates", fates(f.in.Counts()), "no_key_frame 1, unsupported 5; queued 4")
 		if codes := f.codes(); !slices.Equal(codes, []string{"decode.codec"}) {
 			t.Errorf("%s: reported %v", name, codes)
 		}
 		for _, r := range f.reports {
-			expect(t, name+": stream", r.Stream, "cam")
+			kit.Expect(t, name+": stream", r.Stream, "cam")
 		}
 	}
 }
@@ -181,23 +182,23 @@ func TestUnitsKeepWhatIsKnownOfTheFrame(t *testing.T) {
 	f.in.Push(&mkv.Frame{Track: &track, Data: blockOf('K'), Key: true}, time.Minute, false, received)
 	f.in.PushStored(t.Context(), &mkv.Frame{Track: &track, Data: blockOf('b')}, time.Hour, true)
 	units := f.taken()
-	expect(t, "units", unitsOf(units), "!K!d")
+	kit.Expect(t, "units", unitsOf(units), "!K!d")
 	live, stored := units[0], units[1]
-	expect(t, "live: stored", live.Stored, false)
-	expect(t, "live: time", live.Time, time.Minute)
-	expect(t, "live: received", live.Received, received)
-	expect(t, "live: disposable", live.Disposable, false)
-	expect(t, "live: data", bytes.Equal(live.Data, blockOf('K')), true)
-	expect(t, "stored", stored.Stored, true)
-	expect(t, "stored: time", stored.Time, time.Hour)
-	expect(t, "stored: disposable", stored.Disposable, true)
-	expect(t, "stored: received", stored.Received.IsZero(), true)
-	expect(t, "numbers", stored.Number-live.Number, 1)
+	kit.Expect(t, "live: stored", live.Stored, false)
+	kit.Expect(t, "live: time", live.Time, time.Minute)
+	kit.Expect(t, "live: received", live.Received, received)
+	kit.Expect(t, "live: disposable", live.Disposable, false)
+	kit.Expect(t, "live: data", bytes.Equal(live.Data, blockOf('K')), true)
+	kit.Expect(t, "stored", stored.Stored, true)
+	kit.Expect(t, "stored: time", stored.Time, time.Hour)
+	kit.Expect(t, "stored: disposable", stored.Disposable, true)
+	kit.Expect(t, "stored: received", stored.Received.IsZero(), true)
+	kit.Expect(t, "numbers", stored.Number-live.Number, 1)
 
 	lag := f.in.lag.frames // by which it is measured how long frames take to the screen
-	expect(t, "received", len(lag), 2)
-	expect(t, "live", lag[0], reception{number: live.Number, at: time.Minute, received: received})
-	expect(t, "stored: without a time of reception", lag[1].received.IsZero(), false)
+	kit.Expect(t, "received", len(lag), 2)
+	kit.Expect(t, "live", lag[0], reception{number: live.Number, at: time.Minute, received: received})
+	kit.Expect(t, "stored: without a time of reception", lag[1].received.IsZero(), false)
 }
 
 // Showing another input gives up the pipeline once; showing the same one, or one of nobody's, changes nothing.
@@ -214,39 +215,39 @@ func TestShowGivesUpThePipeline(t *testing.T) {
 	}
 	r.Show(a)
 	shown, turned := r.showing()
-	expect(t, "shown", shown == a && a.Shown() && !b.Shown(), true)
-	expect(t, "hidden", b.gate.hidden() && r.own.gate.hidden() && !a.gate.hidden(), true)
+	kit.Expect(t, "shown", shown == a && a.Shown() && !b.Shown(), true)
+	kit.Expect(t, "hidden", b.gate.hidden() && r.own.gate.hidden() && !a.gate.hidden(), true)
 	r.Show(a)
 	r.Show(New(Config{}).Input("another renderer's", Preference{}))
 	shown, same := r.showing()
-	expect(t, "shown", shown == a, true)
-	expect(t, "the same pipeline", same == turned && !over(turned), true)
+	kit.Expect(t, "shown", shown == a, true)
+	kit.Expect(t, "the same pipeline", same == turned && !over(turned), true)
 	r.stats.FrameTime, r.stats.Wall, r.after = time.Hour, time.Now(), &failure{}
 	b.lag.onScreen = reception{number: 5} // from when it was shown before
 	r.Show(b)
-	expect(t, "picture of the lag", b.lag.onScreen.number, 0)
+	kit.Expect(t, "picture of the lag", b.lag.onScreen.number, 0)
 	shown, next := r.showing()
-	expect(t, "shown", shown == b && !a.Shown(), true)
-	expect(t, "given up", over(turned) && !over(next), true)
-	expect(t, "hidden", a.gate.hidden() && !b.gate.hidden(), true)
-	expect(t, "frame time", r.Stats().FrameTime, 0)
-	expect(t, "wall", r.Stats().Wall.IsZero(), true)
-	expect(t, "waits for a picture after a failure", r.after == nil, true)
+	kit.Expect(t, "shown", shown == b && !a.Shown(), true)
+	kit.Expect(t, "given up", over(turned) && !over(next), true)
+	kit.Expect(t, "hidden", a.gate.hidden() && !b.gate.hidden(), true)
+	kit.Expect(t, "frame time", r.Stats().FrameTime, 0)
+	kit.Expect(t, "wall", r.Stats().Wall.IsZero(), true)
+	kit.Expect(t, "waits for a picture after a failure", r.after == nil, true)
 
 	r.own.Close() // it cannot be
 	b.Restart()
 	shown, again := r.showing()
-	expect(t, "shown", shown == b, true)
-	expect(t, "given up at another place", over(next) && !over(again), true)
+	kit.Expect(t, "shown", shown == b, true)
+	kit.Expect(t, "given up at another place", over(next) && !over(again), true)
 	a.Restart()
-	expect(t, "given up for one that is hidden", over(again), false)
+	kit.Expect(t, "given up for one that is hidden", over(again), false)
 	a.Close()
-	expect(t, "given up for one that is hidden", over(again), false)
+	kit.Expect(t, "given up for one that is hidden", over(again), false)
 	b.Close()
 	shown, _ = r.showing()
-	expect(t, "shown", shown == r.own && !r.own.gate.hidden(), true)
-	expect(t, "given up with the input", over(again), true)
-	expect(t, "inputs", len(r.inputs), 1)
+	kit.Expect(t, "shown", shown == r.own && !r.own.gate.hidden(), true)
+	kit.Expect(t, "given up with the input", over(again), true)
+	kit.Expect(t, "inputs", len(r.inputs), 1)
 }
 
 // At another place in the stream, what waits is dropped, also the picture that waits for further slices.
@@ -262,19 +263,19 @@ func TestRestartDropsWhatWaits(t *testing.T) {
 		}
 		in('d', time.Hour+1)
 		in('d', time.Hour+2) // this one waits
-		expect(t, "given to the gate", f.in.gate.Stats().Waiting, 2)
+		kit.Expect(t, "given to the gate", f.in.gate.Stats().Waiting, 2)
 		f.in.Restart()
-		expect(t, "fates", fates(f.in.Counts()), "catch_up 3; queued 0")
+		kit.Expect(t, "fates", fates(f.in.Counts()), "catch_up 3; queued 0")
 		in('d', 0)
 		in('K', 1)
 		time.Sleep(holdMost)
 		synctest.Wait()
-		expect(t, "units", unitsOf(f.taken()), "!K")
-		expect(t, "fates", fates(f.in.Counts()), "catch_up 3, no_key_frame 1; queued 1")
+		kit.Expect(t, "units", unitsOf(f.taken()), "!K")
+		kit.Expect(t, "fates", fates(f.in.Counts()), "catch_up 3, no_key_frame 1; queued 1")
 		f.in.Close()
-		expect(t, "closed", fates(f.in.Counts()), "catch_up 3, hidden 1, no_key_frame 1; queued 0")
+		kit.Expect(t, "closed", fates(f.in.Counts()), "catch_up 3, hidden 1, no_key_frame 1; queued 0")
 		in('K', 2)
-		expect(t, "closed", f.in.Counts().Received, 5)
+		kit.Expect(t, "closed", f.in.Counts().Received, 5)
 	})
 }
 
@@ -290,11 +291,11 @@ func TestSameMedia(t *testing.T) {
 	} {
 		other := *h264Track
 		change(&other)
-		expect(t, name, sameMedia(h264Track, &other), false)
+		kit.Expect(t, name, sameMedia(h264Track, &other), false)
 	}
 	same := *h264Track
 	same.Name, same.CodecPrivate = "another", bytes.Clone(same.CodecPrivate)
-	expect(t, "the same", sameMedia(h264Track, &same), true)
+	kit.Expect(t, "the same", sameMedia(h264Track, &same), true)
 }
 
 // A session of its own goes on with the same decoder in the middle of a group of pictures.
@@ -305,9 +306,9 @@ func TestSameFormatGoesOnWithoutAKeyFrame(t *testing.T) {
 	r.track = &same
 	r.push("ddKd")
 	r.shown(6)
-	expect(t, "got", r.got(), "|KdddKd")
+	kit.Expect(t, "got", r.got(), "|KdddKd")
 	s := r.Stats()
-	expect(t, "dropped", s.Dropped, 0)
-	expect(t, "shown", s.Shown, 6)
-	expect(t, "fed", s.Fed, 6)
+	kit.Expect(t, "dropped", s.Dropped, 0)
+	kit.Expect(t, "shown", s.Shown, 6)
+	kit.Expect(t, "fed", s.Fed, 6)
 }

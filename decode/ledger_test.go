@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 func TestLedger(t *testing.T) {
@@ -20,19 +21,19 @@ func TestLedger(t *testing.T) {
 	for n := uint64(1); n <= 5; n++ {
 		l.open(n)
 	}
-	expect(t, "first", l.settle(2, Shown), true)
-	expect(t, "again", l.settle(2, DropLate), false)
-	expect(t, "unknown", l.settle(9, Shown), false)
-	expect(t, "hidden", l.settle(1, Hidden), true)
+	kit.Expect(t, "first", l.settle(2, Shown), true)
+	kit.Expect(t, "again", l.settle(2, DropLate), false)
+	kit.Expect(t, "unknown", l.settle(9, Shown), false)
+	kit.Expect(t, "hidden", l.settle(1, Hidden), true)
 	l.settleThrough(4, 4, DropDecoderFailed)
-	expect(t, "on its way", l.onItsWay(4), true)
-	expect(t, "not any more", l.onItsWay(3), false)
+	kit.Expect(t, "on its way", l.onItsWay(4), true)
+	kit.Expect(t, "not any more", l.onItsWay(3), false)
 	c := l.snapshot()
 	if c.Received != 5 || c.Shown != 1 || c.Hidden != 1 || c.Queued != 2 || c.DroppedSum() != 1 || c.Dropped[DropDecoderFailed] != 1 {
 		t.Errorf("%+v", c)
 	}
 	c.Dropped[DropLate] = 7
-	expect(t, "the ledger's own counts", l.snapshot().Dropped[DropLate], 0)
+	kit.Expect(t, "the ledger's own counts", l.snapshot().Dropped[DropLate], 0)
 }
 
 // What nobody ever settles is bounded.
@@ -43,9 +44,9 @@ func TestLedgerIsBounded(t *testing.T) {
 		l.open(n)
 	}
 	c := l.snapshot()
-	expect(t, "on their way", c.Queued, mostOpen)
-	expect(t, "given up", c.Dropped[DropNoPicture], frames-mostOpen)
-	expect(t, "entries", cap(l.entries) <= 2*mostOpen, true)
+	kit.Expect(t, "on their way", c.Queued, mostOpen)
+	kit.Expect(t, "given up", c.Dropped[DropNoPicture], frames-mostOpen)
+	kit.Expect(t, "entries", cap(l.entries) <= 2*mostOpen, true)
 }
 
 // adds checks that an input's counts add up, and gives them.

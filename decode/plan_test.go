@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // boxes are elements as they are found on real boxes.
@@ -45,7 +48,7 @@ func names(plans []Plan) string {
 }
 
 func TestChoose(t *testing.T) {
-	h264 := Format{Codec: H264, Stream: AVC, CodecData: avcC}
+	h264 := Format{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}
 	h265 := Format{Codec: H265, Stream: ByteStream}
 	is := func(names ...string) func(string) bool {
 		return func(name string) bool { return slices.Contains(names, name) }
@@ -89,7 +92,7 @@ func TestChoose(t *testing.T) {
 
 // What runs on which box, and how.
 func TestBoxes(t *testing.T) {
-	formats := []Format{{Codec: H264, Stream: AVC, CodecData: avcC}, {Codec: H265, Stream: ByteStream}}
+	formats := []Format{{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}, {Codec: H265, Stream: ByteStream}}
 	var text strings.Builder
 	for _, b := range boxes {
 		for _, f := range formats {
@@ -103,7 +106,7 @@ func TestBoxes(t *testing.T) {
 			text.WriteString("\n")
 		}
 	}
-	golden(t, "boxes.txt", text.String())
+	kit.Golden(t, "boxes.txt", text.String())
 }
 
 func TestDecodersOfBothCodecs(t *testing.T) {
@@ -111,7 +114,7 @@ func TestDecodersOfBothCodecs(t *testing.T) {
 	for _, d := range Decoders(Preference{}, box("rockchip")) {
 		got = append(got, fmt.Sprintf("%s/%s/%s", d.Element, d.Family, d.Codec))
 	}
-	expect(t, "decoders", strings.Join(got, " "), "v4l2slh264dec/v4l2-stateless/h264 v4l2slvideo3h264dec/v4l2-stateless/h264 mppvideodec/vendor/h264 avdec_h264/software/h264 "+
+	kit.Expect(t, "decoders", strings.Join(got, " "), "v4l2slh264dec/v4l2-stateless/h264 v4l2slvideo3h264dec/v4l2-stateless/h264 mppvideodec/vendor/h264 avdec_h264/software/h264 "+
 		"v4l2slh265dec/v4l2-stateless/h265 mppvideodec/vendor/h265 avdec_h265/software/h265")
 }
 
@@ -123,7 +126,7 @@ func TestPipelines(t *testing.T) {
 		{Sink: KMS, Card: "/dev/dri/card1", Connector: "HDMI-A-1", ConnectorID: 89, Mode: Mode{1920, 1080}},
 		{Sink: KMS, Card: "/dev/dri/card0", Connector: "HDMI-A-1"},
 	}
-	formats := []Format{{Codec: H264, Stream: AVC, CodecData: avcC}, {Codec: H265, Stream: ByteStream}}
+	formats := []Format{{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}, {Codec: H265, Stream: ByteStream}}
 	var text strings.Builder
 	put := func(title, pipeline string) {
 		fmt.Fprintf(&text, "# %s\n%s\n\n", title, strings.ReplaceAll(pipeline, " ! ", " !\n  "))
@@ -143,5 +146,5 @@ func TestPipelines(t *testing.T) {
 	stateful := first(formats[0], displays[0], box("pi4"))
 	stateful.Colorimetry = true
 	write("V4L2 stateful, with colorimetry", stateful)
-	golden(t, "pipelines.txt", text.String())
+	kit.Golden(t, "pipelines.txt", text.String())
 }

@@ -7,7 +7,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // used is how many bytes a pool has handed out.
@@ -110,22 +112,22 @@ func TestOneBoundForAllInputs(t *testing.T) {
 	kept := 0
 	for _, in := range hidden {
 		kept += len(in.gate.units)
-		expect(t, "dropped while hidden", in.Counts().DroppedSum(), 0)
+		kit.Expect(t, "dropped while hidden", in.Counts().DroppedSum(), 0)
 	}
 	if kept == 0 || kept == len(hidden) {
 		t.Errorf("%d of %d hidden streams have kept their frame", kept, len(hidden))
 	}
 	push(shown, true)
-	expect(t, "units of the stream that is shown", len(shown.gate.units), 1)
+	kit.Expect(t, "units of the stream that is shown", len(shown.gate.units), 1)
 	push(shown, false)
-	expect(t, "queue full", shown.Counts().Dropped[DropQueueFull], 2)
+	kit.Expect(t, "queue full", shown.Counts().Dropped[DropQueueFull], 2)
 	if used := r.memory.inUse(); used > limits.Total {
 		t.Errorf("%d bytes in use, of %d", used, limits.Total)
 	}
 	for _, in := range append(hidden, shown) {
 		in.Close()
 	}
-	expect(t, "in use at the end", r.memory.inUse(), 0)
+	kit.Expect(t, "in use at the end", r.memory.inUse(), 0)
 }
 
 // lengthsOf is an access unit of n bytes with one IDR slice.
@@ -134,7 +136,7 @@ func lengthsOf(n int) []byte {
 	return append(frame, make([]byte, n-6)...)
 }
 
-var h264Track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC}
+var h264Track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AVCC}
 
 // In steady state no frame takes memory of its own, whether the stream is shown or not.
 func TestFramesTakeNoMemory(t *testing.T) {
@@ -193,7 +195,7 @@ func TestMemoryOfHiddenStreams(t *testing.T) {
 	kept := 0
 	for _, in := range inputs {
 		kept += in.gate.bytes
-		expect(t, "units kept", len(in.gate.units), 60)
+		kit.Expect(t, "units kept", len(in.gate.units), 60)
 	}
 	if used := r.memory.inUse(); used > kept+kept/5 {
 		t.Errorf("%d bytes of memory for %d bytes of frames", used, kept)

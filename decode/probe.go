@@ -254,12 +254,12 @@ func (c *Candidate) sameHardware(now Candidate) bool {
 func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
 	found := Known{Found: []string{c.Element}}
 	only := Preference{Order: []Family{c.Family}, Vendor: []string{c.Element}}
-	plan := Choose(clip.Format, Display{Sink: None}, only, found)[0]
-	t, err := s.try(ctx, plan, clip.Units)
+	p := Choose(clip.Format, Display{Sink: None}, only, found)[0]
+	t, err := s.try(ctx, p, clip.Units)
 	var f *failure
 	if errors.As(err, &f) && f.unnegotiated && canSetColorimetry(Decoder{c.Element, c.Family, c.Codec}) {
-		plan.Colorimetry = true
-		t, err = s.try(ctx, plan, clip.Units)
+		p.Colorimetry = true
+		t, err = s.try(ctx, p, clip.Units)
 	}
 	if err == nil {
 		err = t.verdict(len(clip.Units))
@@ -268,7 +268,7 @@ func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
 	if !t.status.Opaque {
 		c.Checksum = together(t.status.Checksums)
 	}
-	c.Colorimetry, c.Down = plan.Colorimetry && err == nil, 0
+	c.Colorimetry, c.Down = p.Colorimetry && err == nil, 0
 	if err != nil {
 		c.Result, c.Code, c.Error = Failed, CodeError, err.Error()
 		if errors.As(err, &f) {

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // sysWith is a /sys in which the driver has the first render node.
@@ -21,9 +24,9 @@ func sysWith(driver string) fs.FS {
 
 // tenFrames are a clip that fakes can decode.
 func tenFrames() []Clip {
-	c := Clip{Format: Format{Codec: H264, Stream: AVC, CodecData: avcC}}
+	c := Clip{Format: Format{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}}
 	for i := range 10 {
-		c.Units = append(c.Units, Unit{Data: lengths, Time: time.Duration(i), Key: i == 0})
+		c.Units = append(c.Units, Unit{Data: formattest.Lengths, Time: time.Duration(i), Key: i == 0})
 	}
 	return []Clip{c}
 }
@@ -63,17 +66,17 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(fault, func(t *testing.T) {
 			r, tried := probe(t, fault, c.change)
-			expect(t, "tried", strings.Join(tried, " "), "vah264dec avdec_h264")
+			kit.Expect(t, "tried", strings.Join(tried, " "), "vah264dec avdec_h264")
 			hardware, software := r.Candidates[0], r.Candidates[1]
-			expect(t, "code", hardware.Code, c.code)
-			expect(t, "device", hardware.Device, "/dev/dri/renderD128")
-			expect(t, "driver", hardware.Driver, "i915")
-			expect(t, "broken", r.Broken("vah264dec", H264), c.code != "")
-			expect(t, "software", software.Result, Passed)
-			expect(t, "pictures", software.Pictures, 10)
-			expect(t, "device of software", software.Device, "")
+			kit.Expect(t, "code", hardware.Code, c.code)
+			kit.Expect(t, "device", hardware.Device, "/dev/dri/renderD128")
+			kit.Expect(t, "driver", hardware.Driver, "i915")
+			kit.Expect(t, "broken", r.Broken("vah264dec", H264), c.code != "")
+			kit.Expect(t, "software", software.Result, Passed)
+			kit.Expect(t, "pictures", software.Pictures, 10)
+			kit.Expect(t, "device of software", software.Device, "")
 			if c.code == "" {
-				expect(t, "checksum", hardware.Checksum, software.Checksum)
+				kit.Expect(t, "checksum", hardware.Checksum, software.Checksum)
 			}
 		})
 	}
@@ -81,8 +84,8 @@ func TestProbe(t *testing.T) {
 
 func TestProbeWithoutClip(t *testing.T) {
 	r, _ := probe(t, "none", func(c *ProbeConfig) { c.Clips = nil })
-	expect(t, "result", r.Candidates[0].Result, Untried)
-	expect(t, "broken", r.Broken("vah264dec", H264), false)
+	kit.Expect(t, "result", r.Candidates[0].Result, Untried)
+	kit.Expect(t, "broken", r.Broken("vah264dec", H264), false)
 }
 
 func TestProbeThatCannotStart(t *testing.T) {
@@ -99,8 +102,8 @@ func TestProbeCache(t *testing.T) {
 	cache := func(c *ProbeConfig) { c.Cache = file }
 	first, _ := probe(t, "crash", cache)
 	again, _ := probe(t, "none", cache)
-	expect(t, "kept", again.Candidates[0].Code, CodeCrash)
-	expect(t, "time", again.Time.Equal(first.Time), true)
+	kit.Expect(t, "kept", again.Candidates[0].Code, CodeCrash)
+	kit.Expect(t, "time", again.Time.Equal(first.Time), true)
 
 	edit := func(change func(*ProbeReport)) func(*ProbeConfig) {
 		return func(c *ProbeConfig) {
@@ -132,9 +135,9 @@ func TestProbeCache(t *testing.T) {
 }
 
 func TestTogether(t *testing.T) {
-	expect(t, "order matters", together([]string{"a", "b"}) != together([]string{"b", "a"}), true)
-	expect(t, "one unseen", together([]string{"a", ""}), "")
-	expect(t, "none", together(nil), "")
+	kit.Expect(t, "order matters", together([]string{"a", "b"}) != together([]string{"b", "a"}), true)
+	kit.Expect(t, "one unseen", together([]string{"a", ""}), "")
+	kit.Expect(t, "none", together(nil), "")
 }
 
 func TestDiffers(t *testing.T) {
@@ -158,17 +161,17 @@ func TestDiffers(t *testing.T) {
 		have := Candidate{Codec: H264, Family: V4L2Stateless, Element: "v4l2slh264dec", Pictures: 90, Checksum: "a", Result: Passed}
 		c.change(&have)
 		r := ProbeReport{Candidates: append([]Candidate{have}, c.others...)}
-		expect(t, c.what, r.Differs(have.Element, have.Codec), c.want)
+		kit.Expect(t, c.what, r.Differs(have.Element, have.Codec), c.want)
 	}
 }
 
 func TestFirst(t *testing.T) {
 	r, _ := probe(t, "none")
-	expect(t, "both are good", r.First(H264, Preference{}).Element, "vah264dec")
+	kit.Expect(t, "both are good", r.First(H264, Preference{}).Element, "vah264dec")
 	r.Candidates[0].Checksum = "another"
-	expect(t, "wrong pictures", r.First(H264, Preference{}).Element, "avdec_h264")
-	expect(t, "wrong pictures, trusted", r.First(H264, Preference{Trusted: []string{"vah264dec"}}).Element, "vah264dec")
-	expect(t, "none", r.First(H265, Preference{}), nil)
+	kit.Expect(t, "wrong pictures", r.First(H264, Preference{}).Element, "avdec_h264")
+	kit.Expect(t, "wrong pictures, trusted", r.First(H264, Preference{Trusted: []string{"vah264dec"}}).Element, "vah264dec")
+	kit.Expect(t, "none", r.First(H265, Preference{}), nil)
 }
 
 // What failed is tried again when that is asked for; what took the box down, once only.
@@ -176,7 +179,7 @@ func TestProbeOfWhatFailed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "decoders.json")
 	failed := func(c *ProbeConfig) { c.Cache, c.Failed = file, true }
 	first, _ := probe(t, "error", failed)
-	expect(t, "first", first.Candidates[0].Result, Failed)
+	kit.Expect(t, "first", first.Candidates[0].Result, Failed)
 	for down, want := range map[int]Result{0: Passed, 1: Passed, 2: Failed} {
 		before := ProbeReport{GStreamer: first.GStreamer, Kernel: first.Kernel}
 		broken := first.Candidates[0]
@@ -190,13 +193,13 @@ func TestProbeOfWhatFailed(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, _ := probe(t, "none", failed)
-		expect(t, "result", r.Candidates[0].Result, want)
+		kit.Expect(t, "result", r.Candidates[0].Result, want)
 		if want == Failed {
-			expect(t, "code", r.Candidates[0].Code, CodeDown)
+			kit.Expect(t, "code", r.Candidates[0].Code, CodeDown)
 			r, _ = probe(t, "none", failed, func(c *ProbeConfig) { c.Again = true })
-			expect(t, "result", r.Candidates[0].Result, Passed)
+			kit.Expect(t, "result", r.Candidates[0].Result, Passed)
 		}
-		expect(t, "down", r.Candidates[0].Down, 0)
+		kit.Expect(t, "down", r.Candidates[0].Down, 0)
 	}
 }
 
@@ -221,11 +224,11 @@ func TestProbeThatIsCutShort(t *testing.T) {
 		}
 	}
 	during := lastProbe(file).Candidates[0]
-	expect(t, "code", during.Code, CodeDown)
-	expect(t, "down", during.Down, 1)
+	kit.Expect(t, "code", during.Code, CodeDown)
+	kit.Expect(t, "down", during.Down, 1)
 	stop()
-	expect(t, "error", <-ended, context.Canceled)
-	expect(t, "kept", len(lastProbe(file).Candidates), 0)
+	kit.Expect(t, "error", <-ended, context.Canceled)
+	kit.Expect(t, "kept", len(lastProbe(file).Candidates), 0)
 }
 
 // lastProbe is LastProbe of a file that is not damaged, or of none.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // copyOfThis copies the test's executable, which can be a renderer.
@@ -98,5 +100,5 @@ func TestInstalledProgram(t *testing.T) {
 	}
 	folder := filepath.Dir(self)
 	want := []string{filepath.Join(folder, "edge-agent-renderer"), filepath.Join(filepath.Dir(folder), "libexec/edge-agent/edge-agent-renderer")}
-	expect(t, "places", strings.Join(InstalledProgram().places, " "), strings.Join(want, " "))
+	kit.Expect(t, "places", strings.Join(InstalledProgram().places, " "), strings.Join(want, " "))
 }

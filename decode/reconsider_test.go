@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // over ends all denials, as time would, and tells how often each was denied.
@@ -41,13 +44,13 @@ func TestReconsider(t *testing.T) {
 		case <-tick.C:
 		}
 	}
-	expect(t, "decoder", r.Stats().Decoder, "avdec_h264")
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "decoder", r.Stats().Decoder, "avdec_h264")
+	kit.Expect(t, "reports", len(r.reports), 0)
 
 	if err := os.WriteFile(healed, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "failures", r.over()["vah264dec"], 2)
+	kit.Expect(t, "failures", r.over()["vah264dec"], 2)
 	for r.Stats().Decoder != "vah264dec" {
 		select {
 		case <-deadline:
@@ -57,11 +60,11 @@ func TestReconsider(t *testing.T) {
 		}
 	}
 	report := r.report(CodeRecovered)
-	expect(t, "element", report.Detail["element"], any("vah264dec"))
-	expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
+	kit.Expect(t, "element", report.Detail["element"], any("vah264dec"))
+	kit.Expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
 	s := r.Stats()
-	expect(t, "child", s.GStreamer, child)
-	expect(t, "restarts", s.Restarts, 1)
+	kit.Expect(t, "child", s.GStreamer, child)
+	kit.Expect(t, "restarts", s.Restarts, 1)
 	if got := r.got(); !strings.HasPrefix(got, "|") || !strings.Contains(got, "d|K") {
 		t.Errorf("the child got %q; want the new pipeline to begin with a key frame", got)
 	}
@@ -69,15 +72,15 @@ func TestReconsider(t *testing.T) {
 
 func TestKept(t *testing.T) {
 	g := NewGate(DefaultLimits)
-	expect(t, "of nothing", len(g.kept()), 0)
+	kit.Expect(t, "of nothing", len(g.kept()), 0)
 	for _, u := range "KddKdd" {
-		g.Push(Unit{Data: lengths, Key: u == 'K'})
+		g.Push(Unit{Data: formattest.Lengths, Key: u == 'K'})
 	}
-	expect(t, "of what was not given out", len(g.kept()), 0)
+	kit.Expect(t, "of what was not given out", len(g.kept()), 0)
 	for range 5 {
 		if _, err := g.Take(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	expect(t, "since the second key frame", len(g.kept()), 2)
+	kit.Expect(t, "since the second key frame", len(g.kept()), 2)
 }

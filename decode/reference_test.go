@@ -3,6 +3,9 @@ package decode
 import (
 	"slices"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 func TestDisposable(t *testing.T) {
@@ -48,21 +51,21 @@ func TestDisposable(t *testing.T) {
 				frame = append(frame, unit...)
 			}
 			before := slices.Clone(frame)
-			expect(t, "disposable", c.format.disposable(frame), c.want)
-			expect(t, "changed", string(frame), string(before))
+			kit.Expect(t, "disposable", c.format.disposable(frame), c.want)
+			kit.Expect(t, "changed", string(frame), string(before))
 		})
 	}
 }
 
 func TestLayers(t *testing.T) {
-	expect(t, "of one layer", layers([]byte{0x42, 0x01, 0x01}), 1)
-	expect(t, "of three", layers([]byte{0x42, 0x01, 0x05}), 3)
-	expect(t, "of a cut SPS", layers([]byte{0x42, 0x01}), 0)
+	kit.Expect(t, "of one layer", layers([]byte{0x42, 0x01, 0x01}), 1)
+	kit.Expect(t, "of three", layers([]byte{0x42, 0x01, 0x05}), 3)
+	kit.Expect(t, "of a cut SPS", layers([]byte{0x42, 0x01}), 0)
 }
 
 func FuzzDisposable(f *testing.F) {
-	f.Add(lengths, 4, true)
-	f.Add(annexB, 0, false)
+	f.Add(formattest.Lengths, 4, true)
+	f.Add(formattest.AnnexB, 0, false)
 	f.Fuzz(func(_ *testing.T, frame []byte, lengthSize int, h264 bool) {
 		format := Format{Codec: H265, LengthSize: lengthSize & 7 % 5, Layers: 1}
 		if h264 {

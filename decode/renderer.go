@@ -345,15 +345,15 @@ func (r *Renderer) note(err error, wait time.Duration) {
 
 // choose takes the plan for a format with what the child found.
 func (r *Renderer) choose(f Format, found []string) (Plan, error) {
-	plan, denied := r.best(f, found)
-	r.log.Debug("a decoder was chosen", "codec", f.Codec, "element", plan.Element, "all_denied", denied, "of", r.candidates(f, found))
-	if plan.Element == "" {
+	p, denied := r.best(f, found)
+	r.log.Debug("a decoder was chosen", "codec", f.Codec, "element", p.Element, "all_denied", denied, "of", r.candidates(f, found))
+	if p.Element == "" {
 		return Plan{}, failed(CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stats.Decoder, r.stats.Family = plan.Element, plan.Family
-	return plan, nil
+	r.stats.Decoder, r.stats.Family = p.Element, p.Family
+	return p, nil
 }
 
 // candidates are the elements for a format, in the order of the configuration, for the log.

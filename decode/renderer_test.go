@@ -19,7 +19,9 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // fakeEnv makes the test binary a renderer child without GStreamer. Its value
@@ -302,14 +304,14 @@ func start(t *testing.T, fault string, change ...func(*Config)) *rig {
 	r := &rig{t: t, reports: make(chan Report, 100), end: make(chan error, 1)}
 	c := Config{
 		Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
-		Report:   func(report Report) { r.reports <- report },
+		Report:   func(news Report) { r.reports <- news },
 		Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
 	}
 	for _, f := range change {
 		f(&c)
 	}
 	r.Renderer = New(c)
-	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC}
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AVCC}
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background())
 	go func() { r.end <- r.Run(ctx) }()
@@ -336,7 +338,7 @@ func (r *rig) finish() {
 }
 
 // push pushes frames written as letters.
-func (r *rig) push(units string) { r.pushData(lengths, units) }
+func (r *rig) push(units string) { r.pushData(formattest.Lengths, units) }
 
 func (r *rig) pushData(data []byte, units string) {
 	for _, u := range units {
@@ -396,16 +398,16 @@ func TestRendererShows(t *testing.T) {
 	r := start(t, "none")
 	r.push("dKdd")
 	r.shown(3)
-	expect(t, "got", r.got(), "|Kdd")
+	kit.Expect(t, "got", r.got(), "|Kdd")
 	s := r.Stats()
-	expect(t, "decoder", s.Decoder, "vah264dec")
-	expect(t, "family", s.Family, VA)
-	expect(t, "display", s.Display, Display{Sink: None})
-	expect(t, "fed", s.Fed, 3)
-	expect(t, "decoded", s.Decoded, 3)
-	expect(t, "dropped", s.Dropped, 1) // it came before the first key frame
-	expect(t, "frame time", s.FrameTime, 4)
-	expect(t, "restarts", s.Restarts, 0)
+	kit.Expect(t, "decoder", s.Decoder, "vah264dec")
+	kit.Expect(t, "family", s.Family, VA)
+	kit.Expect(t, "display", s.Display, Display{Sink: None})
+	kit.Expect(t, "fed", s.Fed, 3)
+	kit.Expect(t, "decoded", s.Decoded, 3)
+	kit.Expect(t, "dropped", s.Dropped, 1) // it came before the first key frame
+	kit.Expect(t, "frame time", s.FrameTime, 4)
+	kit.Expect(t, "restarts", s.Restarts, 0)
 }
 
 // A child that was started ahead of a Run that has nothing to do any more is ended by it.
@@ -429,10 +431,10 @@ func TestEarlyStartForNothing(t *testing.T) {
 func TestNewFormatReopens(t *testing.T) {
 	r := start(t, "none")
 	r.push("Kd")
-	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC, Width: 640}
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AVCC, Width: 640}
 	r.push("dKd") // d: the new track does not begin here
 	r.shown(4)
-	expect(t, "got", r.got(), "|Kd|Kd")
+	kit.Expect(t, "got", r.got(), "|Kd|Kd")
 }
 
 func TestFallback(t *testing.T) {
@@ -455,17 +457,17 @@ func TestFallback(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			r := start(t, fault, c.change)
 			r.push("KdKdddd")
-			report := r.report(c.code)
+			got := r.report(c.code)
 			for key, want := range c.detail {
-				expect(t, key, report.Detail[key], want)
+				kit.Expect(t, key, got.Detail[key], want)
 			}
-			if !strings.Contains(report.Message, "vah264dec is passed over for 30s") {
-				t.Errorf("the report says %q", report.Message)
+			if !strings.Contains(got.Message, "vah264dec is passed over for 30s") {
+				t.Errorf("the report says %q", got.Message)
 			}
 			r.report(CodeFallback)
 			s := r.Stats()
-			expect(t, "decoder", s.Decoder, "avdec_h264")
-			expect(t, "restarts", s.Restarts, 1)
+			kit.Expect(t, "decoder", s.Decoder, "avdec_h264")
+			kit.Expect(t, "restarts", s.Restarts, 1)
 			if !slices.Equal(s.Denied, []string{"vah264dec"}) {
 				t.Errorf("denied: %v", s.Denied)
 			}
@@ -483,33 +485,33 @@ func TestColorimetryIsSetAfterwards(t *testing.T) {
 	r.push("Kddd")
 	r.report(CodeError)
 	back := r.report(CodeRecovered)
-	expect(t, "element", back.Detail["element"], any("v4l2h264dec"))
-	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC, Width: 640}
+	kit.Expect(t, "element", back.Detail["element"], any("v4l2h264dec"))
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AVCC, Width: 640}
 	r.over()
 	r.push("Kddd")
 	r.shown(7)
-	expect(t, "reports", len(r.reports), 0)
-	expect(t, "decoder", r.Stats().Decoder, "v4l2h264dec")
+	kit.Expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "decoder", r.Stats().Decoder, "v4l2h264dec")
 
 	p, _ := probe(t, "unnegotiated")
-	expect(t, "result", p.Candidates[0].Result, Passed)
-	expect(t, "colorimetry", p.Candidates[0].Colorimetry, true)
-	expect(t, "unnegotiated", p.Unnegotiated("v4l2h264dec"), true)
-	expect(t, "unnegotiated", p.Unnegotiated("avdec_h264"), false)
+	kit.Expect(t, "result", p.Candidates[0].Result, Passed)
+	kit.Expect(t, "colorimetry", p.Candidates[0].Colorimetry, true)
+	kit.Expect(t, "unnegotiated", p.Unnegotiated("v4l2h264dec"), true)
+	kit.Expect(t, "unnegotiated", p.Unnegotiated("avdec_h264"), false)
 }
 
 func TestLostDisplayIsNotTheDecodersFault(t *testing.T) {
 	r := start(t, "display")
 	r.push("Kddd")
 	r.report(CodeDisplayLost)
-	expect(t, "denied", len(r.Stats().Denied), 0)
+	kit.Expect(t, "denied", len(r.Stats().Denied), 0)
 }
 
 func TestChildThatDoesNotStart(t *testing.T) {
 	r := start(t, "exit")
-	report := r.report(CodeCrash)
-	expect(t, "exit status", report.Detail["exit_status"], any(3))
-	if last, _ := report.Detail["last_line"].(string); !strings.Contains(last, "libmissing") {
+	got := r.report(CodeCrash)
+	kit.Expect(t, "exit status", got.Detail["exit_status"], any(3))
+	if last, _ := got.Detail["last_line"].(string); !strings.Contains(last, "libmissing") {
 		t.Errorf("last line: %q", last)
 	}
 	r.report(CodeCrash) // and again
@@ -523,20 +525,20 @@ func TestNoSuchProgram(t *testing.T) {
 // That a kernel cannot confine renderers is reported once, and the picture comes all the same.
 func TestUnconfinedRendererIsReportedOnce(t *testing.T) {
 	r := start(t, "crash", func(c *Config) { c.Env = append(c.Env, fakeUnconfinedEnv+"=landlock") })
-	if report := r.report(CodeSandbox); !strings.HasSuffix(report.Message, ": landlock") {
-		t.Error(report.Message)
+	if got := r.report(CodeSandbox); !strings.HasSuffix(got.Message, ": landlock") {
+		t.Error(got.Message)
 	}
 	r.push("Kdddd")
 	r.report(CodeCrash)
 	r.report(CodeFallback) // by another process
 	r.until("pictures", func() bool { return r.Stats().Shown > 0 })
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "reports", len(r.reports), 0)
 }
 
 func TestNoDecoder(t *testing.T) {
 	r := start(t, "none")
 	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH265}
-	r.Push(&mkv.Frame{Track: r.track, Data: hevcAnnexB, Key: true}, 0, false)
+	r.Push(&mkv.Frame{Track: r.track, Data: formattest.HEVCAnnexB, Key: true}, 0, false)
 	r.report(CodeNoDecoder)
 }
 
@@ -554,8 +556,8 @@ func TestDecoderThatIsInstalledLater(t *testing.T) {
 	})
 	r.SetSlate(Slate{State: "no decoder"})
 	r.until("the slate", func() bool { return strings.HasPrefix(r.got(), "<no decoder>") })
-	expect(t, "restarts", r.Stats().Restarts, 0)
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "restarts", r.Stats().Restarts, 0)
+	kit.Expect(t, "reports", len(r.reports), 0)
 	if err := os.WriteFile(installed, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -565,7 +567,7 @@ func TestDecoderThatIsInstalledLater(t *testing.T) {
 		r.push("Kd")
 		<-tick.C
 	}
-	expect(t, "decoder", r.Stats().Decoder, "vah264dec")
+	kit.Expect(t, "decoder", r.Stats().Decoder, "vah264dec")
 }
 
 func TestTrackThatCannotBeDecoded(t *testing.T) {
@@ -575,7 +577,7 @@ func TestTrackThatCannotBeDecoded(t *testing.T) {
 	r.report(CodeCodec)
 	r.track = &mkv.Track{Number: 2, Type: mkv.Audio, CodecID: "A_AAC"}
 	r.push("K")
-	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: avcC}
+	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AVCC}
 	r.push("K")
 	r.shown(1)
 	if len(r.reports) > 0 {
@@ -599,9 +601,9 @@ func TestOverflowIsReportedOnce(t *testing.T) {
 	r.push("KdddK")
 	r.report(CodeDropped)
 	s := r.Stats()
-	expect(t, "dropped", s.Dropped, 9+4)
-	expect(t, "waiting", s.Waiting, 1)
-	expect(t, "reports", len(r.reports), 0)
+	kit.Expect(t, "dropped", s.Dropped, 9+4)
+	kit.Expect(t, "waiting", s.Waiting, 1)
+	kit.Expect(t, "reports", len(r.reports), 0)
 }
 
 func TestSnapshotWithoutChild(t *testing.T) {

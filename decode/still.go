@@ -81,25 +81,25 @@ func (r *Renderer) standsStill(p Plan) bool {
 // all. Nothing that comes after it would, so it continues.
 func (a *attempt) excuses(err error) bool {
 	a.mu.Lock()
-	plan, in := a.plan, a.feeding
+	p, in := a.plan, a.feeding
 	a.mu.Unlock()
 	var f *failure
-	if !errors.As(err, &f) || plan == nil || in == nil || plan.Family != Software {
+	if !errors.As(err, &f) || p == nil || in == nil || p.Family != Software {
 		return false
 	}
 	switch f.Code {
 	case CodeStale:
-		a.acquit(&in.still, plan)
+		a.acquit(&in.still, p)
 		a.progress.suspect(false)
-		a.r.log.Info("software decoder output is also frozen; the source is static", "element", plan.Element)
+		a.r.log.Info("software decoder output is also frozen; the source is static", "element", p.Element)
 	case CodeSilent:
 		a.progress.excuse()
-		if reported := a.acquit(&in.silent, plan); reported {
+		if reported := a.acquit(&in.silent, p); reported {
 			break
 		}
 		in.report(Report{Code: CodeStream, Message: fmt.Sprintf(
 			"%s (software) makes no picture of the frames either, so the stream is damaged or incomplete: %s; check the producer's encoder",
-			plan.Element, f.Message), Detail: map[string]any{"element": plan.Element}})
+			p.Element, f.Message), Detail: map[string]any{"element": p.Element}})
 	default:
 		return false
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // unitOf makes a frame of H.264, of one NAL unit that begins with a byte.
@@ -64,7 +66,7 @@ func TestStreamThatStandsStill(t *testing.T) {
 	r.shown(3)
 	r.pushData(restless, "dddddddd")
 	stale := r.report(CodeStale)
-	expect(t, "element", stale.Detail["element"], any("vah264dec"))
+	kit.Expect(t, "element", stale.Detail["element"], any("vah264dec"))
 	r.report(CodeFallback)
 	r.until("hardware to take over", func() bool {
 		if r.Stats().Waiting == 0 {
@@ -73,15 +75,15 @@ func TestStreamThatStandsStill(t *testing.T) {
 		return r.Stats().Decoder == "vah264dec"
 	})
 	r.report(CodeRecovered)
-	expect(t, "denied", len(r.Stats().Denied), 0)
-	expect(t, "children that ended", r.Stats().Restarts, 1)
+	kit.Expect(t, "denied", len(r.Stats().Denied), 0)
+	kit.Expect(t, "children that ended", r.Stats().Restarts, 1)
 	r.mu.Lock()
 	caps := r.Renderer.shown.still.caps
 	r.mu.Unlock()
-	expect(t, "known", r.standsStill(Plan{Caps: caps}), true)
-	expect(t, "known of another format", r.standsStill(Plan{Caps: "b"}), false)
+	kit.Expect(t, "known", r.standsStill(Plan{Caps: caps}), true)
+	kit.Expect(t, "known of another format", r.standsStill(Plan{Caps: "b"}), false)
 	r.Show(r.Input("another", Preference{}))
-	expect(t, "known of another stream", r.standsStill(Plan{Caps: caps}), false)
+	kit.Expect(t, "known of another stream", r.standsStill(Plan{Caps: caps}), false)
 }
 
 // A processor that leaves frames out says nothing about the stream: of a clip that is played in a loop, the few pictures
@@ -122,9 +124,9 @@ func TestStillAndBehind(t *testing.T) {
 func TestOverweight(t *testing.T) {
 	r := start(t, "memory", func(c *Config) { c.Memory = 256 << 20 })
 	r.push("Kddd")
-	report := r.report(CodeMemory)
-	if report.Detail["memory_bytes"].(uint64) <= 256<<20 {
-		t.Errorf("%+v", report)
+	got := r.report(CodeMemory)
+	if got.Detail["memory_bytes"].(uint64) <= 256<<20 {
+		t.Errorf("%+v", got)
 	}
 	r.report(CodeFallback)
 }
@@ -146,13 +148,13 @@ func TestMemoryOfThisProcess(t *testing.T) {
 	if has := residentMemory(1 << 30); has != 0 {
 		t.Errorf("a process that does not exist has %d bytes", has)
 	}
-	expect(t, "state of a process that does not exist", processState(1<<30), "gone")
+	kit.Expect(t, "state of a process that does not exist", processState(1<<30), "gone")
 }
 
 func TestHangSaysWhatTheProcessDoes(t *testing.T) {
 	r := start(t, "hang", func(c *Config) { c.Patience.Status = 500 * time.Millisecond })
 	r.push("Kddd")
-	expect(t, "state", r.report(CodeHang).Detail["process_state"], any("stopped by a signal"))
+	kit.Expect(t, "state", r.report(CodeHang).Detail["process_state"], any("stopped by a signal"))
 	var f *failure
 	if err := (&child{}).examine(failed(CodeSilent, "")); !errors.As(err, &f) || f.Detail != nil {
 		t.Errorf("silence says %+v", f)
@@ -165,14 +167,14 @@ func TestStreamWithoutPicturesIsNotTheDecodersFault(t *testing.T) {
 	r := start(t, "blind", func(c *Config) { c.Patience.First, c.Patience.Frames = 100*time.Millisecond, 3 })
 	r.push("Kddddd")
 	r.report(CodeSilent)
-	report := r.report(CodeStream)
-	expect(t, "element", report.Detail["element"], any("avdec_h264"))
+	got := r.report(CodeStream)
+	kit.Expect(t, "element", got.Detail["element"], any("avdec_h264"))
 	if s := r.Stats(); len(s.Denied) != 0 || s.Restarts != 1 {
 		t.Errorf("denied: %v, restarts: %d", s.Denied, s.Restarts)
 	}
 	r.push("dddddd")
 	r.until("the frames", func() bool { return r.Stats().Fed >= 18 })
-	expect(t, "restarts", r.Stats().Restarts, 1)
+	kit.Expect(t, "restarts", r.Stats().Restarts, 1)
 }
 
 // A parser does not touch the hardware: what it finds wrong is wrong with the stream.

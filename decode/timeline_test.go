@@ -3,6 +3,8 @@ package decode
 import (
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 const ms = time.Millisecond
@@ -235,9 +237,9 @@ func TestTimelineJoinsAfterALongBreak(t *testing.T) {
 			}
 			names[i], _ = line.Map(at, i%25 == 0, now)
 		}
-		expect(t, name+": passed over", joined, c.joined)
+		kit.Expect(t, name+": passed over", joined, c.joined)
 		rising(t, name, names, 0, 200)
-		expect(t, name+": lag", names[199]+line.Hold()-199*frame, c.lag)
+		kit.Expect(t, name+": lag", names[199]+line.Hold()-199*frame, c.lag)
 	}
 }
 

@@ -3,6 +3,8 @@ package decode
 import (
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // frame40 is how far apart the pictures of a stream of 25 a second are.
@@ -141,8 +143,8 @@ func TestTimelineLeavesRoomForEarlierPictures(t *testing.T) {
 		last, _ = line.Map(time.Duration(i)*frame40, i == 0, 0)
 	}
 	name, anchored := line.Map(time.Minute, true, 0)
-	expect(t, "anchored", anchored, true)
-	expect(t, "room", name-last, 81*ms) // two pictures, and one millisecond
+	kit.Expect(t, "anchored", anchored, true)
+	kit.Expect(t, "room", name-last, 81*ms) // two pictures, and one millisecond
 }
 
 // A deeper reordering than H.264 and H.265 have is none: frames are judged by what the newest seventeen tell.
@@ -160,7 +162,7 @@ func TestTimelineDepthIsBounded(t *testing.T) {
 			anchored++
 		}
 	}
-	expect(t, "anchored", anchored, 1)
+	kit.Expect(t, "anchored", anchored, 1)
 }
 
 // Before the decoder can deliver a picture, nothing is late.
@@ -262,19 +264,19 @@ func TestTimelineRestarts(t *testing.T) {
 // Gap is the distance of the newest two pictures, or the average of the last seventeen where that is more.
 func TestTimelineGap(t *testing.T) {
 	line := Timeline{Budget: 200 * ms}
-	expect(t, "of none", line.Gap(), 0)
+	kit.Expect(t, "of none", line.Gap(), 0)
 	for i, c := range []struct {
 		at, gap time.Duration
 	}{{0, 0}, {120 * ms, 120 * ms}, {40 * ms, 80 * ms}, {80 * ms, 40 * ms}, {240 * ms, 120 * ms}, {280 * ms, 56 * ms}} {
 		line.Map(c.at, i == 0, 0)
-		expect(t, "gap", line.Gap(), c.gap)
+		kit.Expect(t, "gap", line.Gap(), c.gap)
 	}
 	for i := range 40 {
 		line.Map(280*ms+time.Duration(i)*100*ms, false, 0)
 	}
-	expect(t, "of frames that come evenly", line.Gap(), 100*ms)
+	kit.Expect(t, "of frames that come evenly", line.Gap(), 100*ms)
 	line.Map(time.Minute, true, 0)
-	expect(t, "after a gap", line.Gap(), 0)
+	kit.Expect(t, "after a gap", line.Gap(), 0)
 }
 
 // A name is that of the frame that is displayed with it, in whatever order frames came.
@@ -321,11 +323,11 @@ func TestReplayNames(t *testing.T) {
 	} {
 		line := Timeline{Budget: 200 * ms}
 		for i, s := range steps {
-			expect(t, name, line.Replay(s.at, i == 0, s.now), s.name)
+			kit.Expect(t, name, line.Replay(s.at, i == 0, s.now), s.name)
 			if s.now > time.Minute {
 				of, ok := line.FrameTime(s.name)
-				expect(t, name+": FrameTime", of, s.at)
-				expect(t, name+": FrameTime", ok, true)
+				kit.Expect(t, name+": FrameTime", of, s.at)
+				kit.Expect(t, name+": FrameTime", ok, true)
 			}
 		}
 	}
@@ -335,29 +337,29 @@ func TestReplayNames(t *testing.T) {
 func TestReplayAfterFramesThatWereShown(t *testing.T) {
 	line := Timeline{Budget: 200 * ms}
 	line.Map(time.Hour, true, 0)
-	expect(t, "the same line", line.Replay(time.Hour+40*ms, false, 0), 240*ms)
-	expect(t, "a key frame there", line.Replay(time.Hour+80*ms, true, 0), 280*ms)
-	expect(t, "another line", line.Replay(time.Minute, true, 0), 290*ms)
-	expect(t, "its next frame", line.Replay(time.Minute+640*ms, false, 0), 300*ms)
-	expect(t, "and one in between", line.Replay(time.Minute+320*ms, false, 0), 295*ms)
+	kit.Expect(t, "the same line", line.Replay(time.Hour+40*ms, false, 0), 240*ms)
+	kit.Expect(t, "a key frame there", line.Replay(time.Hour+80*ms, true, 0), 280*ms)
+	kit.Expect(t, "another line", line.Replay(time.Minute, true, 0), 290*ms)
+	kit.Expect(t, "its next frame", line.Replay(time.Minute+640*ms, false, 0), 300*ms)
+	kit.Expect(t, "and one in between", line.Replay(time.Minute+320*ms, false, 0), 295*ms)
 	name, anchored := line.Map(time.Minute+680*ms, false, 10*ms)
-	expect(t, "shown again", anchored, true)
-	expect(t, "and its name", max(name, 301*ms), name) // behind those of the burst
+	kit.Expect(t, "shown again", anchored, true)
+	kit.Expect(t, "and its name", max(name, 301*ms), name) // behind those of the burst
 }
 
 // Frames that are displayed before a replayed one are replayed too, as long as no frame was shown since.
 func TestReplayed(t *testing.T) {
 	line := Timeline{Budget: 200 * ms}
-	expect(t, "before anything", line.Replayed(-40*ms), false)
+	kit.Expect(t, "before anything", line.Replayed(-40*ms), false)
 	line.Replay(10*time.Second, true, time.Minute)
 	for at, want := range map[time.Duration]bool{
 		10*time.Second - 1: true, 10 * time.Second: false, 10*time.Second + 1: false,
 		8 * time.Second: true, 8*time.Second - 1: false,
 	} {
-		expect(t, at.String(), line.Replayed(at), want)
+		kit.Expect(t, at.String(), line.Replayed(at), want)
 	}
 	line.Map(10*time.Second+80*ms, false, time.Minute)
-	expect(t, "after a frame that was shown", line.Replayed(10*time.Second+40*ms), false)
+	kit.Expect(t, "after a frame that was shown", line.Replayed(10*time.Second+40*ms), false)
 }
 
 // A burst begins with what comes first, or more than half a second late. It ends with the first frame that does not
@@ -415,7 +417,7 @@ func TestTimelineBursts(t *testing.T) {
 				}
 				line.Replay(f.at, false, f.now)
 			}
-			expect(t, "passed over", joined, c.joined)
+			kit.Expect(t, "passed over", joined, c.joined)
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 func TestTrackChoice(t *testing.T) {
@@ -69,8 +70,8 @@ func TestSeveralVideoTracks(t *testing.T) {
 			f.feed(t, form)
 			f.feed(t, form)
 			units := f.taken()
-			expect(t, name+", "+codec+": units", len(units), 120)
-			expect(t, name+", "+codec+": received", f.in.Counts().Received, 120)
+			kit.Expect(t, name+", "+codec+": units", len(units), 120)
+			kit.Expect(t, name+", "+codec+": received", f.in.Counts().Received, 120)
 			if codes := f.codes(); !slices.Equal(codes, []string{CodeTracks}) {
 				t.Errorf("%s, %s: reported %v", name, codec, codes)
 			}
@@ -93,9 +94,9 @@ func TestTrackThatIsNotWhatItSays(t *testing.T) {
 		f := newFeeder()
 		f.feed(t, with)
 		units := f.taken()
-		expect(t, codec+": units", len(units), 60)
-		expect(t, codec+": unsupported", f.in.Counts().Dropped[DropUnsupported], 1)
-		expect(t, codec+": blocked", f.in.Blocked().Code, "")
+		kit.Expect(t, codec+": units", len(units), 60)
+		kit.Expect(t, codec+": unsupported", f.in.Counts().Dropped[DropUnsupported], 1)
+		kit.Expect(t, codec+": blocked", f.in.Blocked().Code, "")
 
 		silent := forms.Clip{Tracks: []mkv.Track{liar, c.Tracks[0]}}
 		silent.Tracks[0].CodecPrivate = c.Tracks[0].CodecPrivate
@@ -119,20 +120,20 @@ func TestSelectTrack(t *testing.T) {
 		f.in.SelectTrack("second")
 		f.feed(t, form)
 		second := f.taken()
-		expect(t, codec+": units", len(second), 60)
+		kit.Expect(t, codec+": units", len(second), 60)
 		f.in.SelectTrack("1")
 		f.feed(t, form)
 		first := f.taken()
-		expect(t, codec+": units of the other", len(first), 60)
+		kit.Expect(t, codec+": units of the other", len(first), 60)
 		if first[0].Format.continues(second[0].Format) {
 			t.Errorf("%s: the tracks share a decoder", codec)
 		}
 		f.in.SelectTrack("third")
-		expect(t, codec+": blocked", f.in.Blocked().Code, CodeNoTrack)
+		kit.Expect(t, codec+": blocked", f.in.Blocked().Code, CodeNoTrack)
 		f.feed(t, form)
-		expect(t, codec+": received", f.in.Counts().Received, 120)
+		kit.Expect(t, codec+": received", f.in.Counts().Received, 120)
 		f.in.SelectTrack("")
-		expect(t, codec+": blocked", f.in.Blocked().Code, "")
+		kit.Expect(t, codec+": blocked", f.in.Blocked().Code, "")
 	}
 }
 
@@ -142,17 +143,17 @@ func TestNoVideo(t *testing.T) {
 	f.feed(t, forms.AudioOnly())
 	f.feed(t, forms.AudioOnly())
 	blocked := f.in.Blocked()
-	expect(t, "blocked", blocked.Code, CodeNoVideo)
-	expect(t, "stream", blocked.Stream, "cam")
+	kit.Expect(t, "blocked", blocked.Code, CodeNoVideo)
+	kit.Expect(t, "stream", blocked.Stream, "cam")
 	if !strings.Contains(blocked.Message, "AUDIO_FROM_CUSTOMER") || !strings.Contains(blocked.Message, "AUDIO_TO_CUSTOMER") {
 		t.Errorf("it says %q", blocked.Message)
 	}
 	if codes := f.codes(); !slices.Equal(codes, []string{CodeNoVideo}) {
 		t.Errorf("reported %v", codes)
 	}
-	expect(t, "received", f.in.Counts().Received, 0)
+	kit.Expect(t, "received", f.in.Counts().Received, 0)
 	for _, c := range clips(t) {
 		f.feed(t, c)
-		expect(t, "blocked with video", f.in.Blocked().Code, "")
+		kit.Expect(t, "blocked with video", f.in.Blocked().Code, "")
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // lone is an attempt whose child is only what the test says in its name, and the input that it gets frames of.
@@ -63,8 +64,8 @@ func TestStatusOfNoPipeline(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		expect(t, name+": in flight", a.progress.inFlight(), 0)
-		expect(t, name+": shown", a.r.Stats().Shown, 0)
+		kit.Expect(t, name+": in flight", a.progress.inFlight(), 0)
+		kit.Expect(t, name+": shown", a.r.Stats().Shown, 0)
 	}
 }
 
@@ -104,7 +105,7 @@ func TestChildIsNotBelieved(t *testing.T) {
 		t.Errorf("%d of 2 frames are in flight", most)
 	}
 	take(says(t, KindStatus, Status{Number: 1, Fed: 2, Decoded: 1, Shown: 1}))
-	expect(t, "pictures that are taken back", a.r.Stats().Shown, 2)
+	kit.Expect(t, "pictures that are taken back", a.r.Stats().Shown, 2)
 	if wall := a.r.Stats().Wall; !wall.IsZero() {
 		t.Errorf("the picture is of %v", wall)
 	}
@@ -129,7 +130,7 @@ func TestChildIsNotBelieved(t *testing.T) {
 		}
 	}
 	take(says(t, KindScreened, Screened{Mode: Mode{Width: math.MaxInt, Height: -1}}))
-	expect(t, "the screen", (<-a.screened).Mode, Mode{})
+	kit.Expect(t, "the screen", (<-a.screened).Mode, Mode{})
 }
 
 // Heartbeats do not stand for the hello, which is waited for no longer than it may take.

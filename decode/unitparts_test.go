@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format/formattest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // parts are blocks of H.264 that are no access units by themselves.
@@ -32,7 +34,7 @@ func (f *feeder) partsTo(track *mkv.Track, blocks string, at *time.Duration) {
 // whole checks that units are those written as letters, each in its form, with the blocks in front of and behind it.
 func whole(t *testing.T, units []Unit, want ...string) {
 	t.Helper()
-	expect(t, "units", len(units), len(want))
+	kit.Expect(t, "units", len(units), len(want))
 	for i := range min(len(units), len(want)) {
 		u := units[i]
 		var data []byte
@@ -60,13 +62,13 @@ func TestSlicesBecomeOneUnit(t *testing.T) {
 		f.partsTo(&track, "Ks", &at)
 		whole(t, f.taken(), "Ks")
 		f.partsTo(&track, "dssdsd", &at)
-		expect(t, "given out", f.in.gate.Stats().Waiting, 2)
+		kit.Expect(t, "given out", f.in.gate.Stats().Waiting, 2)
 		time.Sleep(100*ms - 1)
 		synctest.Wait()
-		expect(t, "a moment before its time is over", f.in.gate.Stats().Waiting, 2)
+		kit.Expect(t, "a moment before its time is over", f.in.gate.Stats().Waiting, 2)
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		expect(t, "when its time is over", f.in.gate.Stats().Waiting, 3)
+		kit.Expect(t, "when its time is over", f.in.gate.Stats().Waiting, 3)
 		f.partsTo(&track, "s", &at) // it comes too late, and is added all the same
 		var text []Unit
 		for _, u := range f.taken() {
@@ -75,17 +77,17 @@ func TestSlicesBecomeOneUnit(t *testing.T) {
 		}
 		whole(t, text, "dss", "ds", "ds")
 		f.partsTo(&track, "dsi", &at)
-		expect(t, "before a message", f.in.gate.Stats().Waiting, 1) // which belongs to the next one
+		kit.Expect(t, "before a message", f.in.gate.Stats().Waiting, 1) // which belongs to the next one
 		for n := range 51 {
 			f.partsTo(&track, "d", &at)
 			want := 1 + n // those before the one that waits
 			if n == 50 {
 				want = 52 // none waits any more
 			}
-			expect(t, "waiting", f.in.gate.Stats().Waiting, want)
+			kit.Expect(t, "waiting", f.in.gate.Stats().Waiting, want)
 		}
 		c := f.in.Counts()
-		expect(t, "fates", fates(c), "; queued 56")
+		kit.Expect(t, "fates", fates(c), "; queued 56")
 	})
 }
 
@@ -98,13 +100,13 @@ func TestBlocksInFrontOfAPicture(t *testing.T) {
 	units := f.taken()
 	whole(t, units, "ird", "ib")
 	for i, u := range units {
-		expect(t, "disposable", u.Disposable, false)
-		expect(t, "number", u.Number-units[0].Number, uint64(i))
+		kit.Expect(t, "disposable", u.Disposable, false)
+		kit.Expect(t, "number", u.Number-units[0].Number, uint64(i))
 	}
 	f.partsTo(&track, "b", &at)
 	rest := f.taken()
-	expect(t, "one without", len(rest) == 1 && rest[0].Disposable, true)
-	expect(t, "fates", fates(f.in.Counts()), "no_key_frame 1; queued 3")
+	kit.Expect(t, "one without", len(rest) == 1 && rest[0].Disposable, true)
+	kit.Expect(t, "fates", fates(f.in.Counts()), "no_key_frame 1; queued 3")
 
 	f = newFeeder()
 	f.partsTo(&track, "idK", &at) // the message belongs to a frame that is dropped
@@ -121,8 +123,8 @@ func TestHeldPictureIsNotLostWithItsTrack(t *testing.T) {
 		other := track
 		other.Width++
 		f.partsTo(&other, "Kd", &at)
-		expect(t, "fates", fates(f.in.Counts()), "; queued 4")
-		expect(t, "units", unitsOf(f.taken()), "!KdKd") // none waits for slices of the new track
+		kit.Expect(t, "fates", fates(f.in.Counts()), "; queued 4")
+		kit.Expect(t, "units", unitsOf(f.taken()), "!KdKd") // none waits for slices of the new track
 	})
 }
 
@@ -160,9 +162,9 @@ func TestHurdleWears(t *testing.T) {
 			"that go the other way": {0, -3 * time.Second, true},
 		} {
 			var h hurdle
-			expect(t, name+": the first", h.wearing(time.Hour), false)
+			kit.Expect(t, name+": the first", h.wearing(time.Hour), false)
 			time.Sleep(c.waits)
-			expect(t, name, h.wearing(time.Hour+c.at), c.wears)
+			kit.Expect(t, name, h.wearing(time.Hour+c.at), c.wears)
 		}
 	})
 }
@@ -173,7 +175,7 @@ func TestDropsOfAHiddenStream(t *testing.T) {
 	f.r.Show(f.r.own)
 	track := *h264Track
 	feedOf(f.in, &track, "ddx")
-	expect(t, "fates", fates(f.in.Counts()), "hidden 2, unsupported 1; queued 0")
+	kit.Expect(t, "fates", fates(f.in.Counts()), "hidden 2, unsupported 1; queued 0")
 }
 
 // What becomes of frames of all inputs is added up.
@@ -183,8 +185,8 @@ func TestCountsAreAdded(t *testing.T) {
 		dropped := map[Reason]uint64{DropLate: 5, DropOverload: 3}
 		sum.add(FrameCounts{Received: 15, Shown: 1, Hidden: 2, Queued: 4, Dropped: dropped})
 	}
-	expect(t, "sum", fates(sum), "hidden 4, late 10, overload 6, shown 2; queued 8")
-	expect(t, "received", sum.Received, 30)
+	kit.Expect(t, "sum", fates(sum), "hidden 4, late 10, overload 6, shown 2; queued 8")
+	kit.Expect(t, "received", sum.Received, 30)
 }
 
 // When a pipeline goes on with another format.
@@ -196,24 +198,24 @@ func TestFormatContinues(t *testing.T) {
 		want           bool
 	}{
 		"the same":       {unnumbered, unnumbered, true},
-		"of a series":    {&Format{series: 1, CodecData: avcC}, first, true},
+		"of a series":    {&Format{series: 1, CodecData: formattest.AVCC}, first, true},
 		"of another":     {&Format{series: 2}, first, false},
 		"without series": {&Format{}, unnumbered, false},
 		"none":           {nil, first, false},
 		"the first":      {first, nil, false},
 	} {
-		expect(t, name, c.format.continues(c.before), c.want)
+		kit.Expect(t, name, c.format.continues(c.before), c.want)
 	}
 }
 
 // What a decoder is told of a format, and what has to precede the first frame.
 func TestFormatInWords(t *testing.T) {
 	direct := Format{Codec: H265, Stream: HVC1, CodecData: []byte{1, 0xab}, Width: 640, Height: 360}
-	expect(t, "caps", direct.Caps(), "video/x-h265,stream-format=hvc1,alignment=au,codec_data=(buffer)01ab")
-	expect(t, "prefix", len(direct.Prefix()), 0)
-	inBand := Format{Codec: H264, Stream: ByteStream, CodecData: annexBSets}
-	expect(t, "caps", inBand.Caps(), "video/x-h264,stream-format=byte-stream,alignment=au")
-	expect(t, "prefix", bytes.Equal(inBand.Prefix(), annexBSets), true)
+	kit.Expect(t, "caps", direct.Caps(), "video/x-h265,stream-format=hvc1,alignment=au,codec_data=(buffer)01ab")
+	kit.Expect(t, "prefix", len(direct.Prefix()), 0)
+	inBand := Format{Codec: H264, Stream: ByteStream, CodecData: formattest.AnnexBSets}
+	kit.Expect(t, "caps", inBand.Caps(), "video/x-h264,stream-format=byte-stream,alignment=au")
+	kit.Expect(t, "prefix", bytes.Equal(inBand.Prefix(), formattest.AnnexBSets), true)
 }
 
 // A held picture has its own time, and goes to the gate before a block that cannot be read.
@@ -226,13 +228,13 @@ func TestHeldPictureHasItsOwnTime(t *testing.T) {
 		f.partsTo(&track, "d", &at)
 		time.Sleep(100*ms - 1)
 		synctest.Wait()
-		expect(t, "waiting", f.in.gate.Stats().Waiting, 2)
+		kit.Expect(t, "waiting", f.in.gate.Stats().Waiting, 2)
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		expect(t, "when its time is over", f.in.gate.Stats().Waiting, 3)
+		kit.Expect(t, "when its time is over", f.in.gate.Stats().Waiting, 3)
 		f.partsTo(&track, "dx", &at)
-		expect(t, "waiting", f.in.gate.Stats().Waiting, 4)
-		expect(t, "fates", fates(f.in.Counts()), "unsupported 1; queued 4")
+		kit.Expect(t, "waiting", f.in.gate.Stats().Waiting, 4)
+		kit.Expect(t, "fates", fates(f.in.Counts()), "unsupported 1; queued 4")
 	})
 }
 
@@ -262,11 +264,11 @@ func TestTrackWithoutFramesIsReplaced(t *testing.T) {
 		for _, at := range []time.Duration{0, c.after} {
 			f.in.Push(&mkv.Frame{Track: &second, Data: blockOf('K'), Key: true}, at, false, time.Time{})
 		}
-		expect(t, name+": used", f.in.tracks.used.Number, c.used)
-		expect(t, name+": units", unitsOf(f.taken()), c.units)
-		expect(t, name+": reported", len(f.reports) > 0, true)
+		kit.Expect(t, name+": used", f.in.tracks.used.Number, c.used)
+		kit.Expect(t, name+": units", unitsOf(f.taken()), c.units)
+		kit.Expect(t, name+": reported", len(f.reports) > 0, true)
 		for _, r := range f.reports {
-			expect(t, name+": stream of "+r.Code, r.Stream, "cam")
+			kit.Expect(t, name+": stream of "+r.Code, r.Stream, "cam")
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 func TestProgress(t *testing.T) {
@@ -96,16 +98,16 @@ func TestInFlight(t *testing.T) {
 	for range 10 {
 		p.sent(Unit{}, time.Time{})
 	}
-	expect(t, "sent", p.inFlight(), 10)
+	kit.Expect(t, "sent", p.inFlight(), 10)
 	p.advance(Status{Number: n, Fed: 8, Queued: 3, Decoded: 2}, time.Time{})
-	expect(t, "sent, 8 arrived, 3 queued", p.inFlight(), 5)
-	expect(t, "of these without a picture since the last progress", p.stuckFed, 5)
+	kit.Expect(t, "sent, 8 arrived, 3 queued", p.inFlight(), 5)
+	kit.Expect(t, "of these without a picture since the last progress", p.stuckFed, 5)
 	p.open(false, time.Time{})
-	expect(t, "nothing sent to the next", p.inFlight(), 0)
+	kit.Expect(t, "nothing sent to the next", p.inFlight(), 0)
 	before, current := p.advance(Status{Number: n, Fed: 10, Decoded: 10}, time.Time{})
-	expect(t, "of the pipeline before", before.Decoded, 2)
-	expect(t, "current", current, false)
-	expect(t, "nothing sent to the next", p.inFlight(), 0)
+	kit.Expect(t, "of the pipeline before", before.Decoded, 2)
+	kit.Expect(t, "current", current, false)
+	kit.Expect(t, "nothing sent to the next", p.inFlight(), 0)
 }
 
 func TestDenyList(t *testing.T) {
@@ -115,25 +117,25 @@ func TestDenyList(t *testing.T) {
 	for range 9 {
 		spans = append(spans, l.deny("x", 0, false, now))
 	}
-	expect(t, "first", spans[0], 30*time.Second)
-	expect(t, "second", spans[1], time.Minute)
-	expect(t, "last", spans[8], time.Hour)
-	expect(t, "after it worked for long", l.deny("x", denyForgive, false, now), 30*time.Second)
-	expect(t, "denied", l.denied("x", now.Add(29*time.Second)), true)
-	expect(t, "denied", l.denied("x", now.Add(30*time.Second)), false)
-	expect(t, "denied", l.denied("y", now), false)
-	expect(t, "names", len(l.names(now)), 1)
-	expect(t, "lenient, never worked", l.deny("a", 0, true, now), 30*time.Second)
-	expect(t, "lenient, had worked", l.deny("b", time.Second, true, now), 0)
-	expect(t, "lenient, again", l.deny("b", time.Second, true, now), 30*time.Second)
-	expect(t, "lenient, a third time", l.deny("b", time.Second, true, now), time.Minute)
-	expect(t, "the first to come back", l.soonest("a", "b"), -1)
-	expect(t, "lenient, after a minute", l.deny("b", time.Minute, true, now), 0)
+	kit.Expect(t, "first", spans[0], 30*time.Second)
+	kit.Expect(t, "second", spans[1], time.Minute)
+	kit.Expect(t, "last", spans[8], time.Hour)
+	kit.Expect(t, "after it worked for long", l.deny("x", denyForgive, false, now), 30*time.Second)
+	kit.Expect(t, "denied", l.denied("x", now.Add(29*time.Second)), true)
+	kit.Expect(t, "denied", l.denied("x", now.Add(30*time.Second)), false)
+	kit.Expect(t, "denied", l.denied("y", now), false)
+	kit.Expect(t, "names", len(l.names(now)), 1)
+	kit.Expect(t, "lenient, never worked", l.deny("a", 0, true, now), 30*time.Second)
+	kit.Expect(t, "lenient, had worked", l.deny("b", time.Second, true, now), 0)
+	kit.Expect(t, "lenient, again", l.deny("b", time.Second, true, now), 30*time.Second)
+	kit.Expect(t, "lenient, a third time", l.deny("b", time.Second, true, now), time.Minute)
+	kit.Expect(t, "the first to come back", l.soonest("a", "b"), -1)
+	kit.Expect(t, "lenient, after a minute", l.deny("b", time.Minute, true, now), 0)
 }
 
 func TestBackoff(t *testing.T) {
 	for n, want := range map[int]time.Duration{1: 0, 2: 100 * ms, 3: 200 * ms, 8: 6400 * ms, 9: 10 * time.Second, 1000: 10 * time.Second} {
-		expect(t, "backoff", backoff(n), want)
+		kit.Expect(t, "backoff", backoff(n), want)
 	}
 }
 

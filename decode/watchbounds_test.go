@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // watched is a child that is heard of all the time, and what the agent has asked of it.
@@ -107,10 +109,10 @@ func TestNothingIsAwaitedOfACutPipeline(t *testing.T) {
 	w.fed(9, 0)
 	w.says(Status{Number: number, Fed: 14, Decoded: 5, Fresh: 5}, 0)
 	w.cut()
-	expect(t, "in flight", w.inFlight(), 0)
+	kit.Expect(t, "in flight", w.inFlight(), 0)
 	w.finds(t, "it was silent", time.Hour, "", "")
 	_, current := w.advance(Status{Number: number, Fed: 14, Decoded: 9}, w.base)
-	expect(t, "current", current, false)
+	kit.Expect(t, "current", current, false)
 
 	w = newWatched()
 	number = w.piped(false, 5)
@@ -120,24 +122,24 @@ func TestNothingIsAwaitedOfACutPipeline(t *testing.T) {
 	w.finds(t, "its pictures stood still", time.Hour, "", "")
 	next := w.open(false, w.at(time.Hour))
 	before, current := w.advance(Status{Number: next, Fed: 2, Decoded: 1}, w.at(time.Hour))
-	expect(t, "current", current, true)
-	expect(t, "before", before.Decoded, 0)
+	kit.Expect(t, "current", current, true)
+	kit.Expect(t, "before", before.Decoded, 0)
 	before, current = w.advance(Status{Number: next, Fed: 2, Decoded: 2}, w.at(time.Hour))
-	expect(t, "current", current, true)
-	expect(t, "before", before.Decoded, 1)
+	kit.Expect(t, "current", current, true)
+	kit.Expect(t, "before", before.Decoded, 1)
 	before, current = w.advance(Status{Number: number, Fed: 9, Decoded: 9}, w.at(time.Hour))
-	expect(t, "of the one before it: current", current, false)
-	expect(t, "of the one before it: taken in", w.status.Decoded, 2)
-	expect(t, "of the one before it: news", before.Decoded, 9) // nothing has grown
+	kit.Expect(t, "of the one before it: current", current, false)
+	kit.Expect(t, "of the one before it: taken in", w.status.Decoded, 2)
+	kit.Expect(t, "of the one before it: news", before.Decoded, 9) // nothing has grown
 }
 
 // A status of no pipeline says nothing.
 func TestStatusWithoutAPipeline(t *testing.T) {
 	w := newWatched()
 	before, current := w.advance(Status{Decoded: 5}, w.base)
-	expect(t, "current", current, false)
-	expect(t, "news", before.Decoded, 5)
-	expect(t, "taken in", w.status.Decoded, 0)
+	kit.Expect(t, "current", current, false)
+	kit.Expect(t, "news", before.Decoded, 5)
+	kit.Expect(t, "taken in", w.status.Decoded, 0)
 }
 
 // What waits for a display takes its own time from when the display is there, once.
@@ -218,7 +220,7 @@ func TestExcused(t *testing.T) {
 	w.finds(t, "after a picture", time.Hour+2801*ms, CodeSilent, "for 2.8s") // four times 0.7 s
 	w.excuse()
 	w.open(true, w.at(2*time.Hour))
-	expect(t, "excused in another pipeline", w.excused, false)
+	kit.Expect(t, "excused in another pipeline", w.excused, false)
 }
 
 // Pictures that stand still are a fault of the decoder only while it is suspected.
@@ -251,6 +253,6 @@ func TestLateChecksForgiveNothing(t *testing.T) {
 		at := time.Duration(0)
 		for ; w.check(w.at(at)) == nil && at < time.Minute; at += every {
 		}
-		expect(t, "looked at every "+every.String()+": silence is found", at, want)
+		kit.Expect(t, "looked at every "+every.String()+": silence is found", at, want)
 	}
 }

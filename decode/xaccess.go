@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -182,4 +183,22 @@ func (s xServer) noAccess(display string, err error) error {
 		Message: fmt.Sprintf("the X server at DISPLAY=%s refuses access; set XAUTHORITY to the cookie file of the user who "+
 			"started it (now %s)", display, file),
 	}
+}
+
+// xAddress finds the socket of an X display: ":0", "unix:0" and "host:0.1".
+func xAddress(display string) (network, address string, number uint64, err error) {
+	i := strings.LastIndexByte(display, ':')
+	if i < 0 {
+		return "", "", 0, fmt.Errorf("%q is not of the form host:number", display)
+	}
+	host := display[:i]
+	text, _, _ := strings.Cut(display[i+1:], ".")
+	number, err = strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", "", 0, fmt.Errorf("%q is not of the form host:number", display)
+	}
+	if host == "" || host == "unix" {
+		return "unix", fmt.Sprintf("/tmp/.X11-unix/X%d", number), number, nil
+	}
+	return "tcp", fmt.Sprintf("%s:%d", host, 6000+number), number, nil
 }

@@ -1,16 +1,11 @@
 package decode
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -67,96 +62,5 @@ func TestXAnswer(t *testing.T) {
 		if c.err == nil && err != nil || c.err != nil && (!errors.Is(err, c.err) || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-// startXvfbWith runs an X server that lets in who shows the cookie, and gives its DISPLAY.
-func startXvfbWith(t *testing.T, cookies string) string {
-	t.Helper()
-	if _, err := exec.LookPath("Xvfb"); err != nil {
-		t.Skip("Xvfb is not installed (Debian package xvfb)")
-	}
-	told, tell, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer told.Close()
-	x := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset", "-auth", cookies)
-	x.ExtraFiles = []*os.File{tell}
-	x.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err = x.Start()
-	tell.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { x.Process.Kill(); x.Wait() })
-	line, err := bufio.NewReader(told).ReadString('\n')
-	if err != nil {
-		t.Fatalf("Xvfb does not start: %v", err)
-	}
-	return ":" + strings.TrimSpace(line)
-}
-
-// A real X server refuses a client without its cookie, and lets in one that has it. That is known before a sink is opened, so
-// that neither cable nor driver is blamed.
-func TestAccessToAnXServer(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name string, content []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	right, wrong := bytes.Repeat([]byte{7}, 16), bytes.Repeat([]byte{8}, 16)
-	server := startXvfbWith(t, write("server", xEntry(xLocal, host, "", xMagic, right)))
-	home := filepath.Join(dir, "home")
-	if err := os.Mkdir(home, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	var hold display // as the renderer does
-	defer hold.leaveX()
-	for name, c := range map[string]struct {
-		file string
-		code string
-		says string
-	}{
-		"no cookie":       {"", CodeNoAccess, "does not exist"},
-		"no such file":    {filepath.Join(dir, "absent"), CodeNoAccess, "set XAUTHORITY"},
-		"a wrong cookie":  {write("wrong", xEntry(xLocal, host, "", xMagic, wrong)), CodeNoAccess, "refuses access"},
-		"of another host": {write("other", xEntry(xLocal, host+"x", "", xMagic, right)), CodeNoAccess, "refuses access"},
-		"the cookie":      {write("right", xEntry(xLocal, host, server[1:], xMagic, right)), "", ""},
-	} {
-		env := map[string]string{"DISPLAY": server, "XAUTHORITY": c.file, "HOME": home}
-		choice, err := ChooseDisplay(X11, "", Surroundings{
-			Getenv: func(key string) string { return env[key] }, XAccess: hold.xAccess, Found: []string{X11.Element()},
-		})
-		var e *Error
-		switch {
-		case c.code == "" && (err != nil || choice.Display.Sink != X11):
-			t.Errorf("%s: %v", name, err)
-		case c.code != "" && (!errors.As(err, &e) || e.Code != c.code || !strings.Contains(err.Error(), c.says)):
-			t.Errorf("%s: %v", name, err)
-		}
-		if err != nil {
-			t.Logf("%s: %v", name, err)
-		}
-	}
-	env := map[string]string{"HOME": home}
-	if err := os.WriteFile(filepath.Join(home, ".Xauthority"), xEntry(xWild, "", "", xMagic, right), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	at, err := xServerAt(server, func(key string) string { return env[key] })
-	var later display // one that does not remember that the same file was refused
-	defer later.leaveX()
-	if err == nil {
-		err = later.xAccess(at)
-	}
-	if err != nil {
-		t.Errorf("~/.Xauthority: %v", err)
 	}
 }

@@ -84,3 +84,11 @@ func BuildRenderer() error {
 	}
 	return nil
 }
+
+// Expect compares what a test got with what it wants.
+func Expect[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
