@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/edge-agent/edge-agent/decode/system"
 )
 
 // Sandbox says what renderer processes may have besides what all of them need; see package gst/sandbox.
@@ -130,7 +132,7 @@ func rightsOf(path string) (uid, gid uint32, mode fs.FileMode, err error) {
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	uid, gid = ownerOf(info)
+	uid, gid = system.OwnerOf(info)
 	return uid, gid, info.Mode().Perm(), nil
 }
 

@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -33,13 +36,13 @@ func clips(t testing.TB) map[string]forms.Clip {
 type feeder struct {
 	in      *Input
 	r       *Renderer
-	reports []Report
+	reports []report.Report
 }
 
 func newFeeder() *feeder {
 	f := &feeder{}
-	f.r = New(Config{Report: func(r Report) { f.reports = append(f.reports, r) }})
-	f.in = f.r.Input("cam", Preference{})
+	f.r = New(Config{Report: func(r report.Report) { f.reports = append(f.reports, r) }})
+	f.in = f.r.Input("cam", plan.Preference{})
 	f.r.Show(f.in)
 	return f
 }
@@ -89,7 +92,7 @@ func (f *feeder) codes() (codes []string) {
 // picturesOf are the slices of units, without what is around them.
 func picturesOf(units []Unit) (pictures []string) {
 	for _, u := range units {
-		codec := map[Codec]string{H264: mkv.CodecH264, H265: mkv.CodecH265}[u.Format.Codec]
+		codec := map[format.Codec]string{format.H264: mkv.CodecH264, format.H265: mkv.CodecH265}[u.Format.Codec]
 		picture := ""
 		for nal := range mkv.Units(u.Data, u.Format.LengthSize) {
 			if slice, _ := mkv.Slice(codec, nal); slice {
@@ -102,18 +105,18 @@ func picturesOf(units []Unit) (pictures []string) {
 }
 
 // decoderSets are the parameter sets that a decoder has that begins with a unit.
-func decoderSets(t *testing.T, u Unit) (sets parameterSets, codec string) {
+func decoderSets(t *testing.T, u Unit) (sets format.ParameterSets, codec string) {
 	t.Helper()
-	codec = map[Codec]string{H264: mkv.CodecH264, H265: mkv.CodecH265}[u.Format.Codec]
-	if u.Format.Stream != ByteStream {
-		var a assembler
-		if err := a.begin(&mkv.Track{CodecID: codec, CodecPrivate: u.Format.CodecData}); err != nil {
+	codec = map[format.Codec]string{format.H264: mkv.CodecH264, format.H265: mkv.CodecH265}[u.Format.Codec]
+	if u.Format.Stream != format.ByteStream {
+		var a format.Assembler
+		if err := a.Begin(&mkv.Track{CodecID: codec, CodecPrivate: u.Format.CodecData}); err != nil {
 			t.Fatal(err)
 		}
-		return a.config, codec
+		return a.Config, codec
 	}
 	for nal := range mkv.Units(u.Format.CodecData, 0) {
-		sets.learn(codec, nal)
+		sets.Learn(codec, nal)
 	}
 	return sets, codec
 }
@@ -126,18 +129,18 @@ func TestForms(t *testing.T) {
 		want := picturesOf(plain.taken())
 		for name, tc := range map[string]struct {
 			form   forms.Clip
-			stream StreamFormat // "" for those of CodecPrivate
+			stream format.StreamFormat // "" for those of CodecPrivate
 		}{
 			"as they are":                 {c, ""},
-			"Annex B":                     {forms.AnnexB(c, 0), ByteStream},
-			"5-byte start codes":          {forms.AnnexB(c, 1), ByteStream},
-			"sets in CodecPrivate only":   {forms.ConfigAndAnnexB(c), ByteStream},
-			"lengths, sets in band":       {forms.InBand(c), ByteStream},
-			"sets in blocks of their own": {forms.SetsApart(c, true), ByteStream},
-			"the same, lengths":           {forms.SetsApart(c, false), ByteStream},
-			"slices apart, Annex B":       {forms.SlicesApart(c, true), ByteStream},
+			"Annex B":                     {forms.AnnexB(c, 0), format.ByteStream},
+			"5-byte start codes":          {forms.AnnexB(c, 1), format.ByteStream},
+			"sets in CodecPrivate only":   {forms.ConfigAndAnnexB(c), format.ByteStream},
+			"lengths, sets in band":       {forms.InBand(c), format.ByteStream},
+			"sets in blocks of their own": {forms.SetsApart(c, true), format.ByteStream},
+			"the same, lengths":           {forms.SetsApart(c, false), format.ByteStream},
+			"slices apart, Annex B":       {forms.SlicesApart(c, true), format.ByteStream},
 			"slices apart, lengths":       {forms.SlicesApart(c, false), ""},
-			"Video for Windows":           {forms.VFW(c), ByteStream},
+			"Video for Windows":           {forms.VFW(c), format.ByteStream},
 		} {
 			t.Run(codec+", "+name, func(t *testing.T) {
 				f := newFeeder()
@@ -160,15 +163,15 @@ func TestForms(t *testing.T) {
 						continue
 					}
 					keys++
-					if sets, codec := decoderSets(t, u); !sets.complete(codec) {
+					if sets, codec := decoderSets(t, u); !sets.Complete(codec) {
 						t.Errorf("the format of frame %d lacks parameter sets", u.Number)
 					}
 					if tc.stream != "" {
 						kit.Expect(t, "form", u.Format.Stream, tc.stream)
 					} else {
-						kit.Expect(t, "form", u.Format.Stream, directStream[u.Format.Codec])
+						kit.Expect(t, "form", u.Format.Stream, format.DirectStream[u.Format.Codec])
 					}
-					if !u.Format.continues(units[0].Format) {
+					if !u.Format.Continues(units[0].Format) {
 						t.Error("another decoder is opened for the same stream")
 					}
 				}
@@ -259,14 +262,14 @@ func TestBlocked(t *testing.T) {
 		for name, tc := range map[string]struct {
 			clip forms.Clip
 			code string
-			why  Reason
+			why  report.Reason
 		}{
-			"no parameter sets":     {forms.NoSets(c), CodeNoParameterSets, DropNoParameterSets},
-			"MJPEG":                 {with(func(t *mkv.Track) { t.CodecID = "V_MJPEG" }), CodeCodec, DropUnsupported},
-			"VP8":                   {with(func(t *mkv.Track) { t.CodecID = "V_VP8" }), CodeCodec, DropUnsupported},
-			"without configuration": {with(func(t *mkv.Track) { t.CodecPrivate = nil }), CodeNoParameterSets, DropNoParameterSets},
-			"noise":                 {noise(), CodeCodec, DropUnsupported},
-			"no key frame":          {noKeys(), CodeNoKeyFrame, DropNoKeyFrame},
+			"no parameter sets":     {forms.NoSets(c), report.CodeNoParameterSets, report.DropNoParameterSets},
+			"MJPEG":                 {with(func(t *mkv.Track) { t.CodecID = "V_MJPEG" }), report.CodeCodec, report.DropUnsupported},
+			"VP8":                   {with(func(t *mkv.Track) { t.CodecID = "V_VP8" }), report.CodeCodec, report.DropUnsupported},
+			"without configuration": {with(func(t *mkv.Track) { t.CodecPrivate = nil }), report.CodeNoParameterSets, report.DropNoParameterSets},
+			"noise":                 {noise(), report.CodeCodec, report.DropUnsupported},
+			"no key frame":          {noKeys(), report.CodeNoKeyFrame, report.DropNoKeyFrame},
 		} {
 			t.Run(codec+", "+name, func(t *testing.T) {
 				f := newFeeder()
@@ -297,7 +300,7 @@ func TestLateParameterSets(t *testing.T) {
 		units := f.taken()
 		kit.Expect(t, codec+": received", counts.Received, 60)
 		kit.Expect(t, codec+": units", len(units), int(counts.Queued))
-		kit.Expect(t, codec+": dropped", counts.Dropped[DropNoParameterSets], 60-counts.Queued)
+		kit.Expect(t, codec+": dropped", counts.Dropped[report.DropNoParameterSets], 60-counts.Queued)
 		if len(units) == 0 || !units[0].Key || len(units) == 60 {
 			t.Errorf("%s: %d units", codec, len(units))
 		}
@@ -318,7 +321,7 @@ func TestRecoveryPoint(t *testing.T) {
 		counts := f.in.Counts()
 		kit.Expect(t, codec+": units", len(units), len(c.Blocks)-7)
 		kit.Expect(t, codec+": the first is one to begin with", len(units) > 0 && units[0].Key, true)
-		kit.Expect(t, codec+": dropped", counts.Dropped[DropNoKeyFrame], 7)
+		kit.Expect(t, codec+": dropped", counts.Dropped[report.DropNoKeyFrame], 7)
 	}
 }
 
@@ -334,7 +337,7 @@ func TestReconnect(t *testing.T) {
 			units := f.taken()
 			kit.Expect(t, codec+": units", len(units), 60)
 			for i, u := range units {
-				if u.Discont != (i == 0) || !u.Format.continues(units[0].Format) {
+				if u.Discont != (i == 0) || !u.Format.Continues(units[0].Format) {
 					t.Errorf("%s, cut after %d: frame %d, discontinuity %v", codec, 20+cut, i, u.Discont)
 				}
 			}

@@ -7,6 +7,10 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // attempt is the agent's side of one child's life.
@@ -34,17 +38,17 @@ type attempt struct {
 	sentTo sentTo // what became of the frames is not known yet
 
 	mu      sync.Mutex
-	found   []string  // elements that exist now
-	feeding *Input    // whose frames the child gets
-	plan    *Plan     // in use
-	format  *Format   // that plan decodes
-	showing time.Time // since when plan shows pictures; zero before
+	found   []string       // elements that exist now
+	feeding *Input         // whose frames the child gets
+	plan    *plan.Plan     // in use
+	format  *format.Format // that plan decodes
+	showing time.Time      // since when plan shows pictures; zero before
 	waiter  chan picture
 	request int64 // number of the snapshot that waiter waits for
 
-	promoted *Plan // a better one, which takes over at the next key frame
+	promoted *plan.Plan // a better one, which takes over at the next key frame
 
-	lacking *Format // for which there is no decoder; nil when there is one
+	lacking *format.Format // for which there is no decoder; nil when there is one
 }
 
 // newAttempt makes the attempt of a child, which is given up when over is closed.
@@ -114,7 +118,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 	a.feeding = in
 	a.mu.Unlock()
 	a.sentTo.feed(in)
-	var open *Format
+	var open *format.Format
 	decodable := true
 	for {
 		if err := a.room(ctx, in.gate); err != nil {
@@ -128,7 +132,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 		if err != nil {
 			return err
 		}
-		if !u.Format.continues(open) || better {
+		if !u.Format.Continues(open) || better {
 			err := a.open(ctx, u.Format)
 			if decodable = !isNoDecoder(err); !decodable {
 				err = a.lack(err, u.Format, open != nil)
@@ -139,7 +143,7 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 			open = u.Format
 		}
 		if !decodable {
-			in.ledger.settle(u.Number, DropUnsupported)
+			in.ledger.settle(u.Number, report.DropUnsupported)
 			continue
 		}
 		a.sentTo.frame(u.Number)
@@ -153,12 +157,12 @@ func (a *attempt) feedFrom(ctx context.Context, in *Input, turned <-chan struct{
 
 func isNoDecoder(err error) bool {
 	var f *failure
-	return errors.As(err, &f) && f.Code == CodeNoDecoder
+	return errors.As(err, &f) && f.Code == report.CodeNoDecoder
 }
 
 // lack takes in that there is no decoder for a format, and reports it. The child goes on without a pipeline, so that
 // its slate says what is missing; reconsider looks whether a decoder has been installed.
-func (a *attempt) lack(err error, f *Format, piped bool) error {
+func (a *attempt) lack(err error, f *format.Format, piped bool) error {
 	a.mu.Lock()
 	a.plan, a.format, a.showing, a.lacking = nil, nil, time.Time{}, f
 	a.mu.Unlock()
@@ -195,7 +199,7 @@ func (a *attempt) room(ctx context.Context, g *Gate) error {
 }
 
 // open asks for a pipeline. Its answer is not awaited: frames may follow at once.
-func (a *attempt) open(ctx context.Context, f *Format) error {
+func (a *attempt) open(ctx context.Context, f *format.Format) error {
 	p, err := a.r.choose(*f, a.own)
 	if err != nil {
 		return err
@@ -206,7 +210,7 @@ func (a *attempt) open(ctx context.Context, f *Format) error {
 	a.mu.Unlock()
 	a.progress.suspect(!a.r.standsStill(p))
 	a.r.log.Info("opening a decoder", "element", p.Element, "family", p.Family, "display", p.Display.String())
-	number := a.progress.open(p.Family == Software, time.Now())
+	number := a.progress.open(p.Family == plan.Software, time.Now())
 	a.sentTo.open(number, in)
 	if err := a.out.JSON(KindOpen, Open{Number: number, Plan: p, Latency: a.r.config.Latency}); err != nil {
 		return broken(ctx, err)
@@ -226,7 +230,7 @@ func (a *attempt) read(ctx context.Context, from io.Reader) error {
 			if errors.Is(err, io.EOF) || errors.As(err, &errno) || ctx.Err() != nil {
 				return broken(ctx, err)
 			}
-			return failed(CodeCrash, "the renderer process sent an invalid message: %v", err)
+			return failed(report.CodeCrash, "the renderer process sent an invalid message: %v", err)
 		}
 		a.progress.hearing(time.Now(), m.Kind == KindHello)
 		if err := a.take(m); err != nil {
@@ -251,7 +255,7 @@ func (a *attempt) take(m Message) error {
 			a.r.greet(h)
 			a.r.reportUnconfined(a.child.unconfined, h.Unconfined)
 		default:
-			return failed(CodeCrash, "the renderer process sent an invalid message: a second hello")
+			return failed(report.CodeCrash, "the renderer process sent an invalid message: a second hello")
 		}
 	case KindOpened:
 		var o Opened
@@ -350,7 +354,7 @@ func (a *attempt) blame(err error) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if f.Code != CodeNoDecoder && f.Code != CodeDisplayLost && f.Code != CodeStream {
+	if f.Code != report.CodeNoDecoder && f.Code != report.CodeDisplayLost && f.Code != report.CodeStream {
 		f.plan = a.plan
 	}
 	if !a.showing.IsZero() {

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 const lastStatus = time.Second // for what a process has said before it ended: a busy box takes its time to read it
@@ -213,9 +215,9 @@ func (c *child) ending(ctx context.Context) error {
 		return f
 	}
 	if status.Signal() == syscall.SIGKILL && oomKills() > c.oomKills {
-		return &failure{Report: Report{Code: CodeMemory, Message: "the kernel ended the renderer process because memory ran out", Detail: detail}}
+		return &failure{Report: report.Report{Code: report.CodeMemory, Message: "the kernel ended the renderer process because memory ran out", Detail: detail}}
 	}
-	return &failure{Report: Report{Code: CodeCrash, Message: "the renderer process " + how, Detail: detail}}
+	return &failure{Report: report.Report{Code: report.CodeCrash, Message: "the renderer process " + how, Detail: detail}}
 }
 
 // await waits for a channel to be closed, at most that long.
@@ -243,7 +245,7 @@ func (c *child) overweight(most uint64, now time.Time) error {
 	has := uint64(0)
 	c.whileThere(func(pid int) { has = residentMemory(pid) })
 	if has > most {
-		f := failed(CodeMemory, "the renderer process took %d MiB of memory; %d are allowed", has>>20, most>>20)
+		f := failed(report.CodeMemory, "the renderer process took %d MiB of memory; %d are allowed", has>>20, most>>20)
 		f.setDetail("memory_bytes", has)
 		return f
 	}
@@ -253,7 +255,7 @@ func (c *child) overweight(most uint64, now time.Time) error {
 // examine adds to the failure of a process that hangs what it does.
 func (c *child) examine(err error) error {
 	var f *failure
-	if errors.As(err, &f) && f.Code == CodeHang {
+	if errors.As(err, &f) && f.Code == report.CodeHang {
 		state := "gone"
 		c.whileThere(func(pid int) { state = processState(pid) })
 		f.Message += "; it is " + state
@@ -271,6 +273,6 @@ func broken(ctx context.Context, err error) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timer.C:
-		return failed(CodeCrash, "the renderer process closed its connection: %v", err)
+		return failed(report.CodeCrash, "the renderer process closed its connection: %v", err)
 	}
 }

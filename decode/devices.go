@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/system"
 )
 
 // deviceNode is one by which decoders reach their hardware.
@@ -26,7 +29,7 @@ func deviceNodes(dev string) []deviceNode {
 	for _, pattern := range devicePatterns {
 		paths, _ := filepath.Glob(filepath.Join(dev, pattern)) // the only error is one of the pattern
 		for _, path := range paths {
-			nodes = append(nodes, deviceNode{path, !mayUse(path)})
+			nodes = append(nodes, deviceNode{path, !system.MayUse(path)})
 		}
 	}
 	slices.SortFunc(nodes, func(a, b deviceNode) int { return cmp.Compare(a.path, b.path) })
@@ -39,7 +42,7 @@ func groupOf(path string) string {
 	if err != nil {
 		return ""
 	}
-	_, gid := ownerOf(info)
+	_, gid := system.OwnerOf(info)
 	number := strconv.FormatUint(uint64(gid), 10)
 	group, err := user.LookupGroupId(number)
 	if err != nil {
@@ -63,15 +66,15 @@ func ClosedDevices() []string {
 }
 
 // access says which nodes are closed and what to do about it; group gives the name of a file's group.
-func access(closed []deviceNode, group func(path string) string) Report {
+func access(closed []deviceNode, group func(path string) string) report.Report {
 	var paths, groups []string
 	for _, n := range closed {
 		paths, groups = append(paths, n.path), append(groups, group(n.path))
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
-	return Report{
-		Code: CodeAccess,
+	return report.Report{
+		Code: report.CodeAccess,
 		Message: fmt.Sprintf("this user may not open %s: decoders behind them are not seen; they belong to the group %s, which the user has to be in, and the agent to be started anew",
 			strings.Join(paths, ", "), strings.Join(groups, " or ")),
 		Detail: map[string]any{"devices": paths, "groups": groups},

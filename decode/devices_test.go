@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -51,7 +53,7 @@ func TestAccess(t *testing.T) {
 		}
 		return "video"
 	})
-	kit.Expect(t, "code", r.Code, CodeAccess)
+	kit.Expect(t, "code", r.Code, report.CodeAccess)
 	kit.Expect(t, "message", r.Message, "this user may not open /dev/dri/renderD128, /dev/video4, /dev/video5: decoders behind them are not seen; "+
 		"they belong to the group render or video, which the user has to be in, and the agent to be started anew")
 }
@@ -59,14 +61,14 @@ func TestAccess(t *testing.T) {
 // What is closed is told once, and again when it is another.
 func TestTellClosed(t *testing.T) {
 	var told []string
-	r := New(Config{Report: func(r Report) { told = append(told, r.Detail["devices"].([]string)...) }})
+	r := New(Config{Report: func(r report.Report) { told = append(told, r.Detail["devices"].([]string)...) }})
 	video := deviceNode{"/dev/video0", true}
 	media := deviceNode{"/dev/media0", true}
 	for _, nodes := range [][]deviceNode{{video}, {video}, {}, {media}, {{"/dev/media0", false}}} {
 		r.tellClosed(nodes)
 	}
 	kit.Expect(t, "told", len(told), 2)
-	r.config.Prefer = Preference{Order: []Family{Software}}
+	r.config.Prefer = plan.Preference{Order: []plan.Family{plan.Software}}
 	r.tellClosed([]deviceNode{video})
 	kit.Expect(t, "told of what is not wanted", len(told), 2)
 }
@@ -80,7 +82,7 @@ func TestDeviceThatComesLater(t *testing.T) {
 	var changes atomic.Int64
 	r := start(t, "none", func(c *Config) {
 		c.Devices = func() { changes.Add(1) }
-		c.Sink, c.Dev, c.Env = Auto, dev, append(c.Env, fakeNodeEnv+"="+node) // a display is looked for meanwhile
+		c.Sink, c.Dev, c.Env = plan.Auto, dev, append(c.Env, fakeNodeEnv+"="+node) // a display is looked for meanwhile
 	})
 	r.push("Kddd")
 	r.shown(4)
@@ -98,7 +100,7 @@ func TestDeviceThatComesLater(t *testing.T) {
 			r.push("dK")
 		}
 	}
-	report := r.report(CodeRecovered)
+	report := r.report(report.CodeRecovered)
 	kit.Expect(t, "element", report.Detail["element"], any("vah264dec"))
 	kit.Expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
 	kit.Expect(t, "changes", changes.Load(), 1)

@@ -16,6 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/xserver"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -37,13 +41,13 @@ func (s *displayRig) Write(b []byte) (int, error) {
 	return s.sent.Write(b)
 }
 
-func (s *displayRig) reported(r Report) {
+func (s *displayRig) reported(r report.Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reports = append(s.reports, r.Code+": "+r.Message)
 }
 
-func newDisplayRig(t *testing.T, sink Sink, files ...string) *displayRig {
+func newDisplayRig(t *testing.T, sink plan.Sink, files ...string) *displayRig {
 	s := &displayRig{t: t}
 	s.attempt, _ = lone(t)
 	s.out = NewWriter(s)
@@ -137,15 +141,15 @@ const hdmi1 = "kms HDMI-A-1 1920x1080"
 // A new child is told what to load, and where to show pictures.
 func TestChildIsToldWhatToLoad(t *testing.T) {
 	for name, c := range map[string]struct {
-		waits *Format
+		waits *format.Format
 		load  string
 	}{
 		"nothing waits": {nil, "load h264parse avdec_h264"},
-		"H.264 waits":   {&Format{Codec: H264}, "load h264parse avdec_h264"},
-		"H.265 waits":   {&Format{Codec: H265}, "load h265parse avdec_h265"},
+		"H.264 waits":   {&format.Format{Codec: format.H264}, "load h264parse avdec_h264"},
+		"H.265 waits":   {&format.Format{Codec: format.H265}, "load h265parse avdec_h265"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newDisplayRig(t, KMS, plugged...)
+			s := newDisplayRig(t, plan.KMS, plugged...)
 			s.r.config.Unpaced = true
 			if c.waits != nil {
 				s.r.shown.gate.Push(Unit{Key: true, Format: c.waits, Data: []byte("K")})
@@ -164,7 +168,7 @@ func TestChildIsToldWhatToLoad(t *testing.T) {
 // The slate is sent once to each child, and to one after a child that showed nothing, at once.
 func TestSlateIsSentOnce(t *testing.T) {
 	for _, again := range []bool{false, true} {
-		s := newDisplayRig(t, None)
+		s := newDisplayRig(t, plan.None)
 		s.again = again
 		s.r.setCurrent(s.attempt)
 		send := func() string {
@@ -191,7 +195,7 @@ func TestSlateIsSentOnce(t *testing.T) {
 // A display that is missing at the start is reported once, and is used when it is there. One that was lost is reported
 // once, and once more when it is back.
 func TestDisplayIsLostAndBack(t *testing.T) {
-	s := newDisplayRig(t, KMS, unplugged...)
+	s := newDisplayRig(t, plan.KMS, unplugged...)
 	if err := s.setTheStage(); err != nil {
 		t.Fatal(err)
 	}
@@ -209,12 +213,12 @@ func TestDisplayIsLostAndBack(t *testing.T) {
 	kit.Expect(t, "trouble until it is open", s.trouble(), "display.none")
 	s.r.screened(Screened{Number: 1}) // of the one before
 	kit.Expect(t, "trouble after an old answer", s.trouble(), "display.none")
-	s.r.screened(Screened{Number: 2, Mode: Mode{1920, 1080}})
+	s.r.screened(Screened{Number: 2, Mode: plan.Mode{Width: 1920, Height: 1080}})
 	s.want()
 	kit.Expect(t, "trouble with a screen", s.trouble(), "")
-	kit.Expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
-	s.r.screened(Screened{Number: 1, Mode: Mode{1, 1}})
-	kit.Expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
+	kit.Expect(t, "mode", s.r.Stats().Mode, plan.Mode{Width: 1920, Height: 1080})
+	s.r.screened(Screened{Number: 1, Mode: plan.Mode{Width: 1, Height: 1}})
+	kit.Expect(t, "mode", s.r.Stats().Mode, plan.Mode{Width: 1920, Height: 1080})
 
 	for n := uint32(3); n < 7; n += 2 {
 		s.outputs.plug(unplugged...)
@@ -239,7 +243,7 @@ func TestDisplayIsLostAndBack(t *testing.T) {
 
 // A display that fails is reported once for each reason, and tried again after a time that grows, until it works.
 func TestDisplayThatFailsIsTriedAgain(t *testing.T) {
-	s := newDisplayRig(t, Auto, plugged...)
+	s := newDisplayRig(t, plan.Auto, plugged...)
 	synctest.Test(t, func(*testing.T) {
 		number := 1
 		screen := func(where string) string {
@@ -253,9 +257,9 @@ func TestDisplayThatFailsIsTriedAgain(t *testing.T) {
 		fails := func(code string, pass time.Duration, reported string) {
 			t.Helper()
 			s.failed(code)
-			kit.Expect(t, "display", s.r.Stats().Display, Display{})
+			kit.Expect(t, "display", s.r.Stats().Display, plan.Display{})
 			trouble := code
-			if code == CodeHang {
+			if code == report.CodeHang {
 				trouble = "display.lost"
 			}
 			kit.Expect(t, "trouble", s.trouble(), trouble)
@@ -273,24 +277,24 @@ func TestDisplayThatFailsIsTriedAgain(t *testing.T) {
 			s.want(screen(hdmi1))
 		}
 		busy := "display.busy: " + hdmi1 + ": it failed; it is tried again in "
-		fails(CodeBusy, time.Second, busy+"1s")
-		fails(CodeBusy, 2*time.Second, "")
-		fails(CodeBusy, 4*time.Second, "")
-		fails(CodeError, 8*time.Second, "decode.error: "+hdmi1+": it failed; it is tried again in 8s")
-		fails(CodeBusy, 16*time.Second, busy+"16s")
-		fails(CodeBusy, 30*time.Second, "")
-		fails(CodeHang, 30*time.Second, "display.lost: "+hdmi1+": it failed; it is tried again in 30s")
+		fails(report.CodeBusy, time.Second, busy+"1s")
+		fails(report.CodeBusy, 2*time.Second, "")
+		fails(report.CodeBusy, 4*time.Second, "")
+		fails(report.CodeError, 8*time.Second, "decode.error: "+hdmi1+": it failed; it is tried again in 8s")
+		fails(report.CodeBusy, 16*time.Second, busy+"16s")
+		fails(report.CodeBusy, 30*time.Second, "")
+		fails(report.CodeHang, 30*time.Second, "display.lost: "+hdmi1+": it failed; it is tried again in 30s")
 		s.opened()
 		s.want("display.back: showing on " + hdmi1 + " again")
-		fails(CodeHang, 30*time.Second, "display.lost: "+hdmi1+": it failed; it is tried again in 30s")
+		fails(report.CodeHang, 30*time.Second, "display.lost: "+hdmi1+": it failed; it is tried again in 30s")
 		s.opened()
 		s.want("display.back: showing on " + hdmi1 + " again")
 		// What is plugged in may be another one.
-		s.failed(CodeBusy)
+		s.failed(report.CodeBusy)
 		s.outputs.plug(another...)
 		s.look()
 		s.want(screen("kms HDMI-A-1 1280x720"), busy+"30s")
-		s.failed(CodeBusy)
+		s.failed(report.CodeBusy)
 		s.look()
 		s.news()
 		s.r.SetConnector("HDMI-A-1") // somebody wants it now
@@ -305,43 +309,43 @@ func TestPassingOver(t *testing.T) {
 	var d display
 	now := time.Unix(1000, 0)
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-		kit.Expect(t, "passed over", d.pass(KMS, false, now), want*time.Second)
-		kit.Expect(t, "until", d.failed[KMS].until, now.Add(want*time.Second))
+		kit.Expect(t, "passed over", d.pass(plan.KMS, false, now), want*time.Second)
+		kit.Expect(t, "until", d.failed[plan.KMS].until, now.Add(want*time.Second))
 	}
-	kit.Expect(t, "another one", d.pass(X11, false, now), time.Second)
-	kit.Expect(t, "one that hangs", d.pass(Wayland, true, now), 30*time.Second)
-	kit.Expect(t, "the same again", d.pass(Wayland, false, now), 2*time.Second)
+	kit.Expect(t, "another one", d.pass(plan.X11, false, now), time.Second)
+	kit.Expect(t, "one that hangs", d.pass(plan.Wayland, true, now), 30*time.Second)
+	kit.Expect(t, "the same again", d.pass(plan.Wayland, false, now), 2*time.Second)
 	d.look(nil)
-	kit.Expect(t, "nothing was plugged", d.pass(X11, false, now), 2*time.Second)
-	d.look([]Connector{{Name: "DP-1"}})
-	kit.Expect(t, "something was plugged", d.pass(X11, false, now), time.Second)
-	d.look([]Connector{{Name: "DP-1"}})
-	kit.Expect(t, "it is still plugged", d.pass(X11, false, now), 2*time.Second)
+	kit.Expect(t, "nothing was plugged", d.pass(plan.X11, false, now), 2*time.Second)
+	d.look([]plan.Connector{{Name: "DP-1"}})
+	kit.Expect(t, "something was plugged", d.pass(plan.X11, false, now), time.Second)
+	d.look([]plan.Connector{{Name: "DP-1"}})
+	kit.Expect(t, "it is still plugged", d.pass(plan.X11, false, now), 2*time.Second)
 	for range 100 {
-		d.pass(X11, false, now)
+		d.pass(plan.X11, false, now)
 	}
-	kit.Expect(t, "a hundred times", d.pass(X11, false, now), 30*time.Second)
+	kit.Expect(t, "a hundred times", d.pass(plan.X11, false, now), 30*time.Second)
 }
 
 // The outputs of the kernel are not looked at while pictures go to a window or nowhere.
 func TestDisplayIsLookedFor(t *testing.T) {
 	second := slices.Concat(plugged, []string{"card1-HDMI-A-2/status=connected"})
 	for name, c := range map[string]struct {
-		sink      Sink
+		sink      plan.Sink
 		connector string
-		now       Display
+		now       plan.Display
 		files     []string
 		news      string
 	}{
-		"X":                     {Auto, "", Display{Sink: X11}, plugged, ""},
-		"Wayland":               {Auto, "", Display{Sink: Wayland}, plugged, ""},
-		"X, an output is asked": {Auto, "HDMI-A-2", Display{Sink: X11}, second, "screen 1 kms HDMI-A-2"},
-		"no display is wanted":  {None, "", Display{Sink: None}, plugged, ""},
-		"none was there":        {Auto, "", Display{Sink: None}, plugged, "screen 1 " + hdmi1},
-		"none is there":         {Auto, "", Display{Sink: None}, unplugged, ""},
+		"X":                     {plan.Auto, "", plan.Display{Sink: plan.X11}, plugged, ""},
+		"Wayland":               {plan.Auto, "", plan.Display{Sink: plan.Wayland}, plugged, ""},
+		"X, an output is asked": {plan.Auto, "HDMI-A-2", plan.Display{Sink: plan.X11}, second, "screen 1 kms HDMI-A-2"},
+		"no display is wanted":  {plan.None, "", plan.Display{Sink: plan.None}, plugged, ""},
+		"none was there":        {plan.Auto, "", plan.Display{Sink: plan.None}, plugged, "screen 1 " + hdmi1},
+		"none is there":         {plan.Auto, "", plan.Display{Sink: plan.None}, unplugged, ""},
 		"on another card": {
-			KMS, "",
-			Display{Sink: KMS, Card: "/dev/dri/card0", Connector: "HDMI-A-1"},
+			plan.KMS, "",
+			plan.Display{Sink: plan.KMS, Card: "/dev/dri/card0", Connector: "HDMI-A-1"},
 			plugged,
 			"screen 1 " + hdmi1 + "\ndisplay.lost: HDMI-A-1 was unplugged",
 		},
@@ -357,25 +361,25 @@ func TestDisplayIsLookedFor(t *testing.T) {
 }
 
 func TestHasScreen(t *testing.T) {
-	d := Display{Sink: KMS, Card: "/dev/dri/card1", Connector: "DP-1"}
+	d := plan.Display{Sink: plan.KMS, Card: "/dev/dri/card1", Connector: "DP-1"}
 	for name, c := range map[string]struct {
-		connector Connector
+		connector plan.Connector
 		has       bool
 	}{
-		"connected":         {Connector{Card: "card1", Name: "DP-1", Connected: true}, true},
-		"not known":         {Connector{Card: "card1", Name: "DP-1", Unknown: true}, true},
-		"unplugged":         {Connector{Card: "card1", Name: "DP-1"}, false},
-		"another connector": {Connector{Card: "card1", Name: "DP-2", Connected: true}, false},
-		"another card":      {Connector{Card: "card0", Name: "DP-1", Connected: true}, false},
+		"connected":         {plan.Connector{Card: "card1", Name: "DP-1", Connected: true}, true},
+		"not known":         {plan.Connector{Card: "card1", Name: "DP-1", Unknown: true}, true},
+		"unplugged":         {plan.Connector{Card: "card1", Name: "DP-1"}, false},
+		"another connector": {plan.Connector{Card: "card1", Name: "DP-2", Connected: true}, false},
+		"another card":      {plan.Connector{Card: "card0", Name: "DP-1", Connected: true}, false},
 	} {
-		kit.Expect(t, name, hasScreen(d, []Connector{{Card: "card1", Name: "DP-3"}, c.connector}), c.has)
+		kit.Expect(t, name, hasScreen(d, []plan.Connector{{Card: "card1", Name: "DP-3"}, c.connector}), c.has)
 	}
 	kit.Expect(t, "none", hasScreen(d, nil), false)
 }
 
 // The display is looked after every half a second from when the child has greeted, until the attempt ends.
 func TestDisplayIsWatched(t *testing.T) {
-	s := newDisplayRig(t, KMS, plugged...)
+	s := newDisplayRig(t, plan.KMS, plugged...)
 	synctest.Test(t, func(t *testing.T) {
 		s.greeted, s.screened = make(chan struct{}), make(chan Screened, 1)
 		ctx, end := context.WithCancelCause(context.Background())
@@ -390,9 +394,9 @@ func TestDisplayIsWatched(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		s.want("screen 1 " + hdmi1)
-		s.screened <- Screened{Number: 1, Mode: Mode{1920, 1080}}
+		s.screened <- Screened{Number: 1, Mode: plan.Mode{Width: 1920, Height: 1080}}
 		synctest.Wait()
-		kit.Expect(t, "mode", s.r.Stats().Mode, Mode{1920, 1080})
+		kit.Expect(t, "mode", s.r.Stats().Mode, plan.Mode{Width: 1920, Height: 1080})
 		s.outputs.plug(unplugged...)
 		time.Sleep(500*ms - 1)
 		synctest.Wait()
@@ -409,7 +413,7 @@ func TestDisplayIsWatched(t *testing.T) {
 
 // A display that cannot be asked for is the end of the child's connection.
 func TestDisplayCannotBeAskedFor(t *testing.T) {
-	s := newDisplayRig(t, KMS, plugged...)
+	s := newDisplayRig(t, plan.KMS, plugged...)
 	s.out = NewWriter(brokenPipe{})
 	synctest.Test(t, func(t *testing.T) {
 		s.greeted, s.screened = make(chan struct{}), make(chan Screened)
@@ -417,7 +421,7 @@ func TestDisplayCannotBeAskedFor(t *testing.T) {
 		began := time.Now()
 		err := s.watchDisplay(context.Background())
 		var f *failure
-		if !errors.As(err, &f) || f.Code != CodeCrash {
+		if !errors.As(err, &f) || f.Code != report.CodeCrash {
 			t.Error(err)
 		}
 		kit.Expect(t, "after", time.Since(began), 750*ms) // half a second, and a quarter for a better reason
@@ -432,7 +436,7 @@ func TestDisplayCannotBeAskedFor(t *testing.T) {
 }
 
 func (s *displayRig) askAgain() error {
-	s.r.stats.Display = Display{}
+	s.r.stats.Display = plan.Display{}
 	return s.lookForDisplay()
 }
 
@@ -443,22 +447,22 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 // Why connectors cannot be chosen where pictures go to a window.
 func TestConnectorsWhilePicturesGoToAWindow(t *testing.T) {
 	for _, c := range []struct {
-		config Sink
-		now    Sink
+		config plan.Sink
+		now    plan.Sink
 		name   string
 		says   string // "" for none
 	}{
-		{Auto, KMS, "HDMI-A-1", ""},
-		{Auto, None, "HDMI-A-1", ""},
-		{KMS, KMS, "HDMI-A-1", ""},
-		{Auto, KMS, "HDMI-A-2", "there is no connector HDMI-A-2"},
-		{Auto, X11, "HDMI-A-1", "a window on x11"},
-		{Auto, Wayland, "HDMI-A-1", "a window on wayland"},
-		{X11, X11, "HDMI-A-1", "pictures go to x11, which has no connectors"},
-		{None, None, "HDMI-A-1", "pictures go to none, which has no connectors"},
+		{plan.Auto, plan.KMS, "HDMI-A-1", ""},
+		{plan.Auto, plan.None, "HDMI-A-1", ""},
+		{plan.KMS, plan.KMS, "HDMI-A-1", ""},
+		{plan.Auto, plan.KMS, "HDMI-A-2", "there is no connector HDMI-A-2"},
+		{plan.Auto, plan.X11, "HDMI-A-1", "a window on x11"},
+		{plan.Auto, plan.Wayland, "HDMI-A-1", "a window on wayland"},
+		{plan.X11, plan.X11, "HDMI-A-1", "pictures go to x11, which has no connectors"},
+		{plan.None, plan.None, "HDMI-A-1", "pictures go to none, which has no connectors"},
 	} {
 		s := newDisplayRig(t, c.config, plugged...)
-		s.r.stats.Display = Display{Sink: c.now}
+		s.r.stats.Display = plan.Display{Sink: c.now}
 		err := s.r.CheckConnector(c.name)
 		if c.says == "" && err == nil {
 			continue
@@ -471,8 +475,8 @@ func TestConnectorsWhilePicturesGoToAWindow(t *testing.T) {
 
 // What is wanted and cannot be used is reported once for each connector that is asked for.
 func TestConnectorThatIsMissing(t *testing.T) {
-	s := newDisplayRig(t, KMS, plugged...)
-	s.r.stats.Display = Display{Sink: None}
+	s := newDisplayRig(t, plan.KMS, plugged...)
+	s.r.stats.Display = plan.Display{Sink: plan.None}
 	for _, c := range []struct{ connector, news string }{
 		{"DP-9", "display.connector: there is no connector DP-9; there are HDMI-A-1"},
 		{"DP-9", ""},
@@ -491,9 +495,9 @@ func TestConnectorThatIsMissing(t *testing.T) {
 // That a display was lost says more than that none can be used. Access that was refused is over once there is another
 // way.
 func TestWhyThereIsNoDisplay(t *testing.T) {
-	of := func(code, told string) *display { return &display{trouble: Report{Code: code}, told: told} }
-	lost := func(code string) *display { return &display{lost: true, trouble: Report{Code: code}} }
-	missing, refused := errorf(CodeNoDisplay, "no screen"), errorf(CodeNoAccess, "refused")
+	of := func(code, told string) *display { return &display{trouble: report.Report{Code: code}, told: told} }
+	lost := func(code string) *display { return &display{lost: true, trouble: report.Report{Code: code}} }
+	missing, refused := report.Errorf(report.CodeNoDisplay, "no screen"), report.Errorf(report.CodeNoAccess, "refused")
 	for name, c := range map[string]struct {
 		before  *display
 		err     error
@@ -502,14 +506,14 @@ func TestWhyThereIsNoDisplay(t *testing.T) {
 		told    string
 	}{
 		"one is used":                {&display{}, nil, "", "", ""},
-		"one is used now":            {of(CodeNoDisplay, "no screen"), nil, "", CodeNoDisplay, "no screen"},
-		"one that needs no access":   {of(CodeNoAccess, "refused"), nil, "", "", ""},
-		"none":                       {&display{}, missing, CodeNoDisplay, CodeNoDisplay, "no screen"},
-		"none, as was told":          {&display{told: "no screen"}, missing, "", CodeNoDisplay, "no screen"},
-		"none, for another reason":   {of(CodeNoDisplay, "no screen"), refused, CodeNoAccess, CodeNoAccess, "refused"},
-		"one was lost":               {lost(CodeDisplayLost), missing, "", CodeDisplayLost, ""},
-		"one is held by another one": {lost(CodeBusy), missing, "", CodeBusy, ""},
-		"one failed":                 {lost(CodeError), missing, "", CodeNoDisplay, ""},
+		"one is used now":            {of(report.CodeNoDisplay, "no screen"), nil, "", report.CodeNoDisplay, "no screen"},
+		"one that needs no access":   {of(report.CodeNoAccess, "refused"), nil, "", "", ""},
+		"none":                       {&display{}, missing, report.CodeNoDisplay, report.CodeNoDisplay, "no screen"},
+		"none, as was told":          {&display{told: "no screen"}, missing, "", report.CodeNoDisplay, "no screen"},
+		"none, for another reason":   {of(report.CodeNoDisplay, "no screen"), refused, report.CodeNoAccess, report.CodeNoAccess, "refused"},
+		"one was lost":               {lost(report.CodeDisplayLost), missing, "", report.CodeDisplayLost, ""},
+		"one is held by another one": {lost(report.CodeBusy), missing, "", report.CodeBusy, ""},
+		"one failed":                 {lost(report.CodeError), missing, "", report.CodeNoDisplay, ""},
 	} {
 		d := c.before
 		report := d.chosen(c.err)
@@ -521,7 +525,7 @@ func TestWhyThereIsNoDisplay(t *testing.T) {
 
 // fakeX is an X server that counts who asks.
 type fakeX struct {
-	xServer
+	xserver.Server
 	asked  atomic.Int32
 	lets   atomic.Bool
 	leaves chan struct{} // a client left
@@ -535,7 +539,7 @@ func startFakeX(t *testing.T, address string) *fakeX {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() })
-	x.xServer = xServer{network: "unix", address: address, number: "0", getenv: func(string) string { return "/absent" }}
+	x.Server = xserver.Server{Network: "unix", Address: address, Number: "0", Getenv: func(string) string { return "/absent" }}
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -567,28 +571,28 @@ func TestRefusedXServerIsAskedAgainLater(t *testing.T) {
 	other := startFakeX(t, filepath.Join(t.TempDir(), "X1"))
 	synctest.Test(t, func(t *testing.T) {
 		var d display
-		ask := func(x *fakeX, server xServer, refused bool, asked int32) {
+		ask := func(x *fakeX, server xserver.Server, refused bool, asked int32) {
 			t.Helper()
 			err := d.xAccess(server)
-			if refused != errors.Is(err, errXRefused("no wa")) || !refused && err != nil {
+			if refused != errors.Is(err, xserver.Refused("no wa")) || !refused && err != nil {
 				t.Errorf("access: %v", err)
 			}
 			kit.Expect(t, "asked", x.asked.Load(), asked)
 		}
-		ask(x, x.xServer, true, 1)
-		ask(x, x.xServer, true, 1)
+		ask(x, x.Server, true, 1)
+		ask(x, x.Server, true, 1)
 		time.Sleep(5*time.Second - 1)
-		ask(x, x.xServer, true, 1)
+		ask(x, x.Server, true, 1)
 		time.Sleep(time.Nanosecond)
-		ask(x, x.xServer, true, 2)
-		ask(other, other.xServer, true, 1)
-		ask(x, x.xServer, true, 3) // the refusal of only one is kept
+		ask(x, x.Server, true, 2)
+		ask(other, other.Server, true, 1)
+		ask(x, x.Server, true, 3) // the refusal of only one is kept
 		for range 3 {
 			<-x.leaves
 		}
 		x.lets.Store(true)
-		cookies := x.xServer
-		cookies.getenv = func(string) string { return "/also/absent" }
+		cookies := x.Server
+		cookies.Getenv = func(string) string { return "/also/absent" }
 		ask(x, cookies, false, 4)
 		ask(x, cookies, false, 5)
 		<-x.leaves // the fourth
@@ -608,9 +612,9 @@ func TestXServerIsLeft(t *testing.T) {
 	}{
 		{Screened{Number: 1}, true},
 		{Screened{Number: 2}, false},
-		{Screened{Number: 2, Failure: &Failure{Code: CodeError}}, false},
+		{Screened{Number: 2, Failure: &Failure{Code: report.CodeError}}, false},
 	} {
-		s := newDisplayRig(t, None)
+		s := newDisplayRig(t, plan.None)
 		s.r.display.number = 2
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
@@ -624,23 +628,23 @@ func TestXServerIsLeft(t *testing.T) {
 // A session that refuses access is reported only when there is no other way to a screen.
 func TestRefusedAccessIsReportedWithoutAnotherWay(t *testing.T) {
 	for name, c := range map[string]struct {
-		sink  Sink
+		sink  plan.Sink
 		files []string
 		code  string
 		where string
 	}{
-		"an output":   {Auto, plugged, "", hdmi1},
-		"no output":   {Auto, unplugged, "display.access", "none"},
-		"X is wanted": {X11, plugged, "display.access", "none"},
-		"none":        {None, plugged, "", "none"},
+		"an output":   {plan.Auto, plugged, "", hdmi1},
+		"no output":   {plan.Auto, unplugged, "display.access", "none"},
+		"X is wanted": {plan.X11, plugged, "display.access", "none"},
+		"none":        {plan.None, plugged, "", "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newDisplayRig(t, c.sink, c.files...)
-			server := xServerName{"/tmp/.X11-unix/X99", "/absent"}
-			s.r.display.refused = xRefusal{server, errXRefused("no"), time.Now().Add(time.Hour)}
+			server := xserver.Name{Address: "/tmp/.X11-unix/X99", Authority: "/absent"}
+			s.r.display.refused = xRefusal{server, xserver.Refused("no"), time.Now().Add(time.Hour)}
 			t.Setenv("DISPLAY", ":99")
 			t.Setenv("XAUTHORITY", "/absent")
-			choice := s.r.chooseDisplay(s.own, Connectors(s.r.config.DRM))
+			choice := s.r.chooseDisplay(s.own, plan.Connectors(s.r.config.DRM))
 			kit.Expect(t, "display", choice.Display.String(), c.where)
 			kit.Expect(t, "trouble", s.trouble(), c.code)
 			kit.Expect(t, "reports", len(s.reports), map[string]int{"": 0, "display.access": 1}[c.code])

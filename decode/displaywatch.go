@@ -11,6 +11,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/xserver"
 )
 
 // lookEvery is how often the outputs are looked at: plugging and unplugging is seen within that time.
@@ -36,12 +41,12 @@ type display struct {
 	mu        sync.Mutex
 	connector string // that is wanted; "" for the best
 	number    uint32
-	failed    map[Sink]pass
-	seen      []Connector
-	lost      bool   // one that was in use
-	why       string // code of the newest failure
-	told      string // why there is none, as reported
-	trouble   Report // why there is none now; empty while one works, and where none was asked for
+	failed    map[plan.Sink]pass
+	seen      []plan.Connector
+	lost      bool          // one that was in use
+	why       string        // code of the newest failure
+	told      string        // why there is none, as reported
+	trouble   report.Report // why there is none now; empty while one works, and where none was asked for
 
 	// Of the goroutine that chooses, which waits for servers without holding mu.
 	refused xRefusal
@@ -56,14 +61,14 @@ type pass struct {
 
 // pass passes over a sink from now on. One that hangs is not tried soon: that takes long, and nothing is shown
 // meanwhile.
-func (d *display) pass(s Sink, hangs bool, now time.Time) time.Duration {
+func (d *display) pass(s plan.Sink, hangs bool, now time.Time) time.Duration {
 	p := d.failed[s]
 	span := min(passFirst<<min(p.times, 16), passMost)
 	if hangs {
 		span = passMost
 	}
 	if d.failed == nil {
-		d.failed = make(map[Sink]pass)
+		d.failed = make(map[plan.Sink]pass)
 	}
 	d.failed[s] = pass{p.times + 1, now.Add(span)}
 	return span
@@ -71,22 +76,22 @@ func (d *display) pass(s Sink, hangs bool, now time.Time) time.Duration {
 
 // xRefusal is the last refusal of an X server, which logs every one: it is not asked again at every look.
 type xRefusal struct {
-	server xServerName
+	server xserver.Name
 	err    error
 	until  time.Time
 }
 
 // xAccess is xServer.access, with a refusal kept for a while.
-func (d *display) xAccess(s xServer) error {
+func (d *display) xAccess(s xserver.Server) error {
 	now := time.Now()
-	if d.refused.server == s.name() && now.Before(d.refused.until) {
+	if d.refused.server == s.Name() && now.Before(d.refused.until) {
 		return d.refused.err
 	}
-	conn, err := s.access()
+	conn, err := s.Access()
 	d.leaveX()
 	d.xClient, d.refused = conn, xRefusal{}
-	if refused := errXRefused(""); errors.As(err, &refused) {
-		d.refused = xRefusal{s.name(), err, now.Add(askRefusedAgain)}
+	if refused := xserver.Refused(""); errors.As(err, &refused) {
+		d.refused = xRefusal{s.Name(), err, now.Add(askRefusedAgain)}
 	}
 	return err
 }
@@ -100,7 +105,7 @@ func (d *display) leaveX() {
 }
 
 // look forgets what failed when the outputs are not as they were.
-func (d *display) look(connectors []Connector) {
+func (d *display) look(connectors []plan.Connector) {
 	if !slices.Equal(connectors, d.seen) {
 		d.seen = connectors
 		clear(d.failed)
@@ -110,12 +115,12 @@ func (d *display) look(connectors []Connector) {
 // CheckConnector says why pictures cannot go to a KMS output now.
 func (r *Renderer) CheckConnector(name string) error {
 	switch now := r.Stats().Display; {
-	case r.config.Sink != KMS && r.config.Sink != Auto:
-		return errorf(CodeConnector, "pictures go to %s, which has no connectors; that is [display] sink", r.config.Sink)
-	case now.Sink == X11 || now.Sink == Wayland:
-		return errorf(CodeConnector, "pictures go to a window on %s, which has no connectors; [display] sink = \"kms\" does without it", now.Sink)
+	case r.config.Sink != plan.KMS && r.config.Sink != plan.Auto:
+		return report.Errorf(report.CodeConnector, "pictures go to %s, which has no connectors; that is [display] sink", r.config.Sink)
+	case now.Sink == plan.X11 || now.Sink == plan.Wayland:
+		return report.Errorf(report.CodeConnector, "pictures go to a window on %s, which has no connectors; [display] sink = \"kms\" does without it", now.Sink)
 	}
-	_, err := Surroundings{Connectors: Connectors(r.config.DRM)}.tryKMS(name)
+	_, err := plan.Surroundings{Connectors: plan.Connectors(r.config.DRM)}.TryKMS(name)
 	return err
 }
 
@@ -143,7 +148,7 @@ func (a *attempt) setTheStage() error {
 	if err := a.out.JSON(KindLoad, Load{a.r.likely(a.own)}); err != nil {
 		return err
 	}
-	return a.showOn(a.r.chooseDisplay(a.own, Connectors(a.r.config.DRM)))
+	return a.showOn(a.r.chooseDisplay(a.own, plan.Connectors(a.r.config.DRM)))
 }
 
 // likely are the elements for the format that waits, or for the most common one.
@@ -151,7 +156,7 @@ func (r *Renderer) likely(found []string) []string {
 	in, _ := r.showing()
 	f, ok := in.gate.format()
 	if !ok {
-		f = Format{Codec: H264}
+		f = format.Format{Codec: format.H264}
 	}
 	p, _ := r.best(f, found)
 	return []string{p.Parser, p.Element}
@@ -185,7 +190,7 @@ func (r *Renderer) SetSlate(s Slate) {
 }
 
 // showOn asks the child for a display.
-func (a *attempt) showOn(c Choice) error {
+func (a *attempt) showOn(c plan.Choice) error {
 	d := &a.r.display
 	d.mu.Lock()
 	d.number++
@@ -196,7 +201,7 @@ func (a *attempt) showOn(c Choice) error {
 	a.r.stats.Display, a.r.stats.Passed = c.Display, c.Passed
 	a.r.mu.Unlock()
 	where := "showing on " + c.Display.String()
-	if c.Display.Sink == None {
+	if c.Display.Sink == plan.None {
 		where = "showing nowhere"
 	}
 	a.r.log.Info(where, "passed_over", strings.Join(c.Passed, "; "))
@@ -231,14 +236,14 @@ func (a *attempt) lookForDisplay() error {
 	a.r.mu.Lock()
 	now := a.r.stats.Display
 	a.r.mu.Unlock()
-	window := (now.Sink == X11 || now.Sink == Wayland) && a.r.connector() == ""
-	if window || a.r.config.Sink == None {
+	window := (now.Sink == plan.X11 || now.Sink == plan.Wayland) && a.r.connector() == ""
+	if window || a.r.config.Sink == plan.None {
 		return nil // what is plugged there is the desktop's business
 	}
 	// One look for both questions: what is pulled between two would be gone without having been lost.
-	connectors := Connectors(a.r.config.DRM)
-	if now.Sink == KMS && !hasScreen(now, connectors) {
-		a.r.lostDisplay(Report{Code: CodeDisplayLost, Message: now.Connector + " was unplugged", Detail: map[string]any{"connector": now.Connector}})
+	connectors := plan.Connectors(a.r.config.DRM)
+	if now.Sink == plan.KMS && !hasScreen(now, connectors) {
+		a.r.lostDisplay(report.Report{Code: report.CodeDisplayLost, Message: now.Connector + " was unplugged", Detail: map[string]any{"connector": now.Connector}})
 	}
 	choice := a.r.chooseDisplay(a.own, connectors)
 	if choice.Display == now {
@@ -248,32 +253,32 @@ func (a *attempt) lookForDisplay() error {
 }
 
 // hasScreen says that there still is a screen, as far as is known, perhaps another one.
-func hasScreen(d Display, connectors []Connector) bool {
-	return slices.ContainsFunc(connectors, func(c Connector) bool {
+func hasScreen(d plan.Display, connectors []plan.Connector) bool {
+	return slices.ContainsFunc(connectors, func(c plan.Connector) bool {
 		return c.Name == d.Connector && "/dev/dri/"+c.Card == d.Card && (c.Connected || c.Unknown)
 	})
 }
 
 // chooseDisplay chooses a display out of those that did not fail a short while ago. When the one that is wanted cannot
 // be used, that is reported once, and the choice is None until it can.
-func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice {
+func (r *Renderer) chooseDisplay(found []string, connectors []plan.Connector) plan.Choice {
 	now := time.Now()
 	d := &r.display
 	d.mu.Lock()
 	d.look(connectors)
 	connector, failed := d.connector, maps.Clone(d.failed)
 	d.mu.Unlock()
-	choice, err := ChooseDisplay(r.config.Sink, connector, Surroundings{
+	choice, err := plan.ChooseDisplay(r.config.Sink, connector, plan.Surroundings{
 		Getenv: os.Getenv, Connectors: connectors, Reachable: dial, XAccess: d.xAccess, Found: found,
-		Denied: func(s Sink) (string, bool) {
-			return "it failed a short while ago", s != None && now.Before(failed[s].until)
+		Denied: func(s plan.Sink) (string, bool) {
+			return "it failed a short while ago", s != plan.None && now.Before(failed[s].until)
 		},
 	})
-	if err == nil && choice.Display.Sink == None && r.config.Sink == Auto {
+	if err == nil && choice.Display.Sink == plan.None && r.config.Sink == plan.Auto {
 		err = choice.Refused
 	}
 	if err != nil {
-		choice.Display = Display{Sink: None}
+		choice.Display = plan.Display{Sink: plan.None}
 	}
 	if news := d.chosen(err); news.Code != "" {
 		r.config.Report(news)
@@ -282,21 +287,21 @@ func (r *Renderer) chooseDisplay(found []string, connectors []Connector) Choice 
 }
 
 // chosen takes in why the display that is wanted cannot be used, nil when it can, and gives what is to be reported.
-func (d *display) chosen(err error) (out Report) {
+func (d *display) chosen(err error) (out report.Report) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
-		if d.trouble.Code == CodeNoAccess {
-			d.trouble, d.told = Report{}, ""
+		if d.trouble.Code == report.CodeNoAccess {
+			d.trouble, d.told = report.Report{}, ""
 		}
-		return Report{}
+		return report.Report{}
 	}
 	out = reportOf(err)
-	if d.trouble.Code != CodeDisplayLost && d.trouble.Code != CodeBusy { // which say more
+	if d.trouble.Code != report.CodeDisplayLost && d.trouble.Code != report.CodeBusy { // which say more
 		d.trouble = out
 	}
 	if d.lost || d.told == out.Message {
-		return Report{}
+		return report.Report{}
 	}
 	d.told = out.Message
 	return out
@@ -320,30 +325,30 @@ func (r *Renderer) screened(s Screened) {
 		r.stats.Mode = s.Mode
 		r.mu.Unlock()
 	}
-	if current && s.Failure == nil && now.Sink != None {
+	if current && s.Failure == nil && now.Sink != plan.None {
 		d.mu.Lock()
-		d.trouble, d.told = Report{}, ""
+		d.trouble, d.told = report.Report{}, ""
 		d.mu.Unlock()
 	}
 	switch {
 	case !current:
 	case s.Failure != nil:
 		fault := s.Failure.failure().Report
-		hangs := fault.Code == CodeHang
+		hangs := fault.Code == report.CodeHang
 		if hangs {
-			fault.Code = CodeDisplayLost
+			fault.Code = report.CodeDisplayLost
 		}
 		r.displayFailed(now, fault, hangs)
-	case back && now.Sink != None:
+	case back && now.Sink != plan.None:
 		d.mu.Lock()
 		d.lost, d.told, d.why = false, "", ""
 		d.mu.Unlock()
-		r.config.Report(Report{Code: CodeDisplayBack, Message: "showing on " + now.String() + " again", Detail: map[string]any{"display": now.String()}})
+		r.config.Report(report.Report{Code: report.CodeDisplayBack, Message: "showing on " + now.String() + " again", Detail: map[string]any{"display": now.String()}})
 	}
 }
 
 // displayFailed passes over the sink of a display for a while, and reports why. hangs says that it did not answer.
-func (r *Renderer) displayFailed(now Display, report Report, hangs bool) {
+func (r *Renderer) displayFailed(now plan.Display, report report.Report, hangs bool) {
 	d := &r.display
 	d.mu.Lock()
 	span := d.pass(now.Sink, hangs, time.Now())
@@ -352,7 +357,7 @@ func (r *Renderer) displayFailed(now Display, report Report, hangs bool) {
 	d.mu.Unlock()
 	report.Message = fmt.Sprintf("%v: %s; it is tried again in %v", now, report.Message, span)
 	r.mu.Lock()
-	r.stats.Display = Display{} // whatever is chosen next is another one
+	r.stats.Display = plan.Display{} // whatever is chosen next is another one
 	r.mu.Unlock()
 	if again {
 		r.log.Info(report.Message, "code", report.Code)
@@ -362,7 +367,7 @@ func (r *Renderer) displayFailed(now Display, report Report, hangs bool) {
 }
 
 // lostDisplay reports that the display is gone.
-func (r *Renderer) lostDisplay(report Report) {
+func (r *Renderer) lostDisplay(report report.Report) {
 	r.display.mu.Lock()
 	r.display.lost, r.display.trouble = true, report
 	r.display.mu.Unlock()
@@ -371,14 +376,14 @@ func (r *Renderer) lostDisplay(report Report) {
 
 // DisplayTrouble says why there is no display that works, for as long as there is none. Its code is "" while one works,
 // and where none was asked for.
-func (r *Renderer) DisplayTrouble() Report {
+func (r *Renderer) DisplayTrouble() report.Report {
 	r.display.mu.Lock()
 	defer r.display.mu.Unlock()
 	return r.display.trouble
 }
 
 func dial(network, address string) error {
-	conn, err := net.DialTimeout(network, address, dialTimeout)
+	conn, err := net.DialTimeout(network, address, xserver.DialTimeout)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -49,18 +51,18 @@ func fakeScreen(fault string, m Message, out *Writer) {
 	var s Screen
 	_ = m.Decode(&s)
 	switch {
-	case s.Display.Sink != KMS:
+	case s.Display.Sink != plan.KMS:
 	case fault == "stuck screen":
 		select {} // it reads nothing either; its heart beats
 	case fault == "lost screen":
 		return
 	case fault == "hung screen":
-		_ = out.JSON(KindScreened, Screened{Number: s.Number, Failure: &Failure{Code: CodeHang, Message: "no answer"}})
+		_ = out.JSON(KindScreened, Screened{Number: s.Number, Failure: &Failure{Code: report.CodeHang, Message: "no answer"}})
 		return
 	}
 	answer := Screened{Number: s.Number}
-	if fault == "busy" && s.Display.Sink == KMS && s.Number <= 3 { // two times: there is another display in between
-		answer.Failure = &Failure{Code: CodeBusy, Message: "another program holds the display"}
+	if fault == "busy" && s.Display.Sink == plan.KMS && s.Number <= 3 { // two times: there is another display in between
+		answer.Failure = &Failure{Code: report.CodeBusy, Message: "another program holds the display"}
 	}
 	_ = out.JSON(KindScreened, answer)
 }
@@ -71,7 +73,7 @@ func (r *rig) on(display string) {
 	r.until("display "+display, func() bool { return r.Stats().Display.String() == display })
 }
 
-func startWithOutputs(t *testing.T, fault string, sink Sink, files ...string) (*rig, *outputs) {
+func startWithOutputs(t *testing.T, fault string, sink plan.Sink, files ...string) (*rig, *outputs) {
 	o := &outputs{}
 	o.plug(files...)
 	t.Setenv("DISPLAY", "")
@@ -80,18 +82,18 @@ func startWithOutputs(t *testing.T, fault string, sink Sink, files ...string) (*
 }
 
 func TestUnplugAndPlug(t *testing.T) {
-	for _, sink := range []Sink{Auto, KMS} {
+	for _, sink := range []plan.Sink{plan.Auto, plan.KMS} {
 		r, o := startWithOutputs(t, "none", sink, plugged...)
 		r.on("kms HDMI-A-1 1920x1080")
 		r.push("Kd")
 		r.shown(2)
 		o.plug(unplugged...)
-		if lost := r.report(CodeDisplayLost); !strings.Contains(lost.Message, "HDMI-A-1 was unplugged") {
+		if lost := r.report(report.CodeDisplayLost); !strings.Contains(lost.Message, "HDMI-A-1 was unplugged") {
 			t.Errorf("%+v", lost)
 		}
 		r.on("none")
 		o.plug(another...)
-		r.report(CodeDisplayBack)
+		r.report(report.CodeDisplayBack)
 		r.on("kms HDMI-A-1 1280x720")
 		r.push("d")
 		r.shown(3)
@@ -103,21 +105,21 @@ func TestUnplugAndPlug(t *testing.T) {
 
 // While the kernel looks at the cables itself, a look at it takes long, and is old when it has ended.
 func TestUnplugWhileLooking(t *testing.T) {
-	r, o := startWithOutputs(t, "none", KMS, plugged...)
+	r, o := startWithOutputs(t, "none", plan.KMS, plugged...)
 	r.on("kms HDMI-A-1 1920x1080")
 	m := drm(unplugged...)
 	o.next.Store(&m)
-	r.report(CodeDisplayLost)
+	r.report(report.CodeDisplayLost)
 	r.on("none")
 	o.plug(plugged...)
-	r.report(CodeDisplayBack)
+	r.report(report.CodeDisplayBack)
 	r.on("kms HDMI-A-1 1920x1080")
 	kit.Expect(t, "reports", len(r.reports), 0)
 }
 
 // A kernel that has not looked yet does so when the output is opened.
 func TestOutputThatNobodyLookedAt(t *testing.T) {
-	r, o := startWithOutputs(t, "none", Auto, "card1-HDMI-A-1/status=unknown")
+	r, o := startWithOutputs(t, "none", plan.Auto, "card1-HDMI-A-1/status=unknown")
 	r.on("kms HDMI-A-1")
 	o.plug(plugged...)
 	r.on("kms HDMI-A-1 1920x1080")
@@ -129,13 +131,13 @@ func TestOutputThatNobodyLookedAt(t *testing.T) {
 // Pictures go to another output, and back when that is asked for.
 func TestAnotherConnector(t *testing.T) {
 	second := append(slices.Clone(plugged), "card1-HDMI-A-2/status=connected", "card1-HDMI-A-2/connector_id=51", "card1-HDMI-A-2/modes=1280x720")
-	r, o := startWithOutputs(t, "none", Auto, append(second, "card1-DP-1/status=disconnected")...)
+	r, o := startWithOutputs(t, "none", plan.Auto, append(second, "card1-DP-1/status=disconnected")...)
 	r.on("kms HDMI-A-1 1920x1080")
 	r.push("Kd")
 	r.shown(2)
 	for name, want := range map[string]string{"HDMI-A-2": "", "DP-1": "no screen", "HDMI-A-3": "there is no connector"} {
 		err := r.CheckConnector(name)
-		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || reportOf(err).Code != CodeConnector) {
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || reportOf(err).Code != report.CodeConnector) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -145,25 +147,25 @@ func TestAnotherConnector(t *testing.T) {
 	r.shown(3)
 	kit.Expect(t, "reports", len(r.reports), 0)
 	o.plug(plugged...)
-	r.report(CodeDisplayLost)
+	r.report(report.CodeDisplayLost)
 	r.on("none") // it was asked for
 	r.SetConnector("")
-	r.report(CodeDisplayBack)
+	r.report(report.CodeDisplayBack)
 	r.on("kms HDMI-A-1 1920x1080")
 	kit.Expect(t, "got", r.got(), "|Kdd")
 	kit.Expect(t, "restarts", r.Stats().Restarts, 0)
 }
 
 func TestNoConnectorsInAWindow(t *testing.T) {
-	for _, sink := range []Sink{X11, Wayland, None} {
-		if err := New(Config{Sink: sink}).CheckConnector("HDMI-A-1"); err == nil || reportOf(err).Code != CodeConnector {
+	for _, sink := range []plan.Sink{plan.X11, plan.Wayland, plan.None} {
+		if err := New(Config{Sink: sink}).CheckConnector("HDMI-A-1"); err == nil || reportOf(err).Code != report.CodeConnector {
 			t.Errorf("%s: %v", sink, err)
 		}
 	}
 }
 
 func TestStartWithoutDisplay(t *testing.T) {
-	r, o := startWithOutputs(t, "none", Auto, unplugged...)
+	r, o := startWithOutputs(t, "none", plan.Auto, unplugged...)
 	r.on("none")
 	o.plug(plugged...)
 	r.on("kms HDMI-A-1 1920x1080")
@@ -171,8 +173,8 @@ func TestStartWithoutDisplay(t *testing.T) {
 }
 
 func TestWantedDisplayIsNotThere(t *testing.T) {
-	r, o := startWithOutputs(t, "none", KMS, unplugged...)
-	r.report(CodeNoDisplay)
+	r, o := startWithOutputs(t, "none", plan.KMS, unplugged...)
+	r.report(report.CodeNoDisplay)
 	r.push("K")
 	r.shown(1)
 	o.plug(plugged...)
@@ -181,11 +183,11 @@ func TestWantedDisplayIsNotThere(t *testing.T) {
 }
 
 func TestBusyDisplayIsTriedAgain(t *testing.T) {
-	r, _ := startWithOutputs(t, "busy", Auto, plugged...)
-	if busy := r.report(CodeBusy); !strings.Contains(busy.Message, "another program holds the display; it is tried again in 1s") {
+	r, _ := startWithOutputs(t, "busy", plan.Auto, plugged...)
+	if busy := r.report(report.CodeBusy); !strings.Contains(busy.Message, "another program holds the display; it is tried again in 1s") {
 		t.Errorf("%+v", busy)
 	}
-	r.report(CodeDisplayBack)
+	r.report(report.CodeDisplayBack)
 	r.on("kms HDMI-A-1 1920x1080")
 	kit.Expect(t, "restarts", r.Stats().Restarts, 0)
 }
@@ -200,8 +202,8 @@ func TestSlateIsSentToEveryChild(t *testing.T) {
 	r.SetSlate(Slate{State: "lost"})
 	r.until("the new slate", func() bool { return strings.Count(r.got(), "<") == 2 && strings.HasSuffix(r.got(), "<lost>") })
 	r.push("ddd")
-	r.report(CodeCrash)
-	r.report(CodeFallback)
+	r.report(report.CodeCrash)
+	r.report(report.CodeFallback)
 	r.until("the slate in the new child", func() bool { return strings.HasPrefix(r.got(), "<lost>|k") })
 }
 
@@ -214,11 +216,11 @@ func TestDisplayThatDoesNotOpen(t *testing.T) {
 			t.Setenv("DISPLAY", "")
 			t.Setenv("WAYLAND_DISPLAY", "")
 			r := start(t, fault, func(c *Config) {
-				c.Sink, c.DRM = Auto, o
+				c.Sink, c.DRM = plan.Auto, o
 				c.Patience.Screen, c.Patience.Open, c.Patience.Next, c.Patience.More = time.Second, 2*time.Second, 100*time.Millisecond, 2
 			})
 			r.push("Kddd")
-			lost := r.report(CodeDisplayLost)
+			lost := r.report(report.CodeDisplayLost)
 			if !strings.Contains(lost.Message, "kms HDMI-A-1") || !strings.Contains(lost.Message, "tried again in 30s") {
 				t.Errorf("%+v", lost)
 			}
@@ -271,7 +273,7 @@ func TestOpeningADisplayIsExcused(t *testing.T) {
 				err = p.check(start.Add(at))
 			}
 		}
-		want := map[bool]string{true: CodeHang, false: CodeDisplayLost}[answered]
+		want := map[bool]string{true: report.CodeHang, false: report.CodeDisplayLost}[answered]
 		var f *failure
 		if !errors.As(err, &f) || f.Code != want {
 			t.Errorf("answered %v: %v", answered, err)
@@ -299,9 +301,9 @@ func TestNobodyWaitsForADisplayServer(t *testing.T) {
 	port := silent.Addr().(*net.TCPAddr).Port
 	t.Setenv("WAYLAND_DISPLAY", "")
 	t.Setenv("DISPLAY", fmt.Sprintf("127.0.0.1:%d", port-6000))
-	r := New(Config{Sink: X11})
-	chosen := make(chan Choice)
-	go func() { chosen <- r.chooseDisplay([]string{X11.Element()}, nil) }()
+	r := New(Config{Sink: plan.X11})
+	chosen := make(chan plan.Choice)
+	go func() { chosen <- r.chooseDisplay([]string{plan.X11.Element()}, nil) }()
 	<-accepted
 	if !r.display.mu.TryLock() { // DisplayTrouble and SetConnector take it
 		t.Error("the lock is held while the server is waited for")
@@ -309,10 +311,10 @@ func TestNobodyWaitsForADisplayServer(t *testing.T) {
 		r.display.mu.Unlock()
 	}
 	close(asked)
-	if c := <-chosen; c.Display.Sink != None {
+	if c := <-chosen; c.Display.Sink != plan.None {
 		t.Errorf("%+v", c)
 	}
-	if trouble := r.DisplayTrouble(); trouble.Code != CodeNoDisplay {
+	if trouble := r.DisplayTrouble(); trouble.Code != report.CodeNoDisplay {
 		t.Errorf("%+v", trouble)
 	}
 }
@@ -334,4 +336,14 @@ func TestWithin(t *testing.T) {
 	if err := within(time.Hour, func() error { return fs.ErrPermission }); err != fs.ErrPermission {
 		t.Error(err)
 	}
+}
+
+// drm is /sys/class/drm with these files, each "name=content" with commas for line ends.
+func drm(files ...string) fstest.MapFS {
+	m := fstest.MapFS{"version": {Data: []byte("drm 1.1.0")}}
+	for _, f := range files {
+		name, content, _ := strings.Cut(f, "=")
+		m[name] = &fstest.MapFile{Data: []byte(strings.ReplaceAll(content, ",", "\n"))}
+	}
+	return m
 }

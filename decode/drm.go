@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
 // askTimeout is how long a driver may take to look at an output.
@@ -27,10 +29,10 @@ func within(limit time.Duration, f func() error) error {
 // askAbout has the kernel look at outputs of which it knows nothing yet. It looks at most of them by itself when it
 // shows its console; where there is none, it is the first program that asks who learns that there is a screen, and its
 // modes.
-func askAbout(connectors []Connector, dev string) error {
+func askAbout(connectors []plan.Connector, dev string) error {
 	var errs []error
 	for _, c := range connectors {
-		if !c.Unknown || c.Preferred != (Mode{}) || c.ID == 0 {
+		if !c.Unknown || c.Preferred != (plan.Mode{}) || c.ID == 0 {
 			continue
 		}
 		err := within(askTimeout, func() error { return ask(filepath.Join(dev, "dri", c.Card), c.ID) })

@@ -7,12 +7,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Unit is one access unit on its way to the renderer.
 type Unit struct {
 	Number  uint64 // of the frame, one more with each of the renderer's frames; 0 in trials
-	Format  *Format
+	Format  *format.Format
 	Data    []byte
 	Time    time.Duration // presentation time on the producer's line
 	Key     bool
@@ -32,7 +35,7 @@ const restlessSize = 512
 
 // restless says that a frame should change the picture.
 func (u Unit) restless() bool {
-	return !u.Key && len(u.Data) >= restlessSize && u.Format.sliceBytes(u.Data) >= restlessSize
+	return !u.Key && len(u.Data) >= restlessSize && u.Format.SliceBytes(u.Data) >= restlessSize
 }
 
 // Limits bounds what waits between the sessions and the renderer child. A gate holds at most what Units and Bytes
@@ -77,13 +80,13 @@ type Gate struct {
 	mu      sync.Mutex
 	memory  arena
 	units   []Unit
-	next    int    // index of the first waiting unit
-	bytes   int    // of all units
-	lent    *block // that the unit taken last lies in
-	given   uint64 // number of the newest unit that was given out
-	over    uint64 // the same, of pipelines that are gone: they settle nothing any more
-	shut    bool   // until the next key frame
-	why     Reason // it is shut
+	next    int           // index of the first waiting unit
+	bytes   int           // of all units
+	lent    *block        // that the unit taken last lies in
+	given   uint64        // number of the newest unit that was given out
+	over    uint64        // the same, of pipelines that are gone: they settle nothing any more
+	shut    bool          // until the next key frame
+	why     report.Reason // it is shut
 	closed  bool
 	parked  bool
 	discont bool
@@ -97,7 +100,7 @@ func NewGate(limits Limits) *Gate { return newGate(limits, limits.pool(), nil) }
 func newGate(limits Limits, memory *pool, l *ledger) *Gate {
 	return &Gate{
 		limits: limits, ledger: l, memory: arena{pool: memory}, ready: make(chan struct{}, 1), taken: make(chan struct{}, 1),
-		shut: true, why: DropNoKeyFrame, discont: true,
+		shut: true, why: report.DropNoKeyFrame, discont: true,
 	}
 }
 
@@ -107,18 +110,18 @@ func (g *Gate) Push(u Unit) (dropped int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		g.ledger.settle(u.Number, Hidden)
+		g.ledger.settle(u.Number, report.Hidden)
 		return 0
 	}
 	if g.parked && u.Key {
-		g.leave(len(g.units), Hidden)
+		g.leave(len(g.units), report.Hidden)
 	}
 	if g.shut && !u.Key {
 		return g.refuse(u, g.why)
 	}
 	if len(u.Data) > g.limits.Bytes {
-		g.shut, g.why = true, DropTooLarge
-		return g.refuse(u, DropTooLarge)
+		g.shut, g.why = true, report.DropTooLarge
+		return g.refuse(u, report.DropTooLarge)
 	}
 	data, in, dropped := g.admit(u.Data, nil)
 	if in == nil || g.shut && !u.Key {
@@ -164,10 +167,10 @@ func (g *Gate) Amend(number uint64, more []byte) bool {
 }
 
 // refuse drops a unit that does not get in.
-func (g *Gate) refuse(u Unit, why Reason) (dropped int) {
+func (g *Gate) refuse(u Unit, why report.Reason) (dropped int) {
 	g.discont = true
 	if g.parked { // nobody misses it
-		g.ledger.settle(u.Number, Hidden)
+		g.ledger.settle(u.Number, report.Hidden)
 		return 0
 	}
 	g.ledger.settle(u.Number, why)
@@ -205,14 +208,14 @@ func (g *Gate) wake() {
 }
 
 // drop takes in that a unit leaves without having been given out.
-func (g *Gate) drop(u *Unit, why Reason) {
+func (g *Gate) drop(u *Unit, why report.Reason) {
 	g.bytes -= len(u.Data)
 	g.memory.release(u.block)
 	g.settle(u, why)
 }
 
 // leave drops the first n units for one reason.
-func (g *Gate) leave(n int, why Reason) {
+func (g *Gate) leave(n int, why report.Reason) {
 	for i := range n {
 		g.settle(&g.units[i], why)
 	}
@@ -220,8 +223,8 @@ func (g *Gate) leave(n int, why Reason) {
 }
 
 // settle settles a unit. A pipeline that has a hidden one settles that itself: its picture may be on the screen.
-func (g *Gate) settle(u *Unit, why Reason) bool {
-	if why == Hidden && g.inPipeline(u) {
+func (g *Gate) settle(u *Unit, why report.Reason) bool {
+	if why == report.Hidden && g.inPipeline(u) {
 		return false
 	}
 	return g.ledger.settle(u.Number, why)
@@ -232,7 +235,7 @@ func (g *Gate) inPipeline(u *Unit) bool { return u.Number <= g.given && g.given 
 
 // hide settles the first n units as hidden, which stay.
 func (g *Gate) hide(n int) {
-	for i := n - 1; i >= 0 && g.settle(&g.units[i], Hidden); i-- {
+	for i := n - 1; i >= 0 && g.settle(&g.units[i], report.Hidden); i-- {
 	}
 }
 
@@ -248,7 +251,7 @@ func (g *Gate) Returned() {
 	if last := len(g.units) - 1; last >= 0 {
 		kept = g.units[last].Number
 	}
-	g.ledger.settleThrough(g.given, kept, Hidden)
+	g.ledger.settleThrough(g.given, kept, report.Hidden)
 }
 
 // Park makes the gate keep only what a decoder will begin with later. Take gives out
@@ -258,7 +261,7 @@ func (g *Gate) Park() {
 	defer g.mu.Unlock()
 	g.parked = true
 	for i := range max(0, len(g.units)-1) { // also of those that a child was given which died
-		g.settle(&g.units[i], Hidden)
+		g.settle(&g.units[i], report.Hidden)
 	}
 	last := len(g.units) - 1
 	for last >= 0 && !g.units[last].Key {
@@ -267,8 +270,8 @@ func (g *Gate) Park() {
 	g.cut(max(0, last))
 	g.next = 0
 	if last < 0 {
-		g.leave(len(g.units), Hidden)
-		g.shut, g.why, g.discont = true, DropNoKeyFrame, true
+		g.leave(len(g.units), report.Hidden)
+		g.shut, g.why, g.discont = true, report.DropNoKeyFrame, true
 	}
 	select {
 	case g.taken <- struct{}{}:
@@ -281,9 +284,9 @@ func (g *Gate) Park() {
 func (g *Gate) Discard() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	why := DropCatchUp
+	why := report.DropCatchUp
 	if g.parked {
-		why = Hidden
+		why = report.Hidden
 	}
 	for i := range g.units {
 		if u := &g.units[i]; !g.inPipeline(u) {
@@ -292,7 +295,7 @@ func (g *Gate) Discard() {
 	}
 	g.cut(len(g.units))
 	g.next = 0
-	g.shut, g.why, g.discont = true, DropNoKeyFrame, true
+	g.shut, g.why, g.discont = true, report.DropNoKeyFrame, true
 	select {
 	case g.taken <- struct{}{}:
 	default:
@@ -303,7 +306,7 @@ func (g *Gate) Discard() {
 func (g *Gate) Close() (dropped uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.leave(len(g.units), Hidden)
+	g.leave(len(g.units), report.Hidden)
 	g.next, g.closed = 0, true
 	g.memory.close()
 	select {
@@ -320,7 +323,7 @@ func (g *Gate) Unpark() {
 	g.parked = false
 	g.next = 0
 	g.hide(len(g.units) - 1)
-	g.markReplay(len(g.units), Hidden)
+	g.markReplay(len(g.units), report.Hidden)
 }
 
 // readAhead is how much of a recording waits: enough for the network's jitter. More would only make the recording
@@ -400,7 +403,7 @@ func (g *Gate) shed() (dropped int) {
 	kept := g.units[:g.next]
 	for _, u := range g.units[g.next:] {
 		if u.Disposable && !u.Discont {
-			g.drop(&u, DropQueueFull)
+			g.drop(&u, report.DropQueueFull)
 			dropped++
 			continue
 		}
@@ -414,9 +417,9 @@ func (g *Gate) shed() (dropped int) {
 
 // giveUp drops what waits and shuts the gate until the next key frame.
 func (g *Gate) giveUp() (dropped int) {
-	why := DropQueueFull
+	why := report.DropQueueFull
 	if g.parked {
-		why = Hidden
+		why = report.Hidden
 	}
 	dropped = len(g.units) - g.next
 	for i := g.next; i < len(g.units); i++ {
@@ -424,7 +427,7 @@ func (g *Gate) giveUp() (dropped int) {
 		g.units[i] = Unit{}
 	}
 	g.units = g.units[:g.next]
-	g.shut, g.why, g.discont = true, DropQueueFull, true
+	g.shut, g.why, g.discont = true, report.DropQueueFull, true
 	if g.parked {
 		return 0
 	}
@@ -516,20 +519,20 @@ func (g *Gate) rewind() (replay int) {
 	}
 	given := max(0, g.next-first)
 	g.dropped += uint64(max(0, first-g.next))
-	g.leave(first, DropDecoderFailed)
+	g.leave(first, report.DropDecoderFailed)
 	g.next = 0
 	if len(g.units) == 0 {
-		g.shut, g.why, g.discont = true, DropDecoderFailed, true
+		g.shut, g.why, g.discont = true, report.DropDecoderFailed, true
 		return 0
 	}
-	return g.markReplay(given, DropCatchUp)
+	return g.markReplay(given, report.DropCatchUp)
 }
 
 // markReplay marks the units before the one that is to be seen first, and leaves out those that the rest can be decoded
 // without, which are settled for a reason; but not those that a pipeline has, which settles them. The one that is to be
 // seen first is the newest; of a recording it is the first that was not shown, as far as the ledger knows, else the
 // first that nobody was given, when so many were given out. It returns how many are marked.
-func (g *Gate) markReplay(given int, why Reason) (replay int) {
+func (g *Gate) markReplay(given int, why report.Reason) (replay int) {
 	if len(g.units) == 0 {
 		return 0
 	}
@@ -573,12 +576,12 @@ func (g *Gate) span() (oldest, newest uint64) {
 }
 
 // format is that of the newest unit.
-func (g *Gate) format() (f Format, ok bool) {
+func (g *Gate) format() (f format.Format, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	last := len(g.units) - 1
 	if last < 0 || g.units[last].Format == nil {
-		return Format{}, false
+		return format.Format{}, false
 	}
 	return *g.units[last].Format, true
 }

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -314,7 +315,7 @@ func TestGateDiscard(t *testing.T) {
 		}
 	}
 	g.Discard()
-	if c := l.snapshot(); c.Dropped[DropCatchUp] != 6 || c.Queued != 4 {
+	if c := l.snapshot(); c.Dropped[report.DropCatchUp] != 6 || c.Queued != 4 {
 		t.Errorf("after six waited and four were given out: %+v", c)
 	}
 	push(11, false)
@@ -322,7 +323,7 @@ func TestGateDiscard(t *testing.T) {
 	if u, err := g.Take(t.Context()); err != nil || u.Number != 12 || !u.Discont {
 		t.Errorf("%+v, %v", u, err)
 	}
-	if c := l.snapshot(); c.Dropped[DropNoKeyFrame] != 1 {
+	if c := l.snapshot(); c.Dropped[report.DropNoKeyFrame] != 1 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -360,7 +361,7 @@ func TestRewindLeavesFramesToTheirPipeline(t *testing.T) {
 	}
 	g.Rewind()
 	for n := uint64(1); n <= 4; n++ { // what was on its way from the child
-		kit.Expect(t, "settled by the pipeline", l.settle(n, Shown), true)
+		kit.Expect(t, "settled by the pipeline", l.settle(n, report.Shown), true)
 	}
 	if c := l.snapshot(); c.Shown != 4 || c.DroppedSum() != 0 {
 		t.Errorf("%+v", c)

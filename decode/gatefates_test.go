@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -46,17 +48,17 @@ func (g *numbered) pushUnit(u Unit) (dropped int) {
 // shown takes in that the pictures of units were on the screen.
 func (g *numbered) shown(numbers ...uint64) {
 	for _, n := range numbers {
-		g.ledger.settle(n, Shown)
+		g.ledger.settle(n, report.Shown)
 	}
 }
 
 // fates writes down what became of frames: "hidden 2, queue_full 1; queued 3".
-func fates(c FrameCounts) string {
+func fates(c report.FrameCounts) string {
 	all := maps.Clone(c.Dropped)
 	if all == nil {
-		all = map[Reason]uint64{}
+		all = map[report.Reason]uint64{}
 	}
-	all["shown"], all[Hidden] = c.Shown, c.Hidden
+	all["shown"], all[report.Hidden] = c.Shown, c.Hidden
 	var words []string
 	for _, why := range slices.Sorted(maps.Keys(all)) {
 		if all[why] > 0 {
@@ -322,7 +324,7 @@ func TestGateAnswers(t *testing.T) {
 	none := ^uint64(0)
 	type answers struct {
 		oldest, newest uint64
-		codec          Codec
+		codec          format.Codec
 		known          bool
 		kept, waiting  int
 	}
@@ -334,14 +336,14 @@ func TestGateAnswers(t *testing.T) {
 		return a
 	}
 	kit.Expect(t, "empty", ask(), answers{oldest: none, newest: none})
-	g.pushUnit(Unit{Key: true, Format: &Format{Codec: H264}, Data: []byte("K")})
-	kit.Expect(t, "one", ask(), answers{oldest: 1, newest: 1, codec: H264, known: true, waiting: 1})
+	g.pushUnit(Unit{Key: true, Format: &format.Format{Codec: format.H264}, Data: []byte("K")})
+	kit.Expect(t, "one", ask(), answers{oldest: 1, newest: 1, codec: format.H264, known: true, waiting: 1})
 	g.push("dd")
 	kit.Expect(t, "without a format", ask(), answers{oldest: 1, newest: 3, waiting: 3})
-	g.pushUnit(Unit{Format: &Format{Codec: H265}, Data: []byte("d")})
-	kit.Expect(t, "all wait", ask(), answers{oldest: 1, newest: 4, codec: H265, known: true, waiting: 4})
+	g.pushUnit(Unit{Format: &format.Format{Codec: format.H265}, Data: []byte("d")})
+	kit.Expect(t, "all wait", ask(), answers{oldest: 1, newest: 4, codec: format.H265, known: true, waiting: 4})
 	drain(g.Gate, 3)
-	kit.Expect(t, "one waits", ask(), answers{oldest: 1, newest: 4, codec: H265, known: true, kept: 3, waiting: 1})
+	kit.Expect(t, "one waits", ask(), answers{oldest: 1, newest: 4, codec: format.H265, known: true, kept: 3, waiting: 1})
 	kept := g.kept()
 	text := ""
 	for _, u := range kept {

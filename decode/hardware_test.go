@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
 // The elements in the table of docs/hardware.md are those that are known here, in the families that
@@ -22,13 +25,13 @@ func TestHardwareDocument(t *testing.T) {
 	if len(rows) < 10 {
 		t.Fatalf("the table of boxes has %d rows", len(rows))
 	}
-	written := map[Codec][]string{}
+	written := map[format.Codec][]string{}
 	for _, row := range rows {
 		cells := strings.Split(row, "|")
 		families := quotedIn(cells[4])
-		for codec, cell := range map[Codec]string{H264: cells[5], H265: cells[6]} {
+		for codec, cell := range map[format.Codec]string{format.H264: cells[5], format.H265: cells[6]} {
 			for _, element := range quotedIn(cell) {
-				known := candidates(codec, Preference{}, []string{element})
+				known := plan.Candidates(codec, plan.Preference{}, []string{element})
 				if len(known) == 0 {
 					t.Errorf("%s is not known as a decoder of %s", element, codec)
 				} else if family := string(known[0].Family); !slices.Contains(families, family) {
@@ -38,7 +41,7 @@ func TestHardwareDocument(t *testing.T) {
 			}
 		}
 	}
-	for family, codecs := range patterns {
+	for family, codecs := range plan.Patterns {
 		for codec, names := range codecs {
 			for _, name := range names {
 				if !slices.ContainsFunc(written[codec], regexp.MustCompile("^"+name+"$").MatchString) {

@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -31,14 +34,14 @@ type Input struct {
 	lag    screenLag
 
 	// r.mu is for these.
-	prefer Preference
+	prefer plan.Preference
 	still  stillFormats
 	silent stillFormats // the same for decoders that made no pictures
 
 	mu       sync.Mutex // orders Push; not held while something is reported
 	tracks   tracks
-	broken   error     // why the track in use cannot be decoded, as far as its entry tells
-	blocks   assembler // of the track in use
+	broken   error            // why the track in use cannot be decoded, as far as its entry tells
+	blocks   format.Assembler // of the track in use
 	newest   newest
 	sliced   bool // slices come in blocks of their own
 	whole    int  // pictures of one block since they did
@@ -47,13 +50,13 @@ type Input struct {
 	silence  hurdle // of the track in use, while others have frames
 	missing  bool   // frames before the next one
 	overflow overflow
-	blocked  Report
-	reports  []Report // that wait for mu to be released
+	blocked  report.Report
+	reports  []report.Report // that wait for mu to be released
 	closed   bool
 }
 
 // Input makes a further input. name is for reports; prefer is what is preferred for this stream.
-func (r *Renderer) Input(name string, prefer Preference) *Input {
+func (r *Renderer) Input(name string, prefer plan.Preference) *Input {
 	in := &Input{r: r, name: name, prefer: prefer, ledger: &ledger{}}
 	in.gate = newGate(r.config.Limits, r.memory, in.ledger)
 	in.gate.Park()
@@ -107,7 +110,7 @@ func (in *Input) Restart() {
 
 // Prefer changes what is preferred for the stream. A decoder that is to be another one by that is tried beside the one
 // in use, and takes over at a key frame.
-func (in *Input) Prefer(p Preference) {
+func (in *Input) Prefer(p plan.Preference) {
 	in.r.mu.Lock()
 	defer in.r.mu.Unlock()
 	in.prefer = p
@@ -132,10 +135,10 @@ func (in *Input) SetTracks(tracks []*mkv.Track) {
 }
 
 // Counts says what became of the frames so far.
-func (in *Input) Counts() FrameCounts { return in.ledger.snapshot() }
+func (in *Input) Counts() report.FrameCounts { return in.ledger.snapshot() }
 
 // Blocked says why frames that arrive cannot be shown, for as long as that is so. Its code is "" while they can.
-func (in *Input) Blocked() Report {
+func (in *Input) Blocked() report.Report {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.blocked
@@ -159,8 +162,8 @@ func (in *Input) Close() {
 	in.closed = true
 	in.mu.Unlock()
 	in.gate.Close()
-	in.ledger.settleThrough(math.MaxUint64, math.MaxUint64, Hidden)
-	r.gone.add(in.ledger.snapshot())
+	in.ledger.settleThrough(math.MaxUint64, math.MaxUint64, report.Hidden)
+	r.gone.Add(in.ledger.snapshot())
 }
 
 // showing is the input that is shown, and what is closed when it no longer is.
@@ -226,9 +229,9 @@ func (in *Input) unlock() {
 }
 
 // later reports something when mu is released.
-func (in *Input) later(r Report) { in.reports = append(in.reports, r) }
+func (in *Input) later(r report.Report) { in.reports = append(in.reports, r) }
 
-func (in *Input) report(r Report) {
+func (in *Input) report(r report.Report) {
 	r.Stream = in.name
 	in.r.config.Report(r)
 }
@@ -242,18 +245,18 @@ func (in *Input) chosen(news bool) {
 		in.later(r)
 	}
 	used := in.tracks.used
-	if used != nil && in.blocks.track != nil && sameMedia(in.blocks.track, used) {
+	if used != nil && in.blocks.Track != nil && sameMedia(in.blocks.Track, used) {
 		return
 	}
 	in.flush()
 	in.newest, in.sliced = newest{hold: in.newest.hold}, false
-	in.hurdle, in.silence, in.blocked = hurdle{}, hurdle{}, Report{}
+	in.hurdle, in.silence, in.blocked = hurdle{}, hurdle{}, report.Report{}
 	if used == nil {
-		in.blocks = assembler{series: in.blocks.series}
+		in.blocks = format.Assembler{Series: in.blocks.Series}
 		in.block(in.tracks.missing())
 		return
 	}
-	in.broken = in.blocks.begin(used)
+	in.broken = in.blocks.Begin(used)
 }
 
 // sameMedia says that the frames of two tracks go on into each other.

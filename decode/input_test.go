@@ -7,7 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -22,7 +25,7 @@ func (r *rig) pushTo(in *Input, units string) {
 
 func TestShowBeginsWithTheKeptGroup(t *testing.T) {
 	r := start(t, "none")
-	a, b := r.Input("a", Preference{}), r.Input("b", Preference{})
+	a, b := r.Input("a", plan.Preference{}), r.Input("b", plan.Preference{})
 	r.Show(a)
 	r.pushTo(b, "KddKddd")
 	r.pushTo(a, "Kd")
@@ -43,7 +46,7 @@ func TestShowBeginsWithTheKeptGroup(t *testing.T) {
 
 func TestShowOfAStreamThatHasNothing(t *testing.T) {
 	r := start(t, "none")
-	a := r.Input("a", Preference{})
+	a := r.Input("a", plan.Preference{})
 	r.push("Kd")
 	r.shown(2)
 	r.Show(a)
@@ -76,7 +79,7 @@ func TestParkedGate(t *testing.T) {
 // What is closed keeps nothing, and what it cost stays counted.
 func TestClosedInput(t *testing.T) {
 	r := start(t, "none")
-	a, b := r.Input("a", Preference{}), r.Input("b", Preference{})
+	a, b := r.Input("a", plan.Preference{}), r.Input("b", plan.Preference{})
 	r.Show(a)
 	r.pushTo(a, "Kdd")
 	r.shown(3)
@@ -98,9 +101,9 @@ func TestClosedInput(t *testing.T) {
 	}
 	kit.Expect(t, "inputs", len(r.inputs), 1)
 	kit.Expect(t, "dropped", r.Stats().Dropped, 1)
-	kit.Expect(t, "too large", r.Stats().Frames.Dropped[DropTooLarge], 1)
+	kit.Expect(t, "too large", r.Stats().Frames.Dropped[report.DropTooLarge], 1)
 	kit.Expect(t, "on their way", r.Stats().Frames.Queued, 0)
-	c := r.Input("c", Preference{})
+	c := r.Input("c", plan.Preference{})
 	r.pushTo(c, "Kd")
 	r.Show(c)
 	r.until("another input", func() bool { return strings.HasSuffix(r.got(), "|kd") })
@@ -111,7 +114,7 @@ func TestClosedInput(t *testing.T) {
 func TestRecordingWaitsForAStalledRenderer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{Limits: Limits{Units: 20, Bytes: 1 << 20}})
-		in := r.Input("cam", Preference{})
+		in := r.Input("cam", plan.Preference{})
 		r.Show(in)
 		const frames = 500
 		taken := make(chan int)
@@ -125,7 +128,7 @@ func TestRecordingWaitsForAStalledRenderer(t *testing.T) {
 				if err != nil || u.Key != (n == 0) || u.Discont != (n == 0) {
 					t.Errorf("frame %d: %v, key %v, discontinuity %v", n, err, u.Key, u.Discont)
 				}
-				in.ledger.settle(u.Number, Shown)
+				in.ledger.settle(u.Number, report.Shown)
 			}
 			taken <- n
 		}()
@@ -152,7 +155,7 @@ func BenchmarkPush(b *testing.B) {
 		"Annex B": {&mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AnnexBSets}, annexB},
 	} {
 		b.Run(name, func(b *testing.B) {
-			in := New(Config{}).Input("cam", Preference{})
+			in := New(Config{}).Input("cam", plan.Preference{})
 			b.ReportAllocs()
 			for n := 0; b.Loop(); n++ {
 				in.Push(&mkv.Frame{Track: c.track, Data: c.data, Key: n%60 == 0}, time.Duration(n), false, time.Time{})
@@ -163,12 +166,12 @@ func BenchmarkPush(b *testing.B) {
 
 func TestPreferChangesTheChoice(t *testing.T) {
 	r := New(Config{})
-	in := r.Input("a", Preference{})
+	in := r.Input("a", plan.Preference{})
 	r.Show(in)
 	found := []string{"avdec_h264", "vah264dec"}
-	before, _ := r.best(Format{Codec: H264}, found)
-	in.Prefer(Preference{Order: []Family{Software}})
-	after, _ := r.best(Format{Codec: H264}, found)
+	before, _ := r.best(format.Format{Codec: format.H264}, found)
+	in.Prefer(plan.Preference{Order: []plan.Family{plan.Software}})
+	after, _ := r.best(format.Format{Codec: format.H264}, found)
 	kit.Expect(t, "before", before.Element, "vah264dec")
 	kit.Expect(t, "after", after.Element, "avdec_h264")
 }

@@ -8,6 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -72,22 +75,22 @@ func TestEveryReasonIsCounted(t *testing.T) {
 		}
 		return numbers
 	}
-	settle := func(fates ...Settled) {
+	settle := func(fates ...report.Settled) {
 		t.Helper()
 		if err := a.take(says(t, KindStatus, Status{Number: 1, Settled: fates})); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := a.open(t.Context(), &Format{Codec: H264}); err != nil {
+	if err := a.open(t.Context(), &format.Format{Codec: format.H264}); err != nil {
 		t.Fatal(err)
 	}
 	feedOf(in, &track, "Kddddd")
 	n := give(6)
-	settle(Settled{n[0], Shown}, Settled{n[1], DropLate}, Settled{n[2], DropOverload}, Settled{n[3], DropOverload})
-	settle(Settled{n[4], DropNoPicture}, Settled{n[4], Shown})
+	settle(report.Settled{Frame: n[0], Reason: report.Shown}, report.Settled{Frame: n[1], Reason: report.DropLate}, report.Settled{Frame: n[2], Reason: report.DropOverload}, report.Settled{Frame: n[3], Reason: report.DropOverload})
+	settle(report.Settled{Frame: n[4], Reason: report.DropNoPicture}, report.Settled{Frame: n[4], Reason: report.Shown})
 	feedOf(in, &track, "Kdddd")
 	m := give(5)
-	settle(Settled{m[0], DropCatchUp}, Settled{m[1], DropCatchUp}, Settled{m[2], DropCatchUp})
+	settle(report.Settled{Frame: m[0], Reason: report.DropCatchUp}, report.Settled{Frame: m[1], Reason: report.DropCatchUp}, report.Settled{Frame: m[2], Reason: report.DropCatchUp})
 	feedOf(in, &track, "K")
 	give(1)
 	a.sentTo.died(a.r.everyInput()) // nothing was said of three; the next child gets the key frame
@@ -96,7 +99,7 @@ func TestEveryReasonIsCounted(t *testing.T) {
 	bare := track
 	bare.CodecPrivate = nil
 	feedOf(in, &bare, "Kd")
-	want := map[Reason]uint64{
+	want := map[report.Reason]uint64{
 		"no_key_frame": 3, "queue_full": 8, "too_large": 2, "late": 1, "overload": 2, "no_picture": 1, "catch_up": 3,
 		"decoder_failed": 3, "unsupported": 1, "no_parameter_sets": 2,
 	}
@@ -161,7 +164,7 @@ func TestTrackThatCannotBeDecodedForATime(t *testing.T) {
 		feedOf(f.in, &again, "dKd")
 		after := f.taken()
 		kit.Expect(t, name+": afterwards", unitsOf(after), "!Kd")
-		if len(after) > 0 && (after[0].Format == nil || after[0].Format.continues(before[0].Format)) {
+		if len(after) > 0 && (after[0].Format == nil || after[0].Format.Continues(before[0].Format)) {
 			t.Errorf("%s: afterwards the format is %+v", name, after[0].Format)
 		}
 		kit.Expect(t, name+": fates", fates(f.in.Counts()), "no_key_frame 1, unsupported 5; queued 4")
@@ -204,7 +207,7 @@ func TestUnitsKeepWhatIsKnownOfTheFrame(t *testing.T) {
 // Showing another input gives up the pipeline once; showing the same one, or one of nobody's, changes nothing.
 func TestShowGivesUpThePipeline(t *testing.T) {
 	r := New(Config{})
-	a, b := r.Input("a", Preference{}), r.Input("b", Preference{})
+	a, b := r.Input("a", plan.Preference{}), r.Input("b", plan.Preference{})
 	over := func(c <-chan struct{}) bool {
 		select {
 		case <-c:
@@ -218,7 +221,7 @@ func TestShowGivesUpThePipeline(t *testing.T) {
 	kit.Expect(t, "shown", shown == a && a.Shown() && !b.Shown(), true)
 	kit.Expect(t, "hidden", b.gate.hidden() && r.own.gate.hidden() && !a.gate.hidden(), true)
 	r.Show(a)
-	r.Show(New(Config{}).Input("another renderer's", Preference{}))
+	r.Show(New(Config{}).Input("another renderer's", plan.Preference{}))
 	shown, same := r.showing()
 	kit.Expect(t, "shown", shown == a, true)
 	kit.Expect(t, "the same pipeline", same == turned && !over(turned), true)

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // mostOpen is how many frames of an input may be on their way. No queue holds as many: what is older was lost by
@@ -15,7 +17,7 @@ const mostOpen = 1 << 16
 // nothing. Its methods may be called from any goroutine and call nothing themselves.
 type ledger struct {
 	mu      sync.Mutex
-	counts  FrameCounts // Queued stands in queued
+	counts  report.FrameCounts // Queued stands in queued
 	queued  uint64
 	entries []entry // by number; those before the first that is on its way are cut
 	first   int     // index of the oldest entry
@@ -37,7 +39,7 @@ func (l *ledger) open(number uint64) {
 	l.counts.Received++
 	l.queued++
 	if len(l.entries)-l.first >= mostOpen {
-		l.settleEntry(&l.entries[l.first], DropNoPicture)
+		l.settleEntry(&l.entries[l.first], report.DropNoPicture)
 		l.trim()
 	}
 	if len(l.entries) == cap(l.entries) && l.first > 0 {
@@ -48,7 +50,7 @@ func (l *ledger) open(number uint64) {
 }
 
 // settle takes in what became of a frame. It returns false, and changes nothing, when that is known already.
-func (l *ledger) settle(number uint64, why Reason) bool {
+func (l *ledger) settle(number uint64, why report.Reason) bool {
 	if l == nil {
 		return false
 	}
@@ -64,7 +66,7 @@ func (l *ledger) settle(number uint64, why Reason) bool {
 }
 
 // settleThrough settles all frames up to one, and that one, but not those from kept on.
-func (l *ledger) settleThrough(number, kept uint64, why Reason) {
+func (l *ledger) settleThrough(number, kept uint64, why report.Reason) {
 	if l == nil {
 		return
 	}
@@ -94,7 +96,7 @@ func (l *ledger) onItsWay(number uint64) bool {
 }
 
 // snapshot gives the counts, which add up.
-func (l *ledger) snapshot() FrameCounts {
+func (l *ledger) snapshot() report.FrameCounts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.counts
@@ -114,17 +116,17 @@ func (l *ledger) find(number uint64) *entry {
 }
 
 // settleEntry counts a frame. l.mu is held.
-func (l *ledger) settleEntry(e *entry, why Reason) {
+func (l *ledger) settleEntry(e *entry, why report.Reason) {
 	e.settled = true
 	l.queued--
 	switch why {
-	case Shown:
+	case report.Shown:
 		l.counts.Shown++
-	case Hidden:
+	case report.Hidden:
 		l.counts.Hidden++
 	default:
 		if l.counts.Dropped == nil {
-			l.counts.Dropped = make(map[Reason]uint64)
+			l.counts.Dropped = make(map[report.Reason]uint64)
 		}
 		l.counts.Dropped[why]++
 	}

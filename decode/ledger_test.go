@@ -12,6 +12,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -21,19 +23,19 @@ func TestLedger(t *testing.T) {
 	for n := uint64(1); n <= 5; n++ {
 		l.open(n)
 	}
-	kit.Expect(t, "first", l.settle(2, Shown), true)
-	kit.Expect(t, "again", l.settle(2, DropLate), false)
-	kit.Expect(t, "unknown", l.settle(9, Shown), false)
-	kit.Expect(t, "hidden", l.settle(1, Hidden), true)
-	l.settleThrough(4, 4, DropDecoderFailed)
+	kit.Expect(t, "first", l.settle(2, report.Shown), true)
+	kit.Expect(t, "again", l.settle(2, report.DropLate), false)
+	kit.Expect(t, "unknown", l.settle(9, report.Shown), false)
+	kit.Expect(t, "hidden", l.settle(1, report.Hidden), true)
+	l.settleThrough(4, 4, report.DropDecoderFailed)
 	kit.Expect(t, "on its way", l.onItsWay(4), true)
 	kit.Expect(t, "not any more", l.onItsWay(3), false)
 	c := l.snapshot()
-	if c.Received != 5 || c.Shown != 1 || c.Hidden != 1 || c.Queued != 2 || c.DroppedSum() != 1 || c.Dropped[DropDecoderFailed] != 1 {
+	if c.Received != 5 || c.Shown != 1 || c.Hidden != 1 || c.Queued != 2 || c.DroppedSum() != 1 || c.Dropped[report.DropDecoderFailed] != 1 {
 		t.Errorf("%+v", c)
 	}
-	c.Dropped[DropLate] = 7
-	kit.Expect(t, "the ledger's own counts", l.snapshot().Dropped[DropLate], 0)
+	c.Dropped[report.DropLate] = 7
+	kit.Expect(t, "the ledger's own counts", l.snapshot().Dropped[report.DropLate], 0)
 }
 
 // What nobody ever settles is bounded.
@@ -45,12 +47,12 @@ func TestLedgerIsBounded(t *testing.T) {
 	}
 	c := l.snapshot()
 	kit.Expect(t, "on their way", c.Queued, mostOpen)
-	kit.Expect(t, "given up", c.Dropped[DropNoPicture], frames-mostOpen)
+	kit.Expect(t, "given up", c.Dropped[report.DropNoPicture], frames-mostOpen)
 	kit.Expect(t, "entries", cap(l.entries) <= 2*mostOpen, true)
 }
 
 // adds checks that an input's counts add up, and gives them.
-func adds(t *rapid.T, in *Input) FrameCounts {
+func adds(t *rapid.T, in *Input) report.FrameCounts {
 	t.Helper()
 	c := in.Counts()
 	if c.Received != c.Shown+c.Hidden+c.DroppedSum()+c.Queued {
@@ -69,7 +71,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 		file := filepath.Join(dir, fmt.Sprint(run))
 		r := New(Config{
 			Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none", fakeShownEnv + "=" + file, "GORACE=atexit_sleep_ms=0"},
-			Sink: None, DRM: fstest.MapFS{}, Dev: dir, Limits: Limits{Units: 12, Bytes: 4 << 10},
+			Sink: plan.None, DRM: fstest.MapFS{}, Dev: dir, Limits: Limits{Units: 12, Bytes: 4 << 10},
 			Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
 		})
 		ctx, stop := context.WithCancel(context.Background())
@@ -79,7 +81,7 @@ func TestEveryFrameIsAccountedFor(t *testing.T) {
 			stop()
 			<-ended
 		}()
-		inputs := []*Input{r.Input("a", Preference{}), r.Input("b", Preference{})}
+		inputs := []*Input{r.Input("a", plan.Preference{}), r.Input("b", plan.Preference{})}
 		tracks := make([]*mkv.Track, len(inputs))
 		for i := range tracks {
 			track := *h264Track

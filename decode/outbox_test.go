@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -57,10 +58,10 @@ func TestNobodyWaitsForADeafChild(t *testing.T) {
 func TestDeafChildIsReplaced(t *testing.T) {
 	r := start(t, "deaf", func(c *Config) { c.Patience.Open = time.Second })
 	r.stuff()
-	if report := r.report(CodeHang); !strings.Contains(report.Message, "has read nothing for 1s") {
+	if report := r.report(report.CodeHang); !strings.Contains(report.Message, "has read nothing for 1s") {
 		t.Errorf("%+v", report)
 	}
-	r.report(CodeFallback)
+	r.report(report.CodeFallback)
 	r.SetSlate(Slate{State: "new"})
 	r.until("the slate in the new child", func() bool { return strings.HasSuffix(r.got(), "<new>") })
 }
@@ -71,11 +72,11 @@ func TestSnapshotEndsWithItsChild(t *testing.T) {
 	r.push("K")
 	r.shown(1)
 	_, err := r.Snapshot(t.Context(), Snapshot{})
-	var e *Error
-	if !errors.As(err, &e) || e.Code != CodeNoPicture || !strings.Contains(e.Message, "ended before the picture came") || t.Context().Err() != nil {
+	var e *report.Error
+	if !errors.As(err, &e) || e.Code != report.CodeNoPicture || !strings.Contains(e.Message, "ended before the picture came") || t.Context().Err() != nil {
 		t.Error(err)
 	}
-	r.report(CodeCrash)
+	r.report(report.CodeCrash)
 }
 
 // The time in which this process did not run is not that of a child that reads nothing.

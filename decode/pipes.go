@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // sentTo is what the pipelines of one child were given, so that frames of which it says nothing are settled
@@ -91,7 +93,7 @@ func (s *sentTo) status(now Status, last bool) {
 			continue
 		}
 		p := &s.pipes[i]
-		now.Settled = slices.DeleteFunc(now.Settled, func(f Settled) bool { return f.Frame < p.first || f.Frame > p.last }) // it was not given others
+		now.Settled = slices.DeleteFunc(now.Settled, func(f report.Settled) bool { return f.Frame < p.first || f.Frame > p.last }) // it was not given others
 		for _, frame := range now.Settled {
 			p.in.ledger.settle(frame.Frame, frame.Reason)
 		}
@@ -125,7 +127,7 @@ func (s *sentTo) heard(number uint32) {
 func (s *sentTo) end(n int) {
 	gone, rest := s.pipes[:n], s.pipes[n:]
 	for _, p := range gone {
-		p.settle(DropNoPicture, s.feeding, rest)
+		p.settle(report.DropNoPicture, s.feeding, rest)
 		if !s.has(p.in, rest) {
 			p.in.gate.Returned()
 		}
@@ -138,7 +140,7 @@ func (s *sentTo) died(inputs []*Input) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.pipes {
-		p.settle(DropDecoderFailed, nil, nil)
+		p.settle(report.DropDecoderFailed, nil, nil)
 	}
 	s.pipes, s.feeding = nil, nil
 	for _, in := range inputs { // one may have given out a frame for which no pipeline was opened
@@ -149,13 +151,13 @@ func (s *sentTo) died(inputs []*Input) {
 // settle settles what a pipeline was given and did not settle, for a reason, or as hidden where it was cut. What the
 // gate will give out again is left, all that it keeps, or while the input is hidden, and not the one that feeds the
 // child, the newest; and so is what one of the later pipelines was given too.
-func (p pipe) settle(why Reason, feeding *Input, later []pipe) {
+func (p pipe) settle(why report.Reason, feeding *Input, later []pipe) {
 	oldest, newest := p.in.gate.span()
 	if p.in != feeding && p.in.gate.hidden() {
 		oldest = newest
 	}
 	if p.cut {
-		why = Hidden
+		why = report.Hidden
 	}
 	for _, other := range later {
 		if other.in == p.in {

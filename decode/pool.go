@@ -1,6 +1,10 @@
 package decode
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/edge-agent/edge-agent/decode/system"
+)
 
 // Frames that gates keep lie outside of Go's heap: the collector lets the heap grow to twice of what is in use, which
 // for the groups of pictures of 64 streams is too much. The memory of a pool goes back to the system in blocks. A
@@ -58,7 +62,7 @@ func (p *pool) get(n int, hidden bool) *block {
 		p.used += size
 		return b
 	}
-	memory, err := mapMemory(size)
+	memory, err := system.MapMemory(size)
 	if err != nil { // the box has no memory: the same as a limit
 		return nil
 	}
@@ -76,7 +80,7 @@ func (p *pool) put(b *block) {
 		p.spare = append(p.spare, b)
 		return
 	}
-	unmapMemory(b.memory)
+	system.UnmapMemory(b.memory)
 }
 
 // add gives memory for a frame of n bytes behind the last one; false when there is no room.

@@ -8,6 +8,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -102,11 +104,11 @@ func TestOneBoundForAllInputs(t *testing.T) {
 	push := func(in *Input, key bool) {
 		in.Push(&mkv.Frame{Track: h264Track, Data: frame, Key: key}, 0, false, time.Time{})
 	}
-	shown := r.Input("shown", Preference{})
+	shown := r.Input("shown", plan.Preference{})
 	r.Show(shown)
 	var hidden []*Input
 	for range 8 {
-		hidden = append(hidden, r.Input("hidden", Preference{}))
+		hidden = append(hidden, r.Input("hidden", plan.Preference{}))
 		push(hidden[len(hidden)-1], true)
 	}
 	kept := 0
@@ -120,7 +122,7 @@ func TestOneBoundForAllInputs(t *testing.T) {
 	push(shown, true)
 	kit.Expect(t, "units of the stream that is shown", len(shown.gate.units), 1)
 	push(shown, false)
-	kit.Expect(t, "queue full", shown.Counts().Dropped[DropQueueFull], 2)
+	kit.Expect(t, "queue full", shown.Counts().Dropped[report.DropQueueFull], 2)
 	if used := r.memory.inUse(); used > limits.Total {
 		t.Errorf("%d bytes in use, of %d", used, limits.Total)
 	}
@@ -142,7 +144,7 @@ var h264Track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, C
 func TestFramesTakeNoMemory(t *testing.T) {
 	for name, shown := range map[string]bool{"shown": true, "hidden": false} {
 		r := New(Config{})
-		in := r.Input("cam", Preference{})
+		in := r.Input("cam", plan.Preference{})
 		if shown {
 			r.Show(in)
 		}
@@ -156,7 +158,7 @@ func TestFramesTakeNoMemory(t *testing.T) {
 			in.Push(&mkv.Frame{Track: h264Track, Data: data, Key: n%30 == 0}, time.Duration(n)*time.Millisecond, false, time.Time{})
 			n++
 			if u, ok := in.gate.take(); ok {
-				in.ledger.settle(u.Number, Shown)
+				in.ledger.settle(u.Number, report.Shown)
 			}
 		}
 		for range 100 {
@@ -180,7 +182,7 @@ func TestMemoryOfHiddenStreams(t *testing.T) {
 	r := New(Config{})
 	inputs := make([]*Input, 64)
 	for i := range inputs {
-		inputs[i] = r.Input("cam", Preference{})
+		inputs[i] = r.Input("cam", plan.Preference{})
 	}
 	key, delta := lengthsOf(100<<10), lengthsOf(15<<10) // 1 MB in 2 s
 	for n := range 300 {

@@ -12,6 +12,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Result is what came of trying a decoder.
@@ -26,11 +30,11 @@ const (
 
 // Candidate is a decoder element for a codec, and how its trial ended.
 type Candidate struct {
-	Codec   Codec  `json:"codec"`
-	Family  Family `json:"family"`
-	Element string `json:"element"`
-	Device  string `json:"device"` // node, such as /dev/dri/renderD128; "" when the element does not say
-	Driver  string `json:"driver"` // kernel driver of the device; "" when not known
+	Codec   format.Codec `json:"codec"`
+	Family  plan.Family  `json:"family"`
+	Element string       `json:"element"`
+	Device  string       `json:"device"` // node, such as /dev/dri/renderD128; "" when the element does not say
+	Driver  string       `json:"driver"` // kernel driver of the device; "" when not known
 
 	Result   Result  `json:"result"`
 	Pictures uint64  `json:"pictures"` // that came of the clip's frames
@@ -57,7 +61,7 @@ type ProbeReport struct {
 }
 
 // candidate finds an element's entry; nil when it was not probed.
-func (r *ProbeReport) candidate(element string, c Codec) *Candidate {
+func (r *ProbeReport) candidate(element string, c format.Codec) *Candidate {
 	i := slices.IndexFunc(r.Candidates, func(have Candidate) bool { return have.Element == element && have.Codec == c })
 	if i < 0 {
 		return nil
@@ -66,33 +70,33 @@ func (r *ProbeReport) candidate(element string, c Codec) *Candidate {
 }
 
 // Broken says that an element failed its trial.
-func (r *ProbeReport) Broken(element string, c Codec) bool {
+func (r *ProbeReport) Broken(element string, c format.Codec) bool {
 	have := r.candidate(element, c)
 	return have != nil && have.Result == Failed
 }
 
 // Differs says that an element passed and yet its pictures are not those of the processor: decoding
 // is exact, so something is wrong with it. Where as many pictures cannot be compared it says no.
-func (r *ProbeReport) Differs(element string, c Codec) bool {
+func (r *ProbeReport) Differs(element string, c format.Codec) bool {
 	have := r.candidate(element, c)
 	if have == nil || have.Checksum == "" {
 		return false
 	}
 	i := slices.IndexFunc(r.Candidates, func(other Candidate) bool {
-		return other.Family == Software && other.Codec == c && other.Checksum != "" && other.Pictures == have.Pictures
+		return other.Family == plan.Software && other.Codec == c && other.Checksum != "" && other.Pictures == have.Pictures
 	})
 	return i >= 0 && r.Candidates[i].Checksum != have.Checksum
 }
 
 // First gives the decoder that is taken first for a codec by what is known here; nil when there is none.
-func (r *ProbeReport) First(c Codec, p Preference) *Candidate {
-	known := Known{Broken: r.Broken, Differs: r.Differs, Unnegotiated: r.Unnegotiated}
+func (r *ProbeReport) First(c format.Codec, p plan.Preference) *Candidate {
+	known := plan.Known{Broken: r.Broken, Differs: r.Differs, Unnegotiated: r.Unnegotiated}
 	for _, have := range r.Candidates {
 		if have.Codec == c {
 			known.Found = append(known.Found, have.Element)
 		}
 	}
-	plans := Choose(Format{Codec: c}, Display{Sink: None}, p, known)
+	plans := plan.Choose(format.Format{Codec: c}, plan.Display{Sink: plan.None}, p, known)
 	if len(plans) == 0 {
 		return nil
 	}
@@ -101,7 +105,7 @@ func (r *ProbeReport) First(c Codec, p Preference) *Candidate {
 
 // Unnegotiated says that an element needs a colorimetry to be set.
 func (r *ProbeReport) Unnegotiated(element string) bool {
-	have := r.candidate(element, H264)
+	have := r.candidate(element, format.H264)
 	return have != nil && have.Colorimetry
 }
 
@@ -114,7 +118,7 @@ type ProbeConfig struct {
 	Program *Program // of the children; default: the installed one
 	Env     []string
 	Sandbox Sandbox
-	Prefer  Preference
+	Prefer  plan.Preference
 	Clips   []Clip        // one for each codec; without one its decoders are not tried
 	Limit   time.Duration // for each trial
 	Cache   string        // file that keeps results; "" keeps none
@@ -154,7 +158,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	stage := &stage{launch: launch{program: c.Program, env: c.Env, sandbox: c.Sandbox}, limit: c.Limit, log: c.Log}
 	hello, devices, err := stage.describe(ctx, false, func(found []string) []string {
 		var names []string
-		for _, d := range Decoders(c.Prefer, found) {
+		for _, d := range plan.Decoders(c.Prefer, found) {
 			names = append(names, d.Element)
 		}
 		return names
@@ -162,14 +166,14 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	if err != nil {
 		return ProbeReport{}, asError(err)
 	}
-	stage.describeVA(ctx, Decoders(c.Prefer, hello.Elements), devices.Nodes)
+	stage.describeVA(ctx, plan.Decoders(c.Prefer, hello.Elements), devices.Nodes)
 	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel(), Closed: ClosedDevices()}
 	old := c.readCache()
 	if old.GStreamer != report.GStreamer || old.Kernel != report.Kernel {
 		old = ProbeReport{}
 	}
 	report.Time = old.Time
-	for _, d := range Decoders(c.Prefer, hello.Elements) {
+	for _, d := range plan.Decoders(c.Prefer, hello.Elements) {
 		node := devices.Nodes[d.Element]
 		candidate := Candidate{Codec: d.Codec, Family: d.Family, Element: d.Element, Device: node, Driver: driverOf(c.Sys, node), Result: Untried}
 		have := old.candidate(d.Element, d.Codec)
@@ -218,17 +222,17 @@ func (r ProbeReport) with(more ...Candidate) ProbeReport {
 
 // without is what is to be found by the next start when the trial of a decoder takes the box down.
 func (r ProbeReport) without(c Candidate, old ProbeReport) ProbeReport {
-	c.Result, c.Code, c.Error = Failed, CodeDown, "the box went down while this decoder was tried out, or its power was cut"
+	c.Result, c.Code, c.Error = Failed, report.CodeDown, "the box went down while this decoder was tried out, or its power was cut"
 	c.Down++
 	return r.with(c).with(old.Candidates...)
 }
 
 // describeVA adds the device nodes of VA-API decoders, which know theirs only while they have it open. Drivers crash
 // and hang in that, so each device is opened in a child of its own, and one that cannot be is left out.
-func (s *stage) describeVA(ctx context.Context, all []Decoder, nodes map[string]string) {
+func (s *stage) describeVA(ctx context.Context, all []plan.Decoder, nodes map[string]string) {
 	of := map[string]string{} // by what the elements of a device begin with
 	for _, d := range all {
-		gpu := Plan{Family: d.Family, Element: d.Element}.gpu()
+		gpu := plan.Plan{Family: d.Family, Element: d.Element}.Gpu()
 		if gpu == "" || nodes[d.Element] != "" {
 			continue
 		}
@@ -252,12 +256,12 @@ func (c *Candidate) sameHardware(now Candidate) bool {
 
 // try fills in what comes of a trial, or of two where a colorimetry may be missing.
 func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
-	found := Known{Found: []string{c.Element}}
-	only := Preference{Order: []Family{c.Family}, Vendor: []string{c.Element}}
-	p := Choose(clip.Format, Display{Sink: None}, only, found)[0]
+	found := plan.Known{Found: []string{c.Element}}
+	only := plan.Preference{Order: []plan.Family{c.Family}, Vendor: []string{c.Element}}
+	p := plan.Choose(clip.Format, plan.Display{Sink: plan.None}, only, found)[0]
 	t, err := s.try(ctx, p, clip.Units)
 	var f *failure
-	if errors.As(err, &f) && f.unnegotiated && canSetColorimetry(Decoder{c.Element, c.Family, c.Codec}) {
+	if errors.As(err, &f) && f.unnegotiated && plan.CanSetColorimetry(plan.Decoder{Element: c.Element, Family: c.Family, Codec: c.Codec}) {
 		p.Colorimetry = true
 		t, err = s.try(ctx, p, clip.Units)
 	}
@@ -270,7 +274,7 @@ func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
 	}
 	c.Colorimetry, c.Down = p.Colorimetry && err == nil, 0
 	if err != nil {
-		c.Result, c.Code, c.Error = Failed, CodeError, err.Error()
+		c.Result, c.Code, c.Error = Failed, report.CodeError, err.Error()
 		if errors.As(err, &f) {
 			c.Code = f.Code
 		}
@@ -318,7 +322,7 @@ func together(sums []string) string {
 func asError(err error) error {
 	var f *failure
 	if errors.As(err, &f) {
-		return &Error{Code: f.Code, Message: f.Message}
+		return &report.Error{Code: f.Code, Message: f.Message}
 	}
 	return err
 }

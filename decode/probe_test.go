@@ -13,7 +13,10 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -24,7 +27,7 @@ func sysWith(driver string) fs.FS {
 
 // tenFrames are a clip that fakes can decode.
 func tenFrames() []Clip {
-	c := Clip{Format: Format{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}}
+	c := Clip{Format: format.Format{Codec: format.H264, Stream: format.AVC, CodecData: formattest.AVCC}}
 	for i := range 10 {
 		c.Units = append(c.Units, Unit{Data: formattest.Lengths, Time: time.Duration(i), Key: i == 0})
 	}
@@ -57,12 +60,12 @@ func TestProbe(t *testing.T) {
 		change func(*ProbeConfig)
 	}{
 		"none":   {"", func(*ProbeConfig) {}},
-		"crash":  {CodeCrash, func(*ProbeConfig) {}},
-		"error":  {CodeError, func(*ProbeConfig) {}},
-		"close":  {CodeCrash, func(*ProbeConfig) {}},
-		"hang":   {CodeHang, short},
-		"silent": {CodeStale, func(*ProbeConfig) {}}, // the fake's pictures go on, all the same
-		"mute":   {CodeSilent, short},
+		"crash":  {report.CodeCrash, func(*ProbeConfig) {}},
+		"error":  {report.CodeError, func(*ProbeConfig) {}},
+		"close":  {report.CodeCrash, func(*ProbeConfig) {}},
+		"hang":   {report.CodeHang, short},
+		"silent": {report.CodeStale, func(*ProbeConfig) {}}, // the fake's pictures go on, all the same
+		"mute":   {report.CodeSilent, short},
 	} {
 		t.Run(fault, func(t *testing.T) {
 			r, tried := probe(t, fault, c.change)
@@ -71,7 +74,7 @@ func TestProbe(t *testing.T) {
 			kit.Expect(t, "code", hardware.Code, c.code)
 			kit.Expect(t, "device", hardware.Device, "/dev/dri/renderD128")
 			kit.Expect(t, "driver", hardware.Driver, "i915")
-			kit.Expect(t, "broken", r.Broken("vah264dec", H264), c.code != "")
+			kit.Expect(t, "broken", r.Broken("vah264dec", format.H264), c.code != "")
 			kit.Expect(t, "software", software.Result, Passed)
 			kit.Expect(t, "pictures", software.Pictures, 10)
 			kit.Expect(t, "device of software", software.Device, "")
@@ -85,13 +88,13 @@ func TestProbe(t *testing.T) {
 func TestProbeWithoutClip(t *testing.T) {
 	r, _ := probe(t, "none", func(c *ProbeConfig) { c.Clips = nil })
 	kit.Expect(t, "result", r.Candidates[0].Result, Untried)
-	kit.Expect(t, "broken", r.Broken("vah264dec", H264), false)
+	kit.Expect(t, "broken", r.Broken("vah264dec", format.H264), false)
 }
 
 func TestProbeThatCannotStart(t *testing.T) {
 	_, err := Probe(t.Context(), ProbeConfig{Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=exit"}})
-	var e *Error
-	if !errors.As(err, &e) || e.Code != CodeCrash {
+	var e *report.Error
+	if !errors.As(err, &e) || e.Code != report.CodeCrash {
 		t.Errorf("got %v", err)
 	}
 }
@@ -102,7 +105,7 @@ func TestProbeCache(t *testing.T) {
 	cache := func(c *ProbeConfig) { c.Cache = file }
 	first, _ := probe(t, "crash", cache)
 	again, _ := probe(t, "none", cache)
-	kit.Expect(t, "kept", again.Candidates[0].Code, CodeCrash)
+	kit.Expect(t, "kept", again.Candidates[0].Code, report.CodeCrash)
 	kit.Expect(t, "time", again.Time.Equal(first.Time), true)
 
 	edit := func(change func(*ProbeReport)) func(*ProbeConfig) {
@@ -122,7 +125,7 @@ func TestProbeCache(t *testing.T) {
 		"GStreamer": edit(func(r *ProbeReport) { r.GStreamer = "1.24.0" }),
 		"driver":    func(c *ProbeConfig) { edit(func(*ProbeReport) {})(c); c.Sys = sysWith("xe") },
 		"device": edit(func(r *ProbeReport) {
-			r.Candidates = []Candidate{{Element: "vah264dec", Codec: H264, Family: VA, Driver: "i915", Device: "/dev/dri/renderD129", Result: Failed}}
+			r.Candidates = []Candidate{{Element: "vah264dec", Codec: format.H264, Family: plan.VA, Driver: "i915", Device: "/dev/dri/renderD129", Result: Failed}}
 		}),
 		"unreadable": func(c *ProbeConfig) { _ = os.WriteFile(file, []byte("{"), 0o600); c.Cache = file },
 		"nowhere":    func(c *ProbeConfig) { c.Cache = filepath.Join(file, "below a file") },
@@ -142,7 +145,7 @@ func TestTogether(t *testing.T) {
 
 func TestDiffers(t *testing.T) {
 	software := func(element, checksum string) Candidate {
-		return Candidate{Codec: H264, Family: Software, Element: element, Pictures: 90, Checksum: checksum}
+		return Candidate{Codec: format.H264, Family: plan.Software, Element: element, Pictures: 90, Checksum: checksum}
 	}
 	for _, c := range []struct {
 		what   string
@@ -156,9 +159,9 @@ func TestDiffers(t *testing.T) {
 		{"nothing to compare with", func(*Candidate) {}, nil, false},
 		{"pictures that cannot be compared", func(c *Candidate) { c.Checksum = "" }, []Candidate{software("avdec_h264", "b")}, false},
 		{"fewer pictures", func(c *Candidate) { c.Pictures = 89 }, []Candidate{software("avdec_h264", "b")}, false},
-		{"another codec", func(c *Candidate) { c.Codec = H265 }, []Candidate{software("avdec_h264", "b")}, false},
+		{"another codec", func(c *Candidate) { c.Codec = format.H265 }, []Candidate{software("avdec_h264", "b")}, false},
 	} {
-		have := Candidate{Codec: H264, Family: V4L2Stateless, Element: "v4l2slh264dec", Pictures: 90, Checksum: "a", Result: Passed}
+		have := Candidate{Codec: format.H264, Family: plan.V4L2Stateless, Element: "v4l2slh264dec", Pictures: 90, Checksum: "a", Result: Passed}
 		c.change(&have)
 		r := ProbeReport{Candidates: append([]Candidate{have}, c.others...)}
 		kit.Expect(t, c.what, r.Differs(have.Element, have.Codec), c.want)
@@ -167,11 +170,11 @@ func TestDiffers(t *testing.T) {
 
 func TestFirst(t *testing.T) {
 	r, _ := probe(t, "none")
-	kit.Expect(t, "both are good", r.First(H264, Preference{}).Element, "vah264dec")
+	kit.Expect(t, "both are good", r.First(format.H264, plan.Preference{}).Element, "vah264dec")
 	r.Candidates[0].Checksum = "another"
-	kit.Expect(t, "wrong pictures", r.First(H264, Preference{}).Element, "avdec_h264")
-	kit.Expect(t, "wrong pictures, trusted", r.First(H264, Preference{Trusted: []string{"vah264dec"}}).Element, "vah264dec")
-	kit.Expect(t, "none", r.First(H265, Preference{}), nil)
+	kit.Expect(t, "wrong pictures", r.First(format.H264, plan.Preference{}).Element, "avdec_h264")
+	kit.Expect(t, "wrong pictures, trusted", r.First(format.H264, plan.Preference{Trusted: []string{"vah264dec"}}).Element, "vah264dec")
+	kit.Expect(t, "none", r.First(format.H265, plan.Preference{}), nil)
 }
 
 // What failed is tried again when that is asked for; what took the box down, once only.
@@ -195,7 +198,7 @@ func TestProbeOfWhatFailed(t *testing.T) {
 		r, _ := probe(t, "none", failed)
 		kit.Expect(t, "result", r.Candidates[0].Result, want)
 		if want == Failed {
-			kit.Expect(t, "code", r.Candidates[0].Code, CodeDown)
+			kit.Expect(t, "code", r.Candidates[0].Code, report.CodeDown)
 			r, _ = probe(t, "none", failed, func(c *ProbeConfig) { c.Again = true })
 			kit.Expect(t, "result", r.Candidates[0].Result, Passed)
 		}
@@ -224,7 +227,7 @@ func TestProbeThatIsCutShort(t *testing.T) {
 		}
 	}
 	during := lastProbe(file).Candidates[0]
-	kit.Expect(t, "code", during.Code, CodeDown)
+	kit.Expect(t, "code", during.Code, report.CodeDown)
 	kit.Expect(t, "down", during.Down, 1)
 	stop()
 	kit.Expect(t, "error", <-ended, context.Canceled)

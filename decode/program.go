@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Build names the build of this executable. The agent and its renderer come from one build: they speak a protocol
@@ -66,12 +68,12 @@ func (p *Program) find() error {
 			continue
 		}
 		if err != nil {
-			return failed(CodeRenderer, "the renderer program cannot be opened: %v", err)
+			return failed(report.CodeRenderer, "the renderer program cannot be opened: %v", err)
 		}
 		p.file, p.path = file, path
 		return nil
 	}
-	return failed(CodeRenderer, "the renderer program is missing: there is no %s", strings.Join(p.places, " and no "))
+	return failed(report.CodeRenderer, "the renderer program is missing: there is no %s", strings.Join(p.places, " and no "))
 }
 
 // notStarted says why a renderer process could not be started.
@@ -80,9 +82,9 @@ func notStarted(err error) error {
 	if errors.As(err, &f) {
 		return f
 	}
-	code := CodeStart
+	code := report.CodeStart
 	if slices.ContainsFunc(ofTheFile, func(fault error) bool { return errors.Is(err, fault) }) {
-		code = CodeRenderer
+		code = report.CodeRenderer
 	}
 	return failed(code, "the renderer process cannot be started: %v", err)
 }
@@ -104,7 +106,7 @@ var packages = []struct{ library, name string }{
 func lacksLibrary(line string) *failure {
 	if _, rest, ok := strings.Cut(line, "error while loading shared libraries: "); ok {
 		library, why, _ := strings.Cut(rest, ": ")
-		f := failed(CodeRenderer, "the renderer program cannot load the library %s: %s", library, why)
+		f := failed(report.CodeRenderer, "the renderer program cannot load the library %s: %s", library, why)
 		f.setDetail("library", library)
 		for _, p := range packages {
 			if strings.HasPrefix(library, p.library) {
@@ -117,7 +119,7 @@ func lacksLibrary(line string) *failure {
 	}
 	if strings.Contains(line, "symbol lookup error: ") || strings.Contains(line, "' not found (required by ") {
 		_, why, _ := strings.Cut(line, ": ")
-		return failed(CodeRenderer, "the renderer program does not fit the libraries of this box: %s", why)
+		return failed(report.CodeRenderer, "the renderer program does not fit the libraries of this box: %s", why)
 	}
 	return nil
 }

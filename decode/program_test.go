@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -30,7 +31,7 @@ func TestProgramStaysTheSame(t *testing.T) {
 	place := filepath.Join(folder, "second", RendererName)
 	p := NewProgram(filepath.Join(folder, "first", RendererName), place)
 	_, _, err := p.open()
-	if r := reportOf(asError(err)); r.Code != CodeRenderer || !strings.Contains(r.Message, "first/") || !strings.Contains(r.Message, "second/") {
+	if r := reportOf(asError(err)); r.Code != report.CodeRenderer || !strings.Contains(r.Message, "first/") || !strings.Contains(r.Message, "second/") {
 		t.Errorf("nowhere: %+v", r)
 	}
 	if err := os.Mkdir(filepath.Dir(place), 0o755); err != nil {
@@ -82,11 +83,11 @@ func TestProgramsThatCannotRun(t *testing.T) {
 				config.Env = append(config.Env, c.env)
 			}
 		})
-		if report := r.report(CodeRenderer); !strings.Contains(report.Message, c.says) {
+		if report := r.report(report.CodeRenderer); !strings.Contains(report.Message, c.says) {
 			t.Errorf("%s: %q", name, report.Message)
 		}
 		config := ProbeConfig{Program: c.program, Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none", c.env}}
-		if _, err := Probe(context.Background(), config); reportOf(err).Code != CodeRenderer || !strings.Contains(err.Error(), c.says) {
+		if _, err := Probe(context.Background(), config); reportOf(err).Code != report.CodeRenderer || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: the probe says %v", name, err)
 		}
 	}

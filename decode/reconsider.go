@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // lookForDecoderEvery is how often it is looked whether a decoder has been installed, while there is none; in units of
@@ -70,30 +74,30 @@ func (a *attempt) reconsider(ctx context.Context) {
 
 // better gives a plan that is better than the one in use, and frames to try it with; none when there is
 // no such plan or no picture to lose.
-func (a *attempt) better() (Plan, []Unit) {
+func (a *attempt) better() (plan.Plan, []Unit) {
 	a.mu.Lock()
 	current, format, found, busy := a.plan, a.format, a.found, a.showing.IsZero() || a.promoted != nil
 	a.mu.Unlock()
 	if busy {
-		return Plan{}, nil
+		return plan.Plan{}, nil
 	}
 	best, denied := a.r.best(*format, found)
-	if denied || best.name() == current.name() {
-		return Plan{}, nil
+	if denied || best.Name() == current.Name() {
+		return plan.Plan{}, nil
 	}
 	in, _ := a.r.showing()
 	units := in.gate.kept() // a copy of all of them
-	if len(units) == 0 || !units[0].Format.continues(format) {
-		return Plan{}, nil
+	if len(units) == 0 || !units[0].Format.Continues(format) {
+		return plan.Plan{}, nil
 	}
 	return best, units
 }
 
 // promote has a plan take over at the next key frame, or denies it for longer.
-func (a *attempt) promote(p Plan, err error) {
+func (a *attempt) promote(p plan.Plan, err error) {
 	if err != nil {
 		a.r.mu.Lock()
-		span := a.r.deny.deny(p.name(), 0, false, time.Now())
+		span := a.r.deny.deny(p.Name(), 0, false, time.Now())
 		a.r.mu.Unlock()
 		a.r.log.Info("a decoder was tried again and still fails", "element", p.Element, "cause", err, "passed_over_for", span)
 		return
@@ -125,13 +129,13 @@ func (a *attempt) takesOver(u Unit) (bool, error) {
 }
 
 // regained reports that a better decoder has taken over.
-func (a *attempt) regained(p Plan) {
+func (a *attempt) regained(p plan.Plan) {
 	before := a.r.replace(nil)
-	if before == nil || before.name() == p.name() {
+	if before == nil || before.Name() == p.Name() {
 		return
 	}
-	r := Report{
-		Code:    CodeRecovered,
+	r := report.Report{
+		Code:    report.CodeRecovered,
 		Message: fmt.Sprintf("%s (%s) passed a trial and decodes now in place of %s", p.Element, p.Family, before.Element),
 		Detail:  map[string]any{"element": p.Element, "family": string(p.Family), "replaced_element": before.Element},
 	}
@@ -139,7 +143,7 @@ func (a *attempt) regained(p Plan) {
 	codec := a.format.Codec
 	a.mu.Unlock()
 	if cause := a.r.doubt(before.Element, codec); cause != "" {
-		r.Code = CodeFallback
+		r.Code = report.CodeFallback
 		r.Message = fmt.Sprintf("%s (%s) decodes now in place of %s, which did not pass its trial (%s)", p.Element, p.Family, before.Element, cause)
 		r.Detail["cause"] = cause
 	}
@@ -148,20 +152,20 @@ func (a *attempt) regained(p Plan) {
 
 // doubt gives the code of what the probe found wrong with a decoder; "" when nothing, or when the configuration
 // trusts it.
-func (r *Renderer) doubt(element string, c Codec) string {
+func (r *Renderer) doubt(element string, c format.Codec) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.probe.Broken(element, c):
 		return r.probe.candidate(element, c).Code
 	case r.probe.Differs(element, c) && !slices.Contains(r.config.Prefer.Trusted, element):
-		return CodeDiffers
+		return report.CodeDiffers
 	}
 	return ""
 }
 
 // replace notes which plan a better one replaces, and gives the one that was noted before.
-func (r *Renderer) replace(p *Plan) (before *Plan) {
+func (r *Renderer) replace(p *plan.Plan) (before *plan.Plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before, r.replaced = r.replaced, p

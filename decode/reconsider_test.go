@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -28,8 +29,8 @@ func TestReconsider(t *testing.T) {
 	healed := filepath.Join(t.TempDir(), "healed")
 	r := start(t, "crash", func(c *Config) { c.Env = append(c.Env, fakeHealedEnv+"="+healed) })
 	r.push("Kddd")
-	r.report(CodeCrash)
-	r.report(CodeFallback)
+	r.report(report.CodeCrash)
+	r.report(report.CodeFallback)
 	child := r.Stats().GStreamer
 
 	// It still fails: nothing is seen of that but a longer denial.
@@ -59,7 +60,7 @@ func TestReconsider(t *testing.T) {
 			r.push("dK")
 		}
 	}
-	report := r.report(CodeRecovered)
+	report := r.report(report.CodeRecovered)
 	kit.Expect(t, "element", report.Detail["element"], any("vah264dec"))
 	kit.Expect(t, "replaced", report.Detail["replaced_element"], any("avdec_h264"))
 	s := r.Stats()

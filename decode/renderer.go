@@ -1,3 +1,30 @@
+// Package decode turns the encoded frames of one stream into a picture, by way
+// of a child process that does the decoding.
+//
+// In go frames with their place on the producer's time line ([Input.Push]).
+// Out come reports and figures: what is decoded by which element, what was shown
+// when, what was dropped. The picture itself never passes through this process:
+//
+//	Push ──▶ track ──▶ access units ──▶ gate ──▶ socket pair ──▶ renderer child (package gst) ──▶ display
+//	                                     │ kept since the              │ opened, status, failure
+//	                                     │ last key frame              ▼
+//	                                     └── replay ◀── supervision: deny the plan, start the next child
+//
+// Every access unit has a number and is accounted for: [Input.Counts].
+//
+// A decoder that exists proves nothing. [Probe] tries out every one in a child of its own; one that fails while it
+// is in use is denied for a growing time and then tried again beside the picture (reconsider.go). Five ways
+// to fail are told apart: an error, the end of the process, a process that does not answer, frames that become
+// no pictures, and pictures that stand still (watch.go, still.go); and how much memory a child takes is watched.
+//
+// What decides is pure and stands apart from what acts: [format.FormatOf] (what has to
+// be decoded), [plan.Choose] (by which elements), [plan.ChooseDisplay] (to which
+// screen), [timeline.Timeline] (when). The wire protocol ([Reader], [Writer]) is shared by both ends.
+//
+// [Renderer.Run] owns the child, the socket and every goroutine of this package:
+// for each child one feeds, one reads what it says, one reads its log, one waits
+// for its end, one watches that it is alive, one looks after its display and one tries better decoders again. When
+// Run has returned, all of them are gone.
 package decode
 
 import (
@@ -12,6 +39,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/timeline"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -20,9 +51,9 @@ type Config struct {
 	Program   *Program // of the children; default: the installed one
 	Env       []string // added to the child's environment
 	Sandbox   Sandbox
-	Sink      Sink   // default: Auto
-	Connector string // KMS output to use; default: the first connected
-	Prefer    Preference
+	Sink      plan.Sink // default: Auto
+	Connector string    // KMS output to use; default: the first connected
+	Prefer    plan.Preference
 	Latency   time.Duration
 	Unpaced   bool   // show as fast as pictures come
 	Limits    Limits // of what waits for the child
@@ -35,7 +66,7 @@ type Config struct {
 
 	// Report is told what happens to the picture. It is called from the renderer's
 	// goroutines and from Push, and must not block. What is reported is not logged here as well.
-	Report func(Report)
+	Report func(report.Report)
 	// Devices is told that device nodes have come or gone, so that what a probe found may no longer be so. It must not
 	// block.
 	Devices func()
@@ -80,7 +111,7 @@ type Renderer struct {
 
 	mu      sync.Mutex
 	inputs  []*Input
-	gone    FrameCounts // of inputs that were closed
+	gone    report.FrameCounts // of inputs that were closed
 	shown   *Input
 	turned  chan struct{} // closed when another input is shown
 	slate   Slate
@@ -90,7 +121,7 @@ type Renderer struct {
 	unnegotiated map[string]bool
 	probe        ProbeReport  // empty before SetProbe
 	after        *failure     // since which no picture was shown
-	replaced     *Plan        // by a better one, which has not shown a picture yet
+	replaced     *plan.Plan   // by a better one, which has not shown a picture yet
 	nodes        []deviceNode // that there were at the last look
 	looked       bool
 	confined     bool // or reported that it is not
@@ -104,10 +135,10 @@ func New(c Config) *Renderer {
 		c.Program = InstalledProgram()
 	}
 	if c.Sink == "" {
-		c.Sink = Auto
+		c.Sink = plan.Auto
 	}
 	if c.Latency == 0 {
-		c.Latency = DefaultLatency
+		c.Latency = timeline.DefaultLatency
 	}
 	if c.Limits == (Limits{}) {
 		c.Limits = DefaultLimits
@@ -119,7 +150,7 @@ func New(c Config) *Renderer {
 		c.Memory = memoryLimit()
 	}
 	if c.Report == nil {
-		c.Report = func(Report) {}
+		c.Report = func(report.Report) {}
 	}
 	if c.Devices == nil {
 		c.Devices = func() {}
@@ -182,8 +213,8 @@ func (r *Renderer) launch() launch {
 func (r *Renderer) Run(ctx context.Context) error {
 	defer r.Stop() // what was started early, where the context ends first
 	defer r.display.leaveX()
-	if r.config.Sink == Auto || r.config.Sink == KMS {
-		if err := askAbout(Connectors(r.config.DRM), r.config.Dev); err != nil {
+	if r.config.Sink == plan.Auto || r.config.Sink == plan.KMS {
+		if err := askAbout(plan.Connectors(r.config.DRM), r.config.Dev); err != nil {
 			r.log.Info(err.Error()) // it is shown on all the same, in a mode that the sink chooses
 		}
 	}
@@ -289,7 +320,7 @@ func (r *Renderer) tellClosed(nodes []deviceNode) {
 	news := !slices.Equal(closed, r.closed)
 	r.closed = closed
 	r.mu.Unlock()
-	if news && len(closed) > 0 && !r.config.Prefer.softwareOnly() {
+	if news && len(closed) > 0 && !r.config.Prefer.SoftwareOnly() {
 		r.config.Report(access(closed, groupOf))
 	}
 }
@@ -307,24 +338,24 @@ func (r *Renderer) setCurrent(a *attempt) {
 func (r *Renderer) note(err error, wait time.Duration) {
 	var f *failure
 	if !errors.As(err, &f) {
-		f = failed(CodeError, "the renderer process ended: %v", err)
+		f = failed(report.CodeError, "the renderer process ended: %v", err)
 	}
-	if f.Code == CodeDisplayLost { // it hangs, and the process with it
+	if f.Code == report.CodeDisplayLost { // it hangs, and the process with it
 		r.displayFailed(r.Stats().Display, f.Report, true)
 		return
 	}
 	if f.plan != nil {
-		name, now := f.plan.name(), time.Now()
+		name, now := f.plan.Name(), time.Now()
 		r.mu.Lock()
-		span := r.deny.deny(name, f.worked, f.plan.Family == Software, now)
+		span := r.deny.deny(name, f.worked, f.plan.Family == plan.Software, now)
 		if f.unnegotiated {
 			r.unnegotiated[f.plan.Element] = true
 		}
 		r.after = f
 		switch f.Code {
-		case CodeStale:
+		case report.CodeStale:
 			r.shown.still.blame(f.plan)
-		case CodeSilent, CodeError:
+		case report.CodeSilent, report.CodeError:
 			r.shown.silent.blame(f.plan)
 		}
 		r.mu.Unlock()
@@ -344,11 +375,11 @@ func (r *Renderer) note(err error, wait time.Duration) {
 }
 
 // choose takes the plan for a format with what the child found.
-func (r *Renderer) choose(f Format, found []string) (Plan, error) {
+func (r *Renderer) choose(f format.Format, found []string) (plan.Plan, error) {
 	p, denied := r.best(f, found)
 	r.log.Debug("a decoder was chosen", "codec", f.Codec, "element", p.Element, "all_denied", denied, "of", r.candidates(f, found))
 	if p.Element == "" {
-		return Plan{}, failed(CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
+		return plan.Plan{}, failed(report.CodeNoDecoder, "GStreamer has no decoder for %s; install gstreamer1.0-libav", f.Codec)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -357,10 +388,10 @@ func (r *Renderer) choose(f Format, found []string) (Plan, error) {
 }
 
 // candidates are the elements for a format, in the order of the configuration, for the log.
-func (r *Renderer) candidates(f Format, found []string) (elements []string) {
+func (r *Renderer) candidates(f format.Format, found []string) (elements []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range candidates(f.Codec, r.shown.prefer, found) {
+	for _, c := range plan.Candidates(f.Codec, r.shown.prefer, found) {
 		elements = append(elements, c.Element)
 	}
 	return elements
@@ -368,19 +399,19 @@ func (r *Renderer) candidates(f Format, found []string) (elements []string) {
 
 // best makes the best plan for a format; an empty one when there is none. When all are denied it is the one whose
 // denial ends first: a decoder that failed before is better than none.
-func (r *Renderer) best(f Format, found []string) (p Plan, denied bool) {
+func (r *Renderer) best(f format.Format, found []string) (p plan.Plan, denied bool) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, prefer := r.known(found, now), r.shown.prefer
-	plans := Choose(f, r.stats.Display, prefer, known)
+	plans := plan.Choose(f, r.stats.Display, prefer, known)
 	if len(plans) == 0 {
 		denied, known.Denied = true, nil
-		plans = Choose(f, r.stats.Display, prefer, known)
-		slices.SortStableFunc(plans, func(a, b Plan) int { return r.deny.soonest(a.name(), b.name()) })
+		plans = plan.Choose(f, r.stats.Display, prefer, known)
+		slices.SortStableFunc(plans, func(a, b plan.Plan) int { return r.deny.soonest(a.Name(), b.Name()) })
 	}
 	if len(plans) == 0 {
-		return Plan{}, denied
+		return plan.Plan{}, denied
 	}
 	plans[0].Unpaced, plans[0].Checksums = r.config.Unpaced, r.config.Pictures != nil
 	return plans[0], denied
@@ -395,8 +426,8 @@ func (r *Renderer) SetProbe(p ProbeReport) {
 
 // known is what this renderer knows of the decoders. r.mu is held, also while the
 // functions are called.
-func (r *Renderer) known(found []string, now time.Time) Known {
-	return Known{
+func (r *Renderer) known(found []string, now time.Time) plan.Known {
+	return plan.Known{
 		Found:        found,
 		Denied:       func(name string) bool { return r.deny.denied(name, now) },
 		Broken:       r.probe.Broken,
@@ -406,7 +437,7 @@ func (r *Renderer) known(found []string, now time.Time) Known {
 }
 
 // firstPicture reports that the picture is back, if it was gone.
-func (r *Renderer) firstPicture(p Plan) {
+func (r *Renderer) firstPicture(p plan.Plan) {
 	r.mu.Lock()
 	f := r.after
 	r.after = nil
@@ -414,13 +445,13 @@ func (r *Renderer) firstPicture(p Plan) {
 	if f == nil {
 		return
 	}
-	code := CodeRecovered
+	code := report.CodeRecovered
 	message := fmt.Sprintf("%s (%s) shows the picture again on %v", p.Element, p.Family, p.Display)
 	if f.plan.Element != p.Element {
-		code = CodeFallback
+		code = report.CodeFallback
 		message = fmt.Sprintf("%s (%s) decodes now, after %s failed", p.Element, p.Family, f.plan.Element)
 	}
-	r.config.Report(Report{Code: code, Message: message, Detail: map[string]any{
+	r.config.Report(report.Report{Code: code, Message: message, Detail: map[string]any{
 		"element": p.Element, "family": string(p.Family), "display": p.Display.String(),
 		"failed_element": f.plan.Element, "cause": f.Code,
 	}})

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -145,7 +147,7 @@ func fakeChild() {
 			switch {
 			case open.Plan.Element == "v4l2h264dec" && !open.Plan.Colorimetry:
 				_ = out.JSON(KindFailure, Failure{
-					Code: CodeError, Element: "appsrc", Domain: "gst-stream-error-quark", GstCode: 1,
+					Code: report.CodeError, Element: "appsrc", Domain: "gst-stream-error-quark", GstCode: 1,
 					Message: "Internal data stream error.", Debug: "streaming stopped, reason not-negotiated (-4)",
 				})
 			case fault == "blind": // whoever decodes
@@ -186,10 +188,10 @@ func fakeChild() {
 type fakeFates struct {
 	file  string
 	seen  map[uint64]bool
-	later []Settled
+	later []report.Settled
 }
 
-func (f *fakeFates) of(m Message) []Settled {
+func (f *fakeFates) of(m Message) []report.Settled {
 	if m.Number == 0 {
 		return nil
 	}
@@ -204,16 +206,16 @@ func (f *fakeFates) of(m Message) []Settled {
 		select {}
 	}
 	settled := f.rest()
-	fate := Settled{Frame: m.Number}
+	fate := report.Settled{Frame: m.Number}
 	if m.Flags&FlagReplay != 0 {
-		fate.Reason = DropCatchUp
+		fate.Reason = report.DropCatchUp
 		return append(settled, fate)
 	}
 	switch mark {
 	case 'L':
-		fate.Reason = DropLate
+		fate.Reason = report.DropLate
 	case 'N':
-		fate.Reason = DropNoPicture
+		fate.Reason = report.DropNoPicture
 	case 'P':
 		f.later = append(f.later, fate)
 		return settled
@@ -224,15 +226,15 @@ func (f *fakeFates) of(m Message) []Settled {
 }
 
 // rest settles what came before.
-func (f *fakeFates) rest() (settled []Settled) {
+func (f *fakeFates) rest() (settled []report.Settled) {
 	settled, f.later = f.show(f.later...), nil
 	return settled
 }
 
 // show notes what was on the screen.
-func (f *fakeFates) show(fates ...Settled) []Settled {
+func (f *fakeFates) show(fates ...report.Settled) []report.Settled {
 	for _, fate := range fates {
-		if fate.Reason == Shown && f.file != "" && !f.seen[fate.Frame] {
+		if fate.Reason == report.Shown && f.file != "" && !f.seen[fate.Frame] {
 			f.seen[fate.Frame] = true
 			file, err := os.OpenFile(f.file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 			if err != nil {
@@ -262,9 +264,9 @@ func misbehave(fault string, out *Writer) (decoded uint64) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		select {} // the signal may take a moment
 	case "error":
-		_ = out.JSON(KindFailure, Failure{Code: CodeError, Element: "vah264dec", Domain: "gst-stream-error-quark", GstCode: 7, Message: "Failed to decode data"})
+		_ = out.JSON(KindFailure, Failure{Code: report.CodeError, Element: "vah264dec", Domain: "gst-stream-error-quark", GstCode: 7, Message: "Failed to decode data"})
 	case "display":
-		_ = out.JSON(KindFailure, Failure{Code: CodeDisplayLost, Element: "fakesink", Message: "gone"})
+		_ = out.JSON(KindFailure, Failure{Code: report.CodeDisplayLost, Element: "fakesink", Message: "gone"})
 	case "nonsense":
 		_, _ = out.w.Write(bytes.Repeat([]byte{0xff}, 64))
 	case "memory":
@@ -279,7 +281,7 @@ func misbehave(fault string, out *Writer) (decoded uint64) {
 			_ = out.JSON(KindStatus, Status{})
 		}
 	case "last words":
-		_ = out.JSON(KindFailure, Failure{Code: CodeError, Element: "vah264dec", Message: "there is no driver"})
+		_ = out.JSON(KindFailure, Failure{Code: report.CodeError, Element: "vah264dec", Message: "there is no driver"})
 		os.Exit(1)
 	case "close":
 		_ = out.w.(net.Conn).Close()
@@ -292,7 +294,7 @@ func misbehave(fault string, out *Writer) (decoded uint64) {
 type rig struct {
 	*Renderer
 	t       *testing.T
-	reports chan Report
+	reports chan report.Report
 	stop    context.CancelFunc
 	end     chan error
 	track   *mkv.Track
@@ -301,10 +303,10 @@ type rig struct {
 
 func start(t *testing.T, fault string, change ...func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, reports: make(chan Report, 100), end: make(chan error, 1)}
+	r := &rig{t: t, reports: make(chan report.Report, 100), end: make(chan error, 1)}
 	c := Config{
-		Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
-		Report:   func(news Report) { r.reports <- news },
+		Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=" + fault, "GORACE=atexit_sleep_ms=0"}, Sink: plan.None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
+		Report:   func(news report.Report) { r.reports <- news },
 		Patience: Patience{Hello: 20 * time.Second, Open: 20 * time.Second, Status: 20 * time.Second, First: 20 * time.Second, Next: 20 * time.Second},
 	}
 	for _, f := range change {
@@ -348,7 +350,7 @@ func (r *rig) pushData(data []byte, units string) {
 }
 
 // report waits for the next report, which must have the code.
-func (r *rig) report(code string) Report {
+func (r *rig) report(code string) report.Report {
 	r.t.Helper()
 	select {
 	case got := <-r.reports:
@@ -359,7 +361,7 @@ func (r *rig) report(code string) Report {
 	case <-time.After(20 * time.Second):
 		r.t.Fatalf("no report of %s; %+v", code, r.Stats())
 	}
-	return Report{}
+	return report.Report{}
 }
 
 // shown waits until so many pictures were shown.
@@ -401,8 +403,8 @@ func TestRendererShows(t *testing.T) {
 	kit.Expect(t, "got", r.got(), "|Kdd")
 	s := r.Stats()
 	kit.Expect(t, "decoder", s.Decoder, "vah264dec")
-	kit.Expect(t, "family", s.Family, VA)
-	kit.Expect(t, "display", s.Display, Display{Sink: None})
+	kit.Expect(t, "family", s.Family, plan.VA)
+	kit.Expect(t, "display", s.Display, plan.Display{Sink: plan.None})
 	kit.Expect(t, "fed", s.Fed, 3)
 	kit.Expect(t, "decoded", s.Decoded, 3)
 	kit.Expect(t, "dropped", s.Dropped, 1) // it came before the first key frame
@@ -412,7 +414,7 @@ func TestRendererShows(t *testing.T) {
 
 // A child that was started ahead of a Run that has nothing to do any more is ended by it.
 func TestEarlyStartForNothing(t *testing.T) {
-	r := New(Config{Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none"}, Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir()})
+	r := New(Config{Program: NewProgram(os.Args[0]), Sandbox: Sandbox{Off: true}, Env: []string{fakeEnv + "=none"}, Sink: plan.None, DRM: fstest.MapFS{}, Dev: t.TempDir()})
 	r.Start()
 	ended := r.early.exited
 	ctx, cancel := context.WithCancel(context.Background())
@@ -445,14 +447,14 @@ func TestFallback(t *testing.T) {
 		change func(*Config)
 		detail map[string]any
 	}{
-		"crash":    {CodeCrash, func(*Config) {}, map[string]any{"signal": "killed", "element": "vah264dec", "family": "va"}},
-		"hang":     {CodeHang, quick, map[string]any{"element": "vah264dec"}},
-		"error":    {CodeError, func(*Config) {}, map[string]any{"gst_domain": "gst-stream-error-quark", "gst_code": 7}},
-		"silent":   {CodeSilent, impatient, map[string]any{"element": "vah264dec"}},
-		"nonsense": {CodeCrash, func(*Config) {}, nil},
-		"close":    {CodeCrash, quick, nil},
+		"crash":    {report.CodeCrash, func(*Config) {}, map[string]any{"signal": "killed", "element": "vah264dec", "family": "va"}},
+		"hang":     {report.CodeHang, quick, map[string]any{"element": "vah264dec"}},
+		"error":    {report.CodeError, func(*Config) {}, map[string]any{"gst_domain": "gst-stream-error-quark", "gst_code": 7}},
+		"silent":   {report.CodeSilent, impatient, map[string]any{"element": "vah264dec"}},
+		"nonsense": {report.CodeCrash, func(*Config) {}, nil},
+		"close":    {report.CodeCrash, quick, nil},
 
-		"last words": {CodeError, func(*Config) {}, map[string]any{"gst_element": "vah264dec"}},
+		"last words": {report.CodeError, func(*Config) {}, map[string]any{"gst_element": "vah264dec"}},
 	} {
 		t.Run(fault, func(t *testing.T) {
 			r := start(t, fault, c.change)
@@ -464,7 +466,7 @@ func TestFallback(t *testing.T) {
 			if !strings.Contains(got.Message, "vah264dec is passed over for 30s") {
 				t.Errorf("the report says %q", got.Message)
 			}
-			r.report(CodeFallback)
+			r.report(report.CodeFallback)
 			s := r.Stats()
 			kit.Expect(t, "decoder", s.Decoder, "avdec_h264")
 			kit.Expect(t, "restarts", s.Restarts, 1)
@@ -483,8 +485,8 @@ func TestFallback(t *testing.T) {
 func TestColorimetryIsSetAfterwards(t *testing.T) {
 	r := start(t, "unnegotiated")
 	r.push("Kddd")
-	r.report(CodeError)
-	back := r.report(CodeRecovered)
+	r.report(report.CodeError)
+	back := r.report(report.CodeRecovered)
 	kit.Expect(t, "element", back.Detail["element"], any("v4l2h264dec"))
 	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AVCC, Width: 640}
 	r.over()
@@ -503,34 +505,34 @@ func TestColorimetryIsSetAfterwards(t *testing.T) {
 func TestLostDisplayIsNotTheDecodersFault(t *testing.T) {
 	r := start(t, "display")
 	r.push("Kddd")
-	r.report(CodeDisplayLost)
+	r.report(report.CodeDisplayLost)
 	kit.Expect(t, "denied", len(r.Stats().Denied), 0)
 }
 
 func TestChildThatDoesNotStart(t *testing.T) {
 	r := start(t, "exit")
-	got := r.report(CodeCrash)
+	got := r.report(report.CodeCrash)
 	kit.Expect(t, "exit status", got.Detail["exit_status"], any(3))
 	if last, _ := got.Detail["last_line"].(string); !strings.Contains(last, "libmissing") {
 		t.Errorf("last line: %q", last)
 	}
-	r.report(CodeCrash) // and again
+	r.report(report.CodeCrash) // and again
 }
 
 func TestNoSuchProgram(t *testing.T) {
 	r := start(t, "", func(c *Config) { c.Program = NewProgram("/does/not/exist") })
-	r.report(CodeRenderer)
+	r.report(report.CodeRenderer)
 }
 
 // That a kernel cannot confine renderers is reported once, and the picture comes all the same.
 func TestUnconfinedRendererIsReportedOnce(t *testing.T) {
 	r := start(t, "crash", func(c *Config) { c.Env = append(c.Env, fakeUnconfinedEnv+"=landlock") })
-	if got := r.report(CodeSandbox); !strings.HasSuffix(got.Message, ": landlock") {
+	if got := r.report(report.CodeSandbox); !strings.HasSuffix(got.Message, ": landlock") {
 		t.Error(got.Message)
 	}
 	r.push("Kdddd")
-	r.report(CodeCrash)
-	r.report(CodeFallback) // by another process
+	r.report(report.CodeCrash)
+	r.report(report.CodeFallback) // by another process
 	r.until("pictures", func() bool { return r.Stats().Shown > 0 })
 	kit.Expect(t, "reports", len(r.reports), 0)
 }
@@ -539,7 +541,7 @@ func TestNoDecoder(t *testing.T) {
 	r := start(t, "none")
 	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH265}
 	r.Push(&mkv.Frame{Track: r.track, Data: formattest.HEVCAnnexB, Key: true}, 0, false)
-	r.report(CodeNoDecoder)
+	r.report(report.CodeNoDecoder)
 }
 
 // Without a decoder the process stays, with its slate, and the frames are counted. One that is installed is found and used, in
@@ -548,11 +550,11 @@ func TestDecoderThatIsInstalledLater(t *testing.T) {
 	installed := filepath.Join(t.TempDir(), "package")
 	r := start(t, "none", func(c *Config) { c.Env = append(c.Env, fakePackageEnv+"="+installed) })
 	r.push("Kdd")
-	r.report(CodeNoDecoder)
+	r.report(report.CodeNoDecoder)
 	r.push("Kdd")
 	r.until("all frames are counted", func() bool {
 		f := r.Stats().Frames
-		return f.Received == 6 && f.Dropped[DropUnsupported] == 6 && f.Queued == 0
+		return f.Received == 6 && f.Dropped[report.DropUnsupported] == 6 && f.Queued == 0
 	})
 	r.SetSlate(Slate{State: "no decoder"})
 	r.until("the slate", func() bool { return strings.HasPrefix(r.got(), "<no decoder>") })
@@ -574,7 +576,7 @@ func TestTrackThatCannotBeDecoded(t *testing.T) {
 	r := start(t, "none")
 	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: "V_VP9"}
 	r.push("KdKd")
-	r.report(CodeCodec)
+	r.report(report.CodeCodec)
 	r.track = &mkv.Track{Number: 2, Type: mkv.Audio, CodecID: "A_AAC"}
 	r.push("K")
 	r.track = &mkv.Track{Number: 1, Type: mkv.Video, CodecID: mkv.CodecH264, CodecPrivate: formattest.AVCC}
@@ -586,9 +588,9 @@ func TestTrackThatCannotBeDecoded(t *testing.T) {
 }
 
 func TestNoDisplay(t *testing.T) {
-	r := start(t, "none", func(c *Config) { c.Sink = KMS })
+	r := start(t, "none", func(c *Config) { c.Sink = plan.KMS })
 	r.push("K")
-	r.report(CodeNoDisplay)
+	r.report(report.CodeNoDisplay)
 }
 
 func TestOverflowIsReportedOnce(t *testing.T) {
@@ -597,9 +599,9 @@ func TestOverflowIsReportedOnce(t *testing.T) {
 		c.Program = programOf("/bin/sleep", "60") // says nothing, takes nothing
 	})
 	r.push("Kdddddddd")
-	r.report(CodeDropped)
+	r.report(report.CodeDropped)
 	r.push("KdddK")
-	r.report(CodeDropped)
+	r.report(report.CodeDropped)
 	s := r.Stats()
 	kit.Expect(t, "dropped", s.Dropped, 9+4)
 	kit.Expect(t, "waiting", s.Waiting, 1)
@@ -608,7 +610,7 @@ func TestOverflowIsReportedOnce(t *testing.T) {
 
 func TestSnapshotWithoutChild(t *testing.T) {
 	r := New(Config{})
-	if _, err := r.Snapshot(t.Context(), Snapshot{PNG: true}); err == nil || reportOf(err).Code != CodeNoPicture {
+	if _, err := r.Snapshot(t.Context(), Snapshot{PNG: true}); err == nil || reportOf(err).Code != report.CodeNoPicture {
 		t.Error(err)
 	}
 }

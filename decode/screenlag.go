@@ -3,6 +3,8 @@ package decode
 import (
 	"sync"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // The local lag: how long after its reception a frame is on the screen. Both ends are read from this box's monotonic
@@ -73,7 +75,7 @@ func (l *screenLag) status(s Status, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, settled := range s.Settled {
-		if settled.Reason == Shown {
+		if settled.Reason == report.Shown {
 			l.setShown(settled.Frame)
 		}
 	}

@@ -3,6 +3,8 @@ package decode
 import (
 	"testing"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // lagScreen is a screen that shows frames after their reception. Times are of one clock.
@@ -26,7 +28,7 @@ func (s *lagScreen) receive(number uint64, at, after time.Duration) {
 func (s *lagScreen) show(at, after time.Duration, numbers ...uint64) {
 	status := Status{FrameTime: at, Wall: s.time(after).Round(0)}
 	for _, n := range numbers {
-		status.Settled = append(status.Settled, Settled{Frame: n})
+		status.Settled = append(status.Settled, report.Settled{Frame: n})
 	}
 	s.lag.status(status, s.time(after))
 }
@@ -132,13 +134,13 @@ func TestScreenLagWithoutATime(t *testing.T) {
 		var l screenLag
 		now := time.Now()
 		l.received(1, 0, now, false)
-		l.status(Status{Wall: wall, Settled: []Settled{{Frame: 1, Reason: Shown}}}, now.Add(time.Millisecond))
+		l.status(Status{Wall: wall, Settled: []report.Settled{{Frame: 1, Reason: report.Shown}}}, now.Add(time.Millisecond))
 		if lag, _, ok := l.lag(now.Add(time.Millisecond)); ok {
 			t.Errorf("%s: the lag is %v", name, lag)
 		}
 		l.received(2, 40*time.Millisecond, now, false)
 		shown := now.Add(30 * time.Millisecond)
-		l.status(Status{Wall: shown.Round(0), FrameTime: 40 * time.Millisecond, Settled: []Settled{{Frame: 2, Reason: Shown}}}, shown)
+		l.status(Status{Wall: shown.Round(0), FrameTime: 40 * time.Millisecond, Settled: []report.Settled{{Frame: 2, Reason: report.Shown}}}, shown)
 		if lag, _, ok := l.lag(shown); !ok || lag != 30*time.Millisecond {
 			t.Errorf("%s: the next lag is %v, %v", name, lag, ok)
 		}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Snapshot gives what is on the screen, as an image.
@@ -11,14 +13,14 @@ func (r *Renderer) Snapshot(ctx context.Context, wanted Snapshot) ([]byte, error
 	select {
 	case r.snapshots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, &Error{Code: CodeNoPicture, Message: "another snapshot was being taken", Err: ctx.Err()}
+		return nil, &report.Error{Code: report.CodeNoPicture, Message: "another snapshot was being taken", Err: ctx.Err()}
 	}
 	defer func() { <-r.snapshots }()
 	r.mu.Lock()
 	a := r.current
 	r.mu.Unlock()
 	if a == nil {
-		return nil, errorf(CodeNoPicture, "the renderer process is not running")
+		return nil, report.Errorf(report.CodeNoPicture, "the renderer process is not running")
 	}
 	return a.snapshot(ctx, wanted)
 }
@@ -45,9 +47,9 @@ func (a *attempt) snapshot(ctx context.Context, wanted Snapshot) ([]byte, error)
 	a.outbox.putSnapshot(pictureRequest{request, payload})
 	select {
 	case <-ctx.Done():
-		return nil, &Error{Code: CodeNoPicture, Message: "no picture came in time", Err: ctx.Err()}
+		return nil, &report.Error{Code: report.CodeNoPicture, Message: "no picture came in time", Err: ctx.Err()}
 	case <-a.over:
-		return nil, errorf(CodeNoPicture, "the renderer process ended before the picture came; try again")
+		return nil, report.Errorf(report.CodeNoPicture, "the renderer process ended before the picture came; try again")
 	case p := <-waiter:
 		return p.image, p.err
 	}
@@ -71,7 +73,7 @@ func (a *attempt) answer(m Message) {
 	}
 	p := picture{image: bytes.Clone(m.Payload)}
 	if m.Flags&FlagFailed != 0 {
-		p = picture{err: errorf(CodeNoPicture, "%s", shortened(string(m.Payload[:min(len(m.Payload), 2*mostText)]), mostText))}
+		p = picture{err: report.Errorf(report.CodeNoPicture, "%s", shortened(string(m.Payload[:min(len(m.Payload), 2*mostText)]), mostText))}
 	}
 	a.waiter <- p
 	a.waiter = nil

@@ -3,16 +3,19 @@ package decode
 import (
 	"strings"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Stats is what a renderer has done so far. Counts go on over all children.
 type Stats struct {
-	GStreamer string    // version
-	Decoders  []Decoder // that are installed; "exists" proves nothing about the hardware
-	Decoder   string    // GStreamer element in use, or last used; "" before the first
-	Family    Family    // of Decoder
-	Display   Display   // in use, or last used
-	Mode      Mode      // of the screen there, as far as it is known
+	GStreamer string         // version
+	Decoders  []plan.Decoder // that are installed; "exists" proves nothing about the hardware
+	Decoder   string         // GStreamer element in use, or last used; "" before the first
+	Family    plan.Family    // of Decoder
+	Display   plan.Display   // in use, or last used
+	Mode      plan.Mode      // of the screen there, as far as it is known
 	Passed    []string
 	Denied    []string // elements and sinks that failed and are passed over now
 
@@ -25,7 +28,7 @@ type Stats struct {
 	Waiting  int    // frames in the queue
 	Restarts int    // children that ended
 
-	Frames FrameCounts // of all inputs together
+	Frames report.FrameCounts // of all inputs together
 
 	// Of the newest picture on the screen; zero before the first.
 	FrameTime time.Duration // as given to Push
@@ -36,16 +39,16 @@ type Stats struct {
 func (s Stats) Lost() uint64 { return s.Dropped + s.Skipped + s.Late }
 
 // agentDrops are the reasons of frames that the child does not know of. It counts the others in Late and Skipped.
-var agentDrops = []Reason{DropNoKeyFrame, DropNoParameterSets, DropUnsupported, DropQueueFull, DropTooLarge, DropDecoderFailed}
+var agentDrops = []report.Reason{report.DropNoKeyFrame, report.DropNoParameterSets, report.DropUnsupported, report.DropQueueFull, report.DropTooLarge, report.DropDecoderFailed}
 
 // Stats gives the present figures.
 func (r *Renderer) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.stats
-	s.Frames.add(r.gone)
+	s.Frames.Add(r.gone)
 	for _, in := range r.inputs {
-		s.Frames.add(in.ledger.snapshot())
+		s.Frames.Add(in.ledger.snapshot())
 	}
 	for _, why := range agentDrops {
 		s.Dropped += s.Frames.Dropped[why]
@@ -58,7 +61,7 @@ func (r *Renderer) Stats() Stats {
 func (r *Renderer) greet(h Hello) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stats.GStreamer, r.stats.Decoders = h.GStreamer, Decoders(r.config.Prefer, h.Elements)
+	r.stats.GStreamer, r.stats.Decoders = h.GStreamer, plan.Decoders(r.config.Prefer, h.Elements)
 }
 
 // reportUnconfined reports, once, that renderer processes have less of a sandbox than they should.
@@ -71,8 +74,8 @@ func (r *Renderer) reportUnconfined(account string, missing []string) {
 	r.confined = true
 	r.mu.Unlock()
 	if !told && len(missing) > 0 {
-		r.config.Report(Report{
-			Code:    CodeSandbox,
+		r.config.Report(report.Report{
+			Code:    report.CodeSandbox,
 			Message: "the renderer process could do more than it needs, if a stream got hold of it: " + strings.Join(missing, "; "),
 			Detail:  map[string]any{"missing": missing},
 		})

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // stillness finds decoders that deliver the same picture again and again although the stream
@@ -35,7 +38,7 @@ func (s *stillness) check(now Status, patience time.Duration, frames uint64, at 
 	if patience == 0 || s.since.IsZero() || at.Sub(s.since) < patience || s.restless < frames || same < frames {
 		return nil
 	}
-	return failed(CodeStale, "the decoder delivered %d pictures that had been there before, although the stream moves", same)
+	return failed(report.CodeStale, "the decoder delivered %d pictures that had been there before, although the stream moves", same)
 }
 
 // stillFormats remembers of a stream which decoders failed with which format: their pictures were frozen, or they made
@@ -56,9 +59,9 @@ func (s *stillFormats) of(caps string) *stillFormats {
 }
 
 // blame takes in that a plan failed.
-func (s *stillFormats) blame(p *Plan) {
+func (s *stillFormats) blame(p *plan.Plan) {
 	s = s.of(p.Caps)
-	s.blamed = append(s.blamed, p.name())
+	s.blamed = append(s.blamed, p.Name())
 }
 
 // acquit takes in that it is the stream of a format, and takes back what others were blamed for.
@@ -71,7 +74,7 @@ func (s *stillFormats) acquit(caps string, deny *denyList) {
 }
 
 // standsStill says that the stream that is shown is known to stand still, in the format of a plan.
-func (r *Renderer) standsStill(p Plan) bool {
+func (r *Renderer) standsStill(p plan.Plan) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.shown.still.stream && r.shown.still.caps == p.Caps
@@ -84,20 +87,20 @@ func (a *attempt) excuses(err error) bool {
 	p, in := a.plan, a.feeding
 	a.mu.Unlock()
 	var f *failure
-	if !errors.As(err, &f) || p == nil || in == nil || p.Family != Software {
+	if !errors.As(err, &f) || p == nil || in == nil || p.Family != plan.Software {
 		return false
 	}
 	switch f.Code {
-	case CodeStale:
+	case report.CodeStale:
 		a.acquit(&in.still, p)
 		a.progress.suspect(false)
 		a.r.log.Info("software decoder output is also frozen; the source is static", "element", p.Element)
-	case CodeSilent:
+	case report.CodeSilent:
 		a.progress.excuse()
 		if reported := a.acquit(&in.silent, p); reported {
 			break
 		}
-		in.report(Report{Code: CodeStream, Message: fmt.Sprintf(
+		in.report(report.Report{Code: report.CodeStream, Message: fmt.Sprintf(
 			"%s (software) makes no picture of the frames either, so the stream is damaged or incomplete: %s; check the producer's encoder",
 			p.Element, f.Message), Detail: map[string]any{"element": p.Element}})
 	default:
@@ -107,7 +110,7 @@ func (a *attempt) excuses(err error) bool {
 }
 
 // acquit takes back what decoders were blamed for, because it is the stream, and says whether that was known.
-func (a *attempt) acquit(failed *stillFormats, p *Plan) (known bool) {
+func (a *attempt) acquit(failed *stillFormats, p *plan.Plan) (known bool) {
 	a.r.mu.Lock()
 	defer a.r.mu.Unlock()
 	known = failed.caps == p.Caps && failed.stream

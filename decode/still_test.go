@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -15,7 +18,7 @@ import (
 func unitOf(header byte, size int) Unit {
 	data := append(binary.BigEndian.AppendUint32(nil, uint32(size)), make([]byte, size)...)
 	data[4] = header
-	return Unit{Format: &Format{Codec: H264, Stream: AVC, LengthSize: 4}, Data: data}
+	return Unit{Format: &format.Format{Codec: format.H264, Stream: format.AVC, LengthSize: 4}, Data: data}
 }
 
 func TestStillness(t *testing.T) {
@@ -65,25 +68,25 @@ func TestStreamThatStandsStill(t *testing.T) {
 	r.push("Kdd")
 	r.shown(3)
 	r.pushData(restless, "dddddddd")
-	stale := r.report(CodeStale)
+	stale := r.report(report.CodeStale)
 	kit.Expect(t, "element", stale.Detail["element"], any("vah264dec"))
-	r.report(CodeFallback)
+	r.report(report.CodeFallback)
 	r.until("hardware to take over", func() bool {
 		if r.Stats().Waiting == 0 {
 			r.pushData(restless, "Kddddddd")
 		}
 		return r.Stats().Decoder == "vah264dec"
 	})
-	r.report(CodeRecovered)
+	r.report(report.CodeRecovered)
 	kit.Expect(t, "denied", len(r.Stats().Denied), 0)
 	kit.Expect(t, "children that ended", r.Stats().Restarts, 1)
 	r.mu.Lock()
 	caps := r.Renderer.shown.still.caps
 	r.mu.Unlock()
-	kit.Expect(t, "known", r.standsStill(Plan{Caps: caps}), true)
-	kit.Expect(t, "known of another format", r.standsStill(Plan{Caps: "b"}), false)
-	r.Show(r.Input("another", Preference{}))
-	kit.Expect(t, "known of another stream", r.standsStill(Plan{Caps: caps}), false)
+	kit.Expect(t, "known", r.standsStill(plan.Plan{Caps: caps}), true)
+	kit.Expect(t, "known of another format", r.standsStill(plan.Plan{Caps: "b"}), false)
+	r.Show(r.Input("another", plan.Preference{}))
+	kit.Expect(t, "known of another stream", r.standsStill(plan.Plan{Caps: caps}), false)
 }
 
 // A processor that leaves frames out says nothing about the stream: of a clip that is played in a loop, the few pictures
@@ -115,7 +118,7 @@ func TestStillAndBehind(t *testing.T) {
 			err = cmp.Or(err, p.check(now))
 		}
 		var f *failure
-		if still := errors.As(err, &f) && f.Code == CodeStale; still != c.still {
+		if still := errors.As(err, &f) && f.Code == report.CodeStale; still != c.still {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -124,11 +127,11 @@ func TestStillAndBehind(t *testing.T) {
 func TestOverweight(t *testing.T) {
 	r := start(t, "memory", func(c *Config) { c.Memory = 256 << 20 })
 	r.push("Kddd")
-	got := r.report(CodeMemory)
+	got := r.report(report.CodeMemory)
 	if got.Detail["memory_bytes"].(uint64) <= 256<<20 {
 		t.Errorf("%+v", got)
 	}
-	r.report(CodeFallback)
+	r.report(report.CodeFallback)
 }
 
 func TestStalePictures(t *testing.T) {
@@ -137,8 +140,8 @@ func TestStalePictures(t *testing.T) {
 	r.shown(3)
 	frame := append([]byte{0, 0, 4, 0, 0x41}, bytes.Repeat([]byte{1}, 1023)...)
 	r.pushData(frame, "dddddddd")
-	r.report(CodeStale)
-	r.report(CodeFallback)
+	r.report(report.CodeStale)
+	r.report(report.CodeFallback)
 }
 
 func TestMemoryOfThisProcess(t *testing.T) {
@@ -154,9 +157,9 @@ func TestMemoryOfThisProcess(t *testing.T) {
 func TestHangSaysWhatTheProcessDoes(t *testing.T) {
 	r := start(t, "hang", func(c *Config) { c.Patience.Status = 500 * time.Millisecond })
 	r.push("Kddd")
-	kit.Expect(t, "state", r.report(CodeHang).Detail["process_state"], any("stopped by a signal"))
+	kit.Expect(t, "state", r.report(report.CodeHang).Detail["process_state"], any("stopped by a signal"))
 	var f *failure
-	if err := (&child{}).examine(failed(CodeSilent, "")); !errors.As(err, &f) || f.Detail != nil {
+	if err := (&child{}).examine(failed(report.CodeSilent, "")); !errors.As(err, &f) || f.Detail != nil {
 		t.Errorf("silence says %+v", f)
 	}
 }
@@ -166,8 +169,8 @@ func TestHangSaysWhatTheProcessDoes(t *testing.T) {
 func TestStreamWithoutPicturesIsNotTheDecodersFault(t *testing.T) {
 	r := start(t, "blind", func(c *Config) { c.Patience.First, c.Patience.Frames = 100*time.Millisecond, 3 })
 	r.push("Kddddd")
-	r.report(CodeSilent)
-	got := r.report(CodeStream)
+	r.report(report.CodeSilent)
+	got := r.report(report.CodeStream)
 	kit.Expect(t, "element", got.Detail["element"], any("avdec_h264"))
 	if s := r.Stats(); len(s.Denied) != 0 || s.Restarts != 1 {
 		t.Errorf("denied: %v, restarts: %d", s.Denied, s.Restarts)
@@ -179,9 +182,9 @@ func TestStreamWithoutPicturesIsNotTheDecodersFault(t *testing.T) {
 
 // A parser does not touch the hardware: what it finds wrong is wrong with the stream.
 func TestParserErrorIsNotTheDecodersFault(t *testing.T) {
-	f := Failure{Code: CodeError, Element: "h264parse", Message: "No valid frames found"}.failure()
-	a := &attempt{plan: &Plan{Element: "vah264dec"}}
-	if !errors.As(a.blame(f), &f) || f.Code != CodeStream || f.plan != nil {
+	f := Failure{Code: report.CodeError, Element: "h264parse", Message: "No valid frames found"}.failure()
+	a := &attempt{plan: &plan.Plan{Element: "vah264dec"}}
+	if !errors.As(a.blame(f), &f) || f.Code != report.CodeStream || f.plan != nil {
 		t.Errorf("%+v", f)
 	}
 }

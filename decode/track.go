@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -76,7 +78,7 @@ func (t *tracks) other() bool {
 }
 
 func (t *tracks) usable(track *mkv.Track) bool {
-	return track.Type == mkv.Video && decodable(track) == nil && !t.failed[track.Number]
+	return track.Type == mkv.Video && format.Decodable(track) == nil && !t.failed[track.Number]
 }
 
 func (t *tracks) choose() {
@@ -106,19 +108,19 @@ func (t *tracks) video() []*mkv.Track {
 }
 
 // missing says why no track is used: its code is "" when one is, or nothing is known yet.
-func (t *tracks) missing() Report {
+func (t *tracks) missing() report.Report {
 	switch {
 	case t.used != nil || len(t.list) == 0:
-		return Report{}
+		return report.Report{}
 	case len(t.video()) > 0:
-		return Report{
-			Code:    CodeNoTrack,
+		return report.Report{
+			Code:    report.CodeNoTrack,
 			Message: fmt.Sprintf("the stream has no video track %q; it has %s; correct video_track", t.wanted, describe(t.list)),
 			Detail:  map[string]any{"video_track": t.wanted, "tracks": detail(t.list)},
 		}
 	}
-	return Report{
-		Code:    CodeNoVideo,
+	return report.Report{
+		Code:    report.CodeNoVideo,
 		Message: fmt.Sprintf("the stream has no video track; it has %s", describe(t.list)),
 		Detail:  map[string]any{"tracks": detail(t.list)},
 	}
@@ -126,18 +128,18 @@ func (t *tracks) missing() Report {
 
 // ignored reports the video tracks that are not used; its code is "" when there are none, or the same was
 // reported before.
-func (t *tracks) ignored() Report {
+func (t *tracks) ignored() report.Report {
 	if t.used == nil {
-		return Report{}
+		return report.Report{}
 	}
 	rest := slices.DeleteFunc(t.video(), func(track *mkv.Track) bool { return track == t.used })
-	r := Report{
-		Code:    CodeTracks,
+	r := report.Report{
+		Code:    report.CodeTracks,
 		Message: fmt.Sprintf("using %s; ignoring %s; video_track selects another one", describe([]*mkv.Track{t.used}), describe(rest)),
 		Detail:  map[string]any{"used": detail([]*mkv.Track{t.used})[0], "ignored": detail(rest)},
 	}
 	if len(rest) == 0 || r.Message == t.told {
-		return Report{}
+		return report.Report{}
 	}
 	t.told = r.Message
 	return r

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
@@ -32,9 +33,9 @@ func TestTrackChoice(t *testing.T) {
 		"by number":              {"2", []*mkv.Track{video(1, "", mkv.CodecH264), video(2, "", "V_VP8")}, nil, 2, ""},
 		"by name":                {"front", []*mkv.Track{video(1, "rear", mkv.CodecH264), video(2, "front", mkv.CodecH264)}, nil, 2, ""},
 		"a number before a name": {"2", []*mkv.Track{video(1, "2", mkv.CodecH264), video(2, "", mkv.CodecH264)}, nil, 2, ""},
-		"wanted and missing":     {"top", []*mkv.Track{video(1, "rear", mkv.CodecH264), audio}, nil, 0, CodeNoTrack},
-		"wanted sound":           {"sound", []*mkv.Track{video(1, "rear", mkv.CodecH264), audio}, nil, 0, CodeNoTrack},
-		"no video":               {"", []*mkv.Track{audio}, nil, 0, CodeNoVideo},
+		"wanted and missing":     {"top", []*mkv.Track{video(1, "rear", mkv.CodecH264), audio}, nil, 0, report.CodeNoTrack},
+		"wanted sound":           {"sound", []*mkv.Track{video(1, "rear", mkv.CodecH264), audio}, nil, 0, report.CodeNoTrack},
+		"no video":               {"", []*mkv.Track{audio}, nil, 0, report.CodeNoVideo},
 		"nothing known":          {"", nil, nil, 0, ""},
 	} {
 		tracks := tracks{wanted: c.wanted}
@@ -72,11 +73,11 @@ func TestSeveralVideoTracks(t *testing.T) {
 			units := f.taken()
 			kit.Expect(t, name+", "+codec+": units", len(units), 120)
 			kit.Expect(t, name+", "+codec+": received", f.in.Counts().Received, 120)
-			if codes := f.codes(); !slices.Equal(codes, []string{CodeTracks}) {
+			if codes := f.codes(); !slices.Equal(codes, []string{report.CodeTracks}) {
 				t.Errorf("%s, %s: reported %v", name, codec, codes)
 			}
 			for _, u := range units {
-				if !u.Format.continues(units[0].Format) {
+				if !u.Format.Continues(units[0].Format) {
 					t.Fatalf("%s, %s: the decoder changes at frame %d", name, codec, u.Number)
 				}
 			}
@@ -95,7 +96,7 @@ func TestTrackThatIsNotWhatItSays(t *testing.T) {
 		f.feed(t, with)
 		units := f.taken()
 		kit.Expect(t, codec+": units", len(units), 60)
-		kit.Expect(t, codec+": unsupported", f.in.Counts().Dropped[DropUnsupported], 1)
+		kit.Expect(t, codec+": unsupported", f.in.Counts().Dropped[report.DropUnsupported], 1)
 		kit.Expect(t, codec+": blocked", f.in.Blocked().Code, "")
 
 		silent := forms.Clip{Tracks: []mkv.Track{liar, c.Tracks[0]}}
@@ -125,11 +126,11 @@ func TestSelectTrack(t *testing.T) {
 		f.feed(t, form)
 		first := f.taken()
 		kit.Expect(t, codec+": units of the other", len(first), 60)
-		if first[0].Format.continues(second[0].Format) {
+		if first[0].Format.Continues(second[0].Format) {
 			t.Errorf("%s: the tracks share a decoder", codec)
 		}
 		f.in.SelectTrack("third")
-		kit.Expect(t, codec+": blocked", f.in.Blocked().Code, CodeNoTrack)
+		kit.Expect(t, codec+": blocked", f.in.Blocked().Code, report.CodeNoTrack)
 		f.feed(t, form)
 		kit.Expect(t, codec+": received", f.in.Counts().Received, 120)
 		f.in.SelectTrack("")
@@ -143,12 +144,12 @@ func TestNoVideo(t *testing.T) {
 	f.feed(t, forms.AudioOnly())
 	f.feed(t, forms.AudioOnly())
 	blocked := f.in.Blocked()
-	kit.Expect(t, "blocked", blocked.Code, CodeNoVideo)
+	kit.Expect(t, "blocked", blocked.Code, report.CodeNoVideo)
 	kit.Expect(t, "stream", blocked.Stream, "cam")
 	if !strings.Contains(blocked.Message, "AUDIO_FROM_CUSTOMER") || !strings.Contains(blocked.Message, "AUDIO_TO_CUSTOMER") {
 		t.Errorf("it says %q", blocked.Message)
 	}
-	if codes := f.codes(); !slices.Equal(codes, []string{CodeNoVideo}) {
+	if codes := f.codes(); !slices.Equal(codes, []string{report.CodeNoVideo}) {
 		t.Errorf("reported %v", codes)
 	}
 	kit.Expect(t, "received", f.in.Counts().Received, 0)

@@ -11,12 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
 // Clip is a short recording, to try decoders with.
 type Clip struct {
-	Format Format
+	Format format.Format
 	Units  []Unit
 }
 
@@ -24,7 +27,7 @@ type Clip struct {
 func ReadClip(r io.Reader, n int) (Clip, error) {
 	var c Clip
 	var chosen tracks
-	var blocks assembler
+	var blocks format.Assembler
 	events := mkv.NewReader(r)
 	for len(c.Units) < n {
 		event, err := events.Next()
@@ -38,12 +41,12 @@ func ReadClip(r io.Reader, n int) (Clip, error) {
 		if !ok || f.Track.Type != mkv.Video {
 			continue
 		}
-		if !chosen.known(f.Track) && chosen.add(f.Track) && blocks.track == nil {
-			if err := blocks.begin(chosen.used); err != nil {
+		if !chosen.known(f.Track) && chosen.add(f.Track) && blocks.Track == nil {
+			if err := blocks.Begin(chosen.used); err != nil {
 				return Clip{}, err
 			}
 		}
-		if f.Track.Number != blocks.track.Number {
+		if f.Track.Number != blocks.Track.Number {
 			continue
 		}
 		if err := c.add(&blocks, f); err != nil {
@@ -51,31 +54,31 @@ func ReadClip(r io.Reader, n int) (Clip, error) {
 		}
 	}
 	if len(c.Units) == 0 {
-		return Clip{}, errorf(CodeCodec, "the clip has no video that can be decoded")
+		return Clip{}, report.Errorf(report.CodeCodec, "the clip has no video that can be decoded")
 	}
 	return c, nil
 }
 
 // add adds a block of the clip's track, whose pictures have one block each.
-func (c *Clip) add(blocks *assembler, f *mkv.Frame) error {
-	read, err := blocks.scan(f.Data)
+func (c *Clip) add(blocks *format.Assembler, f *mkv.Frame) error {
+	read, err := blocks.Scan(f.Data)
 	if err != nil {
 		return err
 	}
-	blocks.learn(read.sets)
-	if read.slices == 0 {
-		blocks.keepPrefix(read)
+	blocks.Learn(read.Sets)
+	if read.Slices == 0 {
+		blocks.KeepPrefix(read)
 		return nil
 	}
-	key := f.Key || read.recovery || blocks.recovery
-	format, _ := blocks.formatFor(key)
+	key := f.Key || read.Recovery || blocks.Recovery
+	format, _ := blocks.FormatFor(key)
 	if format == nil {
-		return errorf(CodeNoKeyFrame, "the clip does not begin with a key frame and parameter sets")
+		return report.Errorf(report.CodeNoKeyFrame, "the clip does not begin with a key frame and parameter sets")
 	}
 	if len(c.Units) == 0 {
 		c.Format = *format
 	}
-	c.Units = append(c.Units, Unit{Format: format, Data: bytes.Clone(blocks.unit(read)), Time: f.Time, Key: key})
+	c.Units = append(c.Units, Unit{Format: format, Data: bytes.Clone(blocks.Unit(read)), Time: f.Time, Key: key})
 	return nil
 }
 
@@ -133,9 +136,9 @@ type line struct {
 func (l *line) overdue(limit time.Duration) error {
 	heard := time.Unix(0, l.heard.Load())
 	if time.Since(heard) > 5*StatusInterval {
-		return failed(CodeHang, "the renderer process hung; it was given %v", limit)
+		return failed(report.CodeHang, "the renderer process hung; it was given %v", limit)
 	}
-	return failed(CodeSilent, "the pictures did not all come within %v", limit)
+	return failed(report.CodeSilent, "the pictures did not all come within %v", limit)
 }
 
 // await reads messages up to one of the kind, and decodes it into v. A Failure is an error.
@@ -189,8 +192,8 @@ type trial struct {
 }
 
 // try decodes the units by a plan and shows them nowhere.
-func (s *stage) try(ctx context.Context, p Plan, units []Unit) (t trial, err error) {
-	p.Display, p.Unpaced, p.Checksums = Display{Sink: None}, true, true
+func (s *stage) try(ctx context.Context, p plan.Plan, units []Unit) (t trial, err error) {
+	p.Display, p.Unpaced, p.Checksums = plan.Display{Sink: plan.None}, true, true
 	err = s.converse(ctx, func(ctx context.Context, l *line) error {
 		var h Hello
 		if err := l.greeting(&h); err != nil {
@@ -228,7 +231,7 @@ func (l *line) send(units []Unit) {
 // enough says whether at least so many pictures came.
 func (t trial) enough(pictures int) error {
 	if t.status.Decoded < uint64(pictures) {
-		return failed(CodeSilent, "of %d frames only %d became pictures", t.status.Fed, t.status.Decoded)
+		return failed(report.CodeSilent, "of %d frames only %d became pictures", t.status.Fed, t.status.Decoded)
 	}
 	return nil
 }
@@ -273,7 +276,7 @@ func (t trial) differ(least int) error {
 		}
 	}
 	if n := len(distinct) + unseen; n < least {
-		return failed(CodeStale, "of %d pictures only %d differ: the driver delivers the same again and again", t.status.Decoded, n)
+		return failed(report.CodeStale, "of %d pictures only %d differ: the driver delivers the same again and again", t.status.Decoded, n)
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // A trial with frames of a stream finds drivers that deliver nothing, or old pictures; a stream that stands still passes.
@@ -31,12 +33,12 @@ func TestTrialWorks(t *testing.T) {
 	}{
 		"works":                         {pictures(30, 30), units(30, restlessSize), false, ""},
 		"two fields come as two frames": {pictures(15, 15), units(30, restlessSize), false, ""},
-		"no picture":                    {pictures(0, 1), units(2, restlessSize), false, CodeSilent},
-		"few pictures":                  {pictures(9, 9), units(30, restlessSize), false, CodeSilent},
-		"the same surfaces in turn":     {pictures(30, 8), units(30, restlessSize), false, CodeStale},
+		"no picture":                    {pictures(0, 1), units(2, restlessSize), false, report.CodeSilent},
+		"few pictures":                  {pictures(9, 9), units(30, restlessSize), false, report.CodeSilent},
+		"the same surfaces in turn":     {pictures(30, 8), units(30, restlessSize), false, report.CodeStale},
 		"a stream that stands still":    {pictures(30, 1), units(30, restlessSize-1), false, ""},
 		"and is known to":               {pictures(30, 1), units(30, restlessSize), true, ""},
-		"known to, and no picture":      {pictures(0, 1), units(2, restlessSize), true, CodeSilent},
+		"known to, and no picture":      {pictures(0, 1), units(2, restlessSize), true, report.CodeSilent},
 		"key frames only":               {pictures(1, 1), units(1, restlessSize), false, ""},
 	} {
 		var f *failure

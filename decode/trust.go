@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // A renderer process parses what a camera sends, so it may have been taken over by a stream. What it says is brought
@@ -22,10 +25,10 @@ const (
 )
 
 // childCodes are what a Failure of a child may be.
-var childCodes = []string{CodeError, CodeHang, CodeStream, CodeDisplayLost, CodeBusy, CodeNoDisplay}
+var childCodes = []string{report.CodeError, report.CodeHang, report.CodeStream, report.CodeDisplayLost, report.CodeBusy, report.CodeNoDisplay}
 
 // reasons are what may become of a frame in a child.
-var reasons = []Reason{Shown, Hidden, DropOverload, DropLate, DropCatchUp, DropNoPicture, DropDecoderFailed}
+var reasons = []report.Reason{report.Shown, report.Hidden, report.DropOverload, report.DropLate, report.DropCatchUp, report.DropNoPicture, report.DropDecoderFailed}
 
 // shortened is a text as far as it fits, in valid UTF-8.
 func shortened(text string, most int) string {
@@ -51,14 +54,14 @@ func (s *Status) bound(now time.Time) {
 	}
 	for i := range s.Settled {
 		if !slices.Contains(reasons, s.Settled[i].Reason) {
-			s.Settled[i].Reason = DropNoPicture
+			s.Settled[i].Reason = report.DropNoPicture
 		}
 	}
 }
 
 func (f *Failure) bound() {
 	if !slices.Contains(childCodes, f.Code) {
-		f.Code = CodeError
+		f.Code = report.CodeError
 	}
 	f.Element, f.Domain = shortened(f.Element, mostName), shortened(f.Domain, mostName)
 	f.Message, f.Debug = shortened(f.Message, mostText), shortened(f.Debug, mostDebug)
@@ -66,7 +69,7 @@ func (f *Failure) bound() {
 
 func (s *Screened) bound() {
 	if s.Mode.Width < 0 || s.Mode.Height < 0 || s.Mode.Width > mostSize || s.Mode.Height > mostSize {
-		s.Mode = Mode{}
+		s.Mode = plan.Mode{}
 	}
 	if s.Failure != nil {
 		s.Failure.bound()
@@ -84,7 +87,7 @@ func (d *Devices) bound() {
 // decodeBounded is Decode for what a child says: the result is within bounds.
 func (m Message) decodeBounded(v any) error {
 	if err := m.Decode(v); err != nil {
-		return failed(CodeCrash, "the renderer process sent an invalid message: %v", shortened(err.Error(), mostText))
+		return failed(report.CodeCrash, "the renderer process sent an invalid message: %v", shortened(err.Error(), mostText))
 	}
 	switch v := v.(type) {
 	case *Hello:
@@ -114,7 +117,7 @@ func (f Failure) failure() *failure {
 		"gst_element": f.Element, "gst_domain": f.Domain, "gst_code": f.GstCode, "gst_debug": f.Debug,
 	}
 	if strings.HasSuffix(f.Element, "parse") { // it works on the stream alone
-		e.Code = CodeStream
+		e.Code = report.CodeStream
 	}
 	e.unnegotiated = strings.Contains(f.Debug, "not-negotiated")
 	return e
@@ -125,5 +128,5 @@ func (h Hello) check() error {
 	if h.Build == Build {
 		return nil
 	}
-	return failed(CodeRenderer, "the renderer program is of build %q, the agent of build %q", h.Build, Build)
+	return failed(report.CodeRenderer, "the renderer program is of build %q, the agent of build %q", h.Build, Build)
 }

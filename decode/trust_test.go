@@ -15,6 +15,9 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -28,8 +31,8 @@ func lone(t testing.TB) (*attempt, *Input) {
 	}
 	theirs.Close()
 	t.Cleanup(func() { _ = ours.Close() })
-	r := New(Config{Sink: None, DRM: fstest.MapFS{}, Dev: t.TempDir(), Pictures: func(uint32, []string) {}})
-	in := r.Input("a", Preference{})
+	r := New(Config{Sink: plan.None, DRM: fstest.MapFS{}, Dev: t.TempDir(), Pictures: func(uint32, []string) {}})
+	in := r.Input("a", plan.Preference{})
 	r.Show(in)
 	c := &child{conn: ours, reaped: true, exited: make(chan struct{}), said: make(chan struct{}), logged: make(chan struct{})}
 	a := newAttempt(r, c, nil, false, t.Context().Done())
@@ -72,7 +75,7 @@ func TestStatusOfNoPipeline(t *testing.T) {
 // What a child says is brought within bounds.
 func TestChildIsNotBelieved(t *testing.T) {
 	a, in := lone(t)
-	format := &Format{Codec: H264}
+	format := &format.Format{Codec: format.H264}
 	a.mu.Lock()
 	a.feeding = in
 	a.mu.Unlock()
@@ -95,10 +98,10 @@ func TestChildIsNotBelieved(t *testing.T) {
 	}
 	take(says(t, KindStatus, Status{
 		Number: 1, Fed: 2, Queued: math.MaxUint64, Decoded: 2, Shown: 2, Wall: time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -23*3600)),
-		Settled: []Settled{{1, "a reason of its own"}, {2, Shown}, {3, Shown}},
+		Settled: []report.Settled{{Frame: 1, Reason: "a reason of its own"}, {Frame: 2, Reason: report.Shown}, {Frame: 3, Reason: report.Shown}},
 	}))
 	c := in.Counts()
-	if c.Shown != 1 || c.Dropped[DropNoPicture] != 1 || len(c.Dropped) != 1 || c.Queued != 2 {
+	if c.Shown != 1 || c.Dropped[report.DropNoPicture] != 1 || len(c.Dropped) != 1 || c.Queued != 2 {
 		t.Errorf("%+v", c)
 	}
 	if most := a.progress.inFlight(); most > 2 {
@@ -113,7 +116,7 @@ func TestChildIsNotBelieved(t *testing.T) {
 	long := strings.Repeat("ä", 1<<18)
 	err := a.take(says(t, KindFailure, Failure{Code: "mqtt.auth", Element: long, Domain: long, Message: long, Debug: long}))
 	var f *failure
-	if !errors.As(err, &f) || f.Code != CodeError {
+	if !errors.As(err, &f) || f.Code != report.CodeError {
 		t.Fatalf("%v", err)
 	}
 	if whole := fmt.Sprint(f.Report); len(whole) > 8<<10 || strings.ContainsRune(whole, '\uFFFD') && !strings.Contains(whole, "…") {
@@ -125,12 +128,12 @@ func TestChildIsNotBelieved(t *testing.T) {
 		t.Errorf("%d bytes, %d decoders", len(s.GStreamer), len(s.Decoders))
 	}
 	for name, m := range map[string]Message{"hello again": says(t, KindHello, Hello{Build: Build}), "no JSON": {Kind: KindStatus, Payload: []byte("{")}} {
-		if err := a.take(m); !errors.As(err, &f) || f.Code != CodeCrash {
+		if err := a.take(m); !errors.As(err, &f) || f.Code != report.CodeCrash {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	take(says(t, KindScreened, Screened{Mode: Mode{Width: math.MaxInt, Height: -1}}))
-	kit.Expect(t, "the screen", (<-a.screened).Mode, Mode{})
+	take(says(t, KindScreened, Screened{Mode: plan.Mode{Width: math.MaxInt, Height: -1}}))
+	kit.Expect(t, "the screen", (<-a.screened).Mode, plan.Mode{})
 }
 
 // Heartbeats do not stand for the hello, which is waited for no longer than it may take.
@@ -163,7 +166,7 @@ func said(data []byte) (all []Message) {
 			return uint64(b % 8)
 		}
 	}
-	words := []string{"", "avdec_h264", CodeHang, CodeDisplayLost, "mqtt.auth", "h264parse", "not-negotiated", string(DropLate), string(Hidden), "\xff"}
+	words := []string{"", "avdec_h264", report.CodeHang, report.CodeDisplayLost, "mqtt.auth", "h264parse", "not-negotiated", string(report.DropLate), string(report.Hidden), "\xff"}
 	word := func() string { return words[int(next())%len(words)] }
 	add := func(k Kind, v any) {
 		payload, err := json.Marshal(v)
@@ -186,13 +189,13 @@ func said(data []byte) (all []Message) {
 				s.Wall = time.Unix(int64(count()>>20), 0)
 			}
 			for range next() % 6 {
-				s.Settled = append(s.Settled, Settled{count(), Reason(word())})
+				s.Settled = append(s.Settled, report.Settled{Frame: count(), Reason: report.Reason(word())})
 			}
 			add([]Kind{KindStatus, KindDrained}[next()%2], s)
 		case 4:
 			add(KindFailure, Failure{Number: uint32(count()), Code: word(), Element: word(), Debug: word()})
 		case 5:
-			add(KindScreened, Screened{Number: uint32(count()), Mode: Mode{int(count()), int(count())}})
+			add(KindScreened, Screened{Number: uint32(count()), Mode: plan.Mode{Width: int(count()), Height: int(count())}})
 		case 6:
 			add(KindScreened, Screened{Number: uint32(count()), Failure: &Failure{Code: word()}})
 		case 7:
@@ -247,7 +250,7 @@ func FuzzTake(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, in := lone(t)
-		format := &Format{Codec: H264}
+		format := &format.Format{Codec: format.H264}
 		a.mu.Lock()
 		a.feeding = in
 		a.mu.Unlock()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -33,17 +35,17 @@ func (in *Input) take(data []byte, u Unit) {
 		in.unreadable(u, in.broken)
 		return
 	}
-	c, err := b.scan(data)
+	c, err := b.Scan(data)
 	if err != nil {
 		in.unreadable(u, err)
 		return
 	}
-	b.learn(c.sets)
+	b.Learn(c.Sets)
 	switch {
-	case c.slices == 0:
+	case c.Slices == 0:
 		in.flush()
-		b.keepPrefix(c)
-	case in.newest.unit.Number != 0 && c.joins(u.Time, in.newest.unit.Time, u.Discont):
+		b.KeepPrefix(c)
+	case in.newest.unit.Number != 0 && c.Joins(u.Time, in.newest.unit.Time, u.Discont):
 		in.join(c)
 	default:
 		in.flush()
@@ -52,20 +54,20 @@ func (in *Input) take(data []byte, u Unit) {
 }
 
 // begin makes a unit of a block with which a picture begins.
-func (in *Input) begin(c contents, u Unit) {
+func (in *Input) begin(c format.Contents, u Unit) {
 	b := &in.blocks
 	u = in.number(u)
-	u.Key = u.Key || c.recovery || b.recovery
-	format, why := b.formatFor(u.Key)
+	u.Key = u.Key || c.Recovery || b.Recovery
+	format, why := b.FormatFor(u.Key)
 	if format == nil {
 		in.drop(u, why, nil)
 		return
 	}
-	u.Format, u.Disposable = format, c.disposable && len(b.prefix) == 0
+	u.Format, u.Disposable = format, c.Disposable && len(b.Prefix) == 0
 	u.Discont = u.Discont || in.missing
 	in.missing = false
-	u.Data = b.unit(c)
-	in.hurdle, in.blocked = hurdle{}, Report{}
+	u.Data = b.Unit(c)
+	in.hurdle, in.blocked = hurdle{}, report.Report{}
 	in.newest.unit = u
 	if in.sliced {
 		in.wait(u)
@@ -89,10 +91,10 @@ func (in *Input) number(u Unit) Unit {
 
 // join adds a further slice to the newest unit. The first such slice of a stream comes when the picture without it
 // is in the gate already, and from then on pictures wait for what follows.
-func (in *Input) join(c contents) {
+func (in *Input) join(c format.Contents) {
 	n := &in.newest
 	n.blocks++
-	switch data := in.blocks.converted(c.data); {
+	switch data := in.blocks.Converted(c.Data); {
 	case n.dropped:
 	case n.held:
 		n.hold = append(n.hold, data...)
@@ -141,7 +143,7 @@ func (in *Input) flush() {
 // give gives a unit to the gate.
 func (in *Input) give(u Unit) {
 	if in.overflow.begins(in.gate.Push(u)) {
-		in.later(Report{Code: CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
+		in.later(report.Report{Code: report.CodeDropped, Message: "the renderer does not keep up; frames are dropped until the next key frame"})
 	}
 }
 
@@ -181,40 +183,40 @@ func (h *hurdle) wearing(at time.Duration) bool {
 // unreadable drops a block that is not one of the track's codec.
 func (in *Input) unreadable(u Unit, err error) {
 	in.flush()
-	in.drop(in.number(u), DropUnsupported, err)
+	in.drop(in.number(u), report.DropUnsupported, err)
 }
 
 // surelyBroken is how many blocks that cannot be read are enough to judge a track by, where none could be read before.
 const surelyBroken = 3
 
 // drop settles an access unit that cannot be decoded, and sees to what that means for the track.
-func (in *Input) drop(u Unit, why Reason, err error) {
+func (in *Input) drop(u Unit, why report.Reason, err error) {
 	b := &in.blocks
 	in.newest.dropped, in.missing = true, true
-	b.prefix, b.recovery = b.prefix[:0], false
-	if why == DropNoKeyFrame && in.gate.hidden() {
-		in.ledger.settle(u.Number, Hidden)
+	b.Prefix, b.Recovery = b.Prefix[:0], false
+	if why == report.DropNoKeyFrame && in.gate.hidden() {
+		in.ledger.settle(u.Number, report.Hidden)
 	} else {
 		in.ledger.settle(u.Number, why)
 	}
 	serious := in.hurdle.wearing(u.Time)
 	switch {
-	case b.format != nil: // it worked before
-	case why == DropUnsupported:
+	case b.Format != nil: // it worked before
+	case why == report.DropUnsupported:
 		serious = serious || u.Key || in.hurdle.frames >= surelyBroken
-	case why == DropNoParameterSets:
+	case why == report.DropNoParameterSets:
 		serious = serious || u.Key
 	}
-	if !serious || b.format == nil && in.replaceTrack() {
+	if !serious || b.Format == nil && in.replaceTrack() {
 		return
 	}
-	r := Report{Message: fmt.Sprintf("track %d: no key frame for more than %v, so that decoding cannot begin; set the camera to a key frame every 2 s",
-		b.track.Number, hurdlePatience), Code: CodeNoKeyFrame}
+	r := report.Report{Message: fmt.Sprintf("track %d: no key frame for more than %v, so that decoding cannot begin; set the camera to a key frame every 2 s",
+		b.Track.Number, hurdlePatience), Code: report.CodeNoKeyFrame}
 	switch why {
-	case DropUnsupported:
+	case report.DropUnsupported:
 		r = reportOf(err)
-	case DropNoParameterSets:
-		r = Report{Code: CodeNoParameterSets, Message: b.missingSets()}
+	case report.DropNoParameterSets:
+		r = report.Report{Code: report.CodeNoParameterSets, Message: b.MissingSets()}
 	}
 	in.block(r)
 }
@@ -238,7 +240,7 @@ func (in *Input) replaceTrack() bool {
 }
 
 // block notes, and reports once, why frames that arrive cannot be shown.
-func (in *Input) block(r Report) {
+func (in *Input) block(r report.Report) {
 	r.Stream = in.name
 	if r.Code != "" && r.Code != in.blocked.Code {
 		in.later(r)

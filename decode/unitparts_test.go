@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -47,7 +49,7 @@ func whole(t *testing.T, units []Unit, want ...string) {
 			}
 			key = key || kind == 'K' || kind == 'r'
 		}
-		if !bytes.Equal(u.Data, data) || u.Key != key || u.Discont != (i == 0) || u.Format == nil || u.Format.Stream != AVC {
+		if !bytes.Equal(u.Data, data) || u.Key != key || u.Discont != (i == 0) || u.Format == nil || u.Format.Stream != format.AVC {
 			t.Errorf("unit %d: % x, key %v, discontinuity %v, format %+v; want %s",
 				i, u.Data, u.Key, u.Discont, u.Format, want[i])
 		}
@@ -180,10 +182,10 @@ func TestDropsOfAHiddenStream(t *testing.T) {
 
 // What becomes of frames of all inputs is added up.
 func TestCountsAreAdded(t *testing.T) {
-	var sum FrameCounts
+	var sum report.FrameCounts
 	for range 2 {
-		dropped := map[Reason]uint64{DropLate: 5, DropOverload: 3}
-		sum.add(FrameCounts{Received: 15, Shown: 1, Hidden: 2, Queued: 4, Dropped: dropped})
+		dropped := map[report.Reason]uint64{report.DropLate: 5, report.DropOverload: 3}
+		sum.Add(report.FrameCounts{Received: 15, Shown: 1, Hidden: 2, Queued: 4, Dropped: dropped})
 	}
 	kit.Expect(t, "sum", fates(sum), "hidden 4, late 10, overload 6, shown 2; queued 8")
 	kit.Expect(t, "received", sum.Received, 30)
@@ -191,29 +193,29 @@ func TestCountsAreAdded(t *testing.T) {
 
 // When a pipeline goes on with another format.
 func TestFormatContinues(t *testing.T) {
-	first := &Format{series: 1}
-	unnumbered := &Format{}
+	first := &format.Format{Series: 1}
+	unnumbered := &format.Format{}
 	for name, c := range map[string]struct {
-		format, before *Format
+		format, before *format.Format
 		want           bool
 	}{
 		"the same":       {unnumbered, unnumbered, true},
-		"of a series":    {&Format{series: 1, CodecData: formattest.AVCC}, first, true},
-		"of another":     {&Format{series: 2}, first, false},
-		"without series": {&Format{}, unnumbered, false},
+		"of a series":    {&format.Format{Series: 1, CodecData: formattest.AVCC}, first, true},
+		"of another":     {&format.Format{Series: 2}, first, false},
+		"without series": {&format.Format{}, unnumbered, false},
 		"none":           {nil, first, false},
 		"the first":      {first, nil, false},
 	} {
-		kit.Expect(t, name, c.format.continues(c.before), c.want)
+		kit.Expect(t, name, c.format.Continues(c.before), c.want)
 	}
 }
 
 // What a decoder is told of a format, and what has to precede the first frame.
 func TestFormatInWords(t *testing.T) {
-	direct := Format{Codec: H265, Stream: HVC1, CodecData: []byte{1, 0xab}, Width: 640, Height: 360}
+	direct := format.Format{Codec: format.H265, Stream: format.HVC1, CodecData: []byte{1, 0xab}, Width: 640, Height: 360}
 	kit.Expect(t, "caps", direct.Caps(), "video/x-h265,stream-format=hvc1,alignment=au,codec_data=(buffer)01ab")
 	kit.Expect(t, "prefix", len(direct.Prefix()), 0)
-	inBand := Format{Codec: H264, Stream: ByteStream, CodecData: formattest.AnnexBSets}
+	inBand := format.Format{Codec: format.H264, Stream: format.ByteStream, CodecData: formattest.AnnexBSets}
 	kit.Expect(t, "caps", inBand.Caps(), "video/x-h264,stream-format=byte-stream,alignment=au")
 	kit.Expect(t, "prefix", bytes.Equal(inBand.Prefix(), formattest.AnnexBSets), true)
 }

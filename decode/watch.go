@@ -3,6 +3,8 @@ package decode
 import (
 	"sync"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Patience is how long the renderer child may take.
@@ -236,19 +238,19 @@ func (p *progress) check(now time.Time) error {
 	switch {
 	case !p.greeted:
 		if now.Sub(p.started) > p.patience.Hello {
-			return failed(CodeHang, "the renderer process did not say hello within %v", p.patience.Hello)
+			return failed(report.CodeHang, "the renderer process did not say hello within %v", p.patience.Hello)
 		}
 	case now.Sub(p.heard) > status:
-		return failed(CodeHang, "the renderer process has not answered for %v", status)
+		return failed(report.CodeHang, "the renderer process has not answered for %v", status)
 	case !p.screens.IsZero():
 		if limit := p.patience.Screen; limit > 0 && now.Sub(p.screens) > limit {
-			return failed(CodeDisplayLost, "the display was not opened within %v", limit)
+			return failed(report.CodeDisplayLost, "the display was not opened within %v", limit)
 		}
 	case !p.blocked.IsZero() && now.Sub(p.blocked) > p.patience.Open: // opening is what keeps a child from reading for longest
-		return failed(CodeHang, "the renderer process has read nothing for %v", p.patience.Open)
+		return failed(report.CodeHang, "the renderer process has read nothing for %v", p.patience.Open)
 	case !p.opening.IsZero():
 		if now.Sub(p.opening) > p.patience.Open {
-			return failed(CodeHang, "the pipeline did not start within %v", p.patience.Open)
+			return failed(report.CodeHang, "the pipeline did not start within %v", p.patience.Open)
 		}
 	default:
 		return p.checkPictures(now)
@@ -270,10 +272,10 @@ func (p *progress) checkPictures(now time.Time) error {
 	switch {
 	case p.stuckFed < max(1, frames) || p.statuses < leastStatuses || now.Sub(p.stuck) <= limit:
 	case current && p.status.taken()-p.had < frames:
-		return failed(CodeHang, "the decoder has stopped: for %v no picture came out, and %d frames wait for it", limit, p.waiting())
+		return failed(report.CodeHang, "the decoder has stopped: for %v no picture came out, and %d frames wait for it", limit, p.waiting())
 	case p.excused:
 	default:
-		return failed(CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
+		return failed(report.CodeSilent, "%d frames went into the decoder and for %v no picture came out", p.stuckFed, limit)
 	}
 	if current && !p.trusting {
 		return p.still.check(p.status, still, max(1, p.patience.More), now)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -17,8 +18,8 @@ func TestProgress(t *testing.T) {
 		code string
 	}{
 		"hello in time": {func(*progress) {}, 30 * time.Second, ""},
-		"no hello":      {func(*progress) {}, 31 * time.Second, CodeHang},
-		"silence":       {func(p *progress) { p.hearing(base, true) }, 1001 * ms, CodeHang},
+		"no hello":      {func(*progress) {}, 31 * time.Second, report.CodeHang},
+		"silence":       {func(p *progress) { p.hearing(base, true) }, 1001 * ms, report.CodeHang},
 		"software answers slowly": {func(p *progress) {
 			p.hearing(base, true)
 			p.software = true
@@ -26,30 +27,30 @@ func TestProgress(t *testing.T) {
 		"software does not answer": {func(p *progress) {
 			p.hearing(base, true)
 			p.software = true
-		}, 4001 * ms, CodeHang},
+		}, 4001 * ms, report.CodeHang},
 		"software neither answers nor computes": {func(p *progress) {
 			p.hearing(base, true)
 			p.software, p.atWork = true, func() bool { return false }
-		}, 1001 * ms, CodeHang},
+		}, 1001 * ms, report.CodeHang},
 		"idle":             {func(p *progress) { p.hearing(base.Add(time.Hour), true) }, time.Hour, ""},
 		"opening":          {func(p *progress) { p.hearing(base.Add(9*time.Second), true); p.open(false, base) }, 9 * time.Second, ""},
-		"not opened":       {func(p *progress) { p.hearing(base.Add(11*time.Second), true); p.open(false, base) }, 11 * time.Second, CodeHang},
-		"no first picture": {after(base, 3, Status{Fed: 3}), 1501 * ms, CodeSilent},
+		"not opened":       {func(p *progress) { p.hearing(base.Add(11*time.Second), true); p.open(false, base) }, 11 * time.Second, report.CodeHang},
+		"no first picture": {after(base, 3, Status{Fed: 3}), 1501 * ms, report.CodeSilent},
 		"not yet":          {after(base, 3, Status{Fed: 3}), 1500 * ms, ""},
 		"few frames":       {after(base, 2, Status{Fed: 2}), 1501 * ms, ""},
-		"no next picture":  {after(base, 2, Status{Fed: 3, Decoded: 1}), 701 * ms, CodeSilent},
+		"no next picture":  {after(base, 2, Status{Fed: 3, Decoded: 1}), 701 * ms, report.CodeSilent},
 		"not yet again":    {after(base, 2, Status{Fed: 3, Decoded: 1}), 700 * ms, ""},
 		"few frames again": {after(base, 1, Status{Fed: 2, Decoded: 1}), 701 * ms, ""},
 		"was not heard": {func(p *progress) {
 			after(base, 3, Status{Fed: 3})(p)
 			p.statuses = leastStatuses - 1
 		}, 1501 * ms, ""},
-		"none was taken": {after(base, 3, Status{}), 1501 * ms, CodeHang},
-		"takes no frame": {after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3}), 701 * ms, CodeHang},
+		"none was taken": {after(base, 3, Status{}), 1501 * ms, report.CodeHang},
+		"takes no frame": {after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3}), 701 * ms, report.CodeHang},
 		"takes frames": {func(p *progress) {
 			after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3})(p)
 			p.advance(Status{Number: p.number, Fed: 4, Decoded: 1, Queued: 2}, base.Add(600*ms))
-		}, 701 * ms, CodeSilent},
+		}, 701 * ms, report.CodeSilent},
 		"waits for room": {func(p *progress) {
 			after(base, 3, Status{Fed: 4, Decoded: 1, Queued: 3})(p)
 			p.advance(Status{Number: p.number, Fed: 4, Decoded: 1, Queued: 3, Held: true}, base.Add(600*ms))
@@ -61,7 +62,7 @@ func TestProgress(t *testing.T) {
 		"software is silent": {func(p *progress) {
 			after(base, 3, Status{Fed: 4, Decoded: 1})(p)
 			p.software = true
-		}, 2801 * ms, CodeSilent},
+		}, 2801 * ms, report.CodeSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := progress{patience: patience, started: base, atWork: func() bool { return true }}
@@ -170,3 +171,5 @@ func TestSleepIsForgiven(t *testing.T) {
 	}
 	t.Error("a child that stays silent after the sleep is not seen")
 }
+
+const ms = time.Millisecond

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -78,7 +79,7 @@ func TestSilenceAfterHeartbeats(t *testing.T) {
 	w.hearing(w.base, true)
 	w.hearing(w.at(500*ms), false)
 	w.looks(t, "heard", 1500*ms, "", "")
-	w.looks(t, "not heard", 1501*ms, CodeHang, "has not answered for 1s")
+	w.looks(t, "not heard", 1501*ms, report.CodeHang, "has not answered for 1s")
 }
 
 // How long a pipeline may take to open, and what came of it counts from then on.
@@ -87,13 +88,13 @@ func TestOpeningTakesItsTime(t *testing.T) {
 	number := w.open(false, w.base)
 	w.fed(3, 0)
 	w.finds(t, "opening", 10*time.Second, "", "")
-	w.finds(t, "opening", 10*time.Second+1, CodeHang, "did not start within 10s")
+	w.finds(t, "opening", 10*time.Second+1, report.CodeHang, "did not start within 10s")
 	w.opened(number+1, w.at(9*time.Second))
-	w.finds(t, "another one is open", 10*time.Second+1, CodeHang, "did not start")
+	w.finds(t, "another one is open", 10*time.Second+1, report.CodeHang, "did not start")
 	w.opened(number, w.at(9*time.Second))
 	w.says(Status{Number: number, Fed: 3}, 9*time.Second)
 	w.finds(t, "frames that waited for it", 10500*ms, "", "")
-	w.finds(t, "frames that waited for it", 10501*ms, CodeSilent,
+	w.finds(t, "frames that waited for it", 10501*ms, report.CodeSilent,
 		"3 frames went into the decoder and for 1.5s no picture came out")
 }
 
@@ -149,7 +150,7 @@ func TestTimeCountsFromTheDisplay(t *testing.T) {
 	w.screenAsked(7, w.base)
 	w.screened(7, w.at(7*time.Second))
 	w.finds(t, "a pipeline", 17*time.Second, "", "")
-	w.finds(t, "a pipeline", 17*time.Second+1, CodeHang, "did not start within 10s")
+	w.finds(t, "a pipeline", 17*time.Second+1, report.CodeHang, "did not start within 10s")
 
 	w = newWatched()
 	w.screenAsked(7, w.base)
@@ -163,10 +164,10 @@ func TestTimeCountsFromTheDisplay(t *testing.T) {
 	w.finds(t, "a write", 8*time.Second, "", "")
 	w.screened(7, w.at(8*time.Second))
 	w.finds(t, "a write", 18*time.Second, "", "")
-	w.finds(t, "a write", 18*time.Second+1, CodeHang, "has read nothing for 10s")
+	w.finds(t, "a write", 18*time.Second+1, report.CodeHang, "has read nothing for 10s")
 	began = w.at(18 * time.Second)
 	w.finds(t, "the next write", 28*time.Second, "", "")
-	w.finds(t, "the next write", 28*time.Second+1, CodeHang, "has read nothing for 10s")
+	w.finds(t, "the next write", 28*time.Second+1, report.CodeHang, "has read nothing for 10s")
 	began = time.Time{}
 	w.finds(t, "it was read", time.Hour, "", "")
 
@@ -178,7 +179,7 @@ func TestTimeCountsFromTheDisplay(t *testing.T) {
 	w.says(Status{Number: number, Fed: 4, Decoded: 1, Fresh: 1}, 0)
 	w.screened(7, w.at(600*ms)) // it failed later
 	w.finds(t, "frames", 700*ms, "", "")
-	w.finds(t, "frames", 701*ms, CodeSilent, "3 frames")
+	w.finds(t, "frames", 701*ms, report.CodeSilent, "3 frames")
 }
 
 // A display is waited for as long as it may take, which may be for ever.
@@ -186,7 +187,7 @@ func TestDisplayIsWaitedFor(t *testing.T) {
 	w := newWatched()
 	w.screenAsked(7, w.base)
 	w.finds(t, "opening", 8*time.Second, "", "")
-	w.finds(t, "opening", 8*time.Second+1, CodeDisplayLost, "the display was not opened within 8s")
+	w.finds(t, "opening", 8*time.Second+1, report.CodeDisplayLost, "the display was not opened within 8s")
 	w.patience.Screen = 0
 	w.finds(t, "without an end", 24*time.Hour, "", "")
 }
@@ -200,7 +201,7 @@ func TestTimeCountsFromTheFirstFrame(t *testing.T) {
 	}
 	w.says(Status{Number: number, Fed: 4, Decoded: 1, Fresh: 1}, time.Hour+600*ms)
 	w.finds(t, "silence", time.Hour+700*ms, "", "")
-	w.finds(t, "silence", time.Hour+701*ms, CodeSilent, "for 700ms")
+	w.finds(t, "silence", time.Hour+701*ms, report.CodeSilent, "for 700ms")
 }
 
 // A decoder that is excused fails no more by being silent, until it has made a picture.
@@ -209,7 +210,7 @@ func TestExcused(t *testing.T) {
 	number := w.piped(true, 0)
 	w.fed(3, 0)
 	w.says(Status{Number: number, Fed: 3}, 0)
-	w.finds(t, "silent", 6001*ms, CodeSilent, "for 6s") // four times 1.5 s: software
+	w.finds(t, "silent", 6001*ms, report.CodeSilent, "for 6s") // four times 1.5 s: software
 	w.excuse()
 	w.finds(t, "excused", time.Hour, "", "")
 	w.says(Status{Number: number, Fed: 3}, time.Hour)
@@ -217,7 +218,7 @@ func TestExcused(t *testing.T) {
 	w.advance(Status{Number: number, Fed: 3, Decoded: 1, Fresh: 1}, w.at(time.Hour))
 	w.fed(3, time.Hour)
 	w.says(Status{Number: number, Fed: 6, Decoded: 1, Fresh: 1}, time.Hour)
-	w.finds(t, "after a picture", time.Hour+2801*ms, CodeSilent, "for 2.8s") // four times 0.7 s
+	w.finds(t, "after a picture", time.Hour+2801*ms, report.CodeSilent, "for 2.8s") // four times 0.7 s
 	w.excuse()
 	w.open(true, w.at(2*time.Hour))
 	kit.Expect(t, "excused in another pipeline", w.excused, false)
@@ -234,11 +235,11 @@ func TestSuspected(t *testing.T) {
 		w.fed(9, 0)
 		w.says(Status{Number: number, Fed: 14, Decoded: 14, Fresh: 5}, 0)
 		w.finds(t, "too early", c.limit-1, "", "")
-		w.finds(t, "still", c.limit, CodeStale, "9 pictures that had been there before")
+		w.finds(t, "still", c.limit, report.CodeStale, "9 pictures that had been there before")
 		w.suspect(false)
 		w.finds(t, "trusted", c.limit, "", "")
 		w.suspect(true)
-		w.finds(t, "suspected again", c.limit, CodeStale, "")
+		w.finds(t, "suspected again", c.limit, report.CodeStale, "")
 	}
 }
 

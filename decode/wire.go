@@ -10,6 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/system"
 )
 
 // The protocol between agent and renderer. Both ends are of the same build, see Hello.Build, so
@@ -116,7 +120,7 @@ type Hello struct {
 // Open asks for a pipeline.
 type Open struct {
 	Number  uint32 // of the pipeline; comes back in what the renderer says of it
-	Plan    Plan
+	Plan    plan.Plan
 	Latency time.Duration // budget of the timeline
 }
 
@@ -139,7 +143,7 @@ type Devices struct {
 // Screen asks for a display. What is opened without one shows on the display of its plan.
 type Screen struct {
 	Number  uint32 // comes back in what the renderer says of it
-	Display Display
+	Display plan.Display
 	Unpaced bool // show as fast as pictures come
 }
 
@@ -147,7 +151,7 @@ type Screen struct {
 // case nothing is shown until the next Screen.
 type Screened struct {
 	Number  uint32
-	Mode    Mode // of the screen, as far as it is known
+	Mode    plan.Mode // of the screen, as far as it is known
 	Failure *Failure
 }
 
@@ -207,7 +211,7 @@ type Status struct {
 	// Settled are the frames of the pipeline whose fate became known since the last Status, in no order. Every frame
 	// that was sent is settled once, at the latest in the last Status of its pipeline, unless the process ends before.
 	// Frames without a number, those of trials, are left out.
-	Settled []Settled `json:",omitempty"`
+	Settled []report.Settled `json:",omitempty"`
 
 	Checksums []string `json:",omitempty"` // of all pictures that left the decoder, when the plan asks for them; "" when one cannot be seen
 	Opaque    bool     `json:",omitempty"` // pictures lie in memory in a way of their own: checksums of other decoders do not compare
@@ -363,7 +367,7 @@ func (w *Writer) Frame(u Unit) error {
 	}
 	var received time.Duration
 	if !u.Received.IsZero() && !u.Replay {
-		received = Monotonic() - time.Since(u.Received)
+		received = system.Monotonic() - time.Since(u.Received)
 	}
 	return w.write(Message{Kind: KindFrame, Flags: flags, Time: int64(u.Time), Received: received, Number: u.Number, Payload: u.Data})
 }

@@ -10,13 +10,16 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/system"
 )
 
 func messages(t testing.TB) []byte {
 	var b bytes.Buffer
 	w := NewWriter(&b)
 	for _, err := range []error{
-		w.JSON(KindOpen, Open{Number: 3, Plan: Plan{Element: "avdec_h264"}, Latency: time.Second}),
+		w.JSON(KindOpen, Open{Number: 3, Plan: plan.Plan{Element: "avdec_h264"}, Latency: time.Second}),
 		w.Frame(Unit{Data: []byte("frame"), Time: -5, Key: true, Discont: true}),
 		w.Frame(Unit{Data: nil, Time: 5, Replay: true, Disposable: true, Number: 1<<40 + 7}),
 		w.Raw(KindSnapshot, 0, 7, nil),
@@ -43,7 +46,7 @@ func TestWire(t *testing.T) {
 				return m
 			}
 			var open Open
-			want := Open{Number: 3, Plan: Plan{Element: "avdec_h264"}, Latency: time.Second}
+			want := Open{Number: 3, Plan: plan.Plan{Element: "avdec_h264"}, Latency: time.Second}
 			if err := next().Decode(&open); err != nil || !reflect.DeepEqual(open, want) {
 				t.Errorf("got %+v, %v", open, err)
 			}
@@ -67,7 +70,7 @@ func TestWire(t *testing.T) {
 func TestWireReceived(t *testing.T) {
 	var b bytes.Buffer
 	w := NewWriter(&b)
-	before := Monotonic() - time.Minute
+	before := system.Monotonic() - time.Minute
 	for _, u := range []Unit{
 		{Received: time.Now().Add(-time.Minute)},
 		{Received: time.Now(), Replay: true}, // long ago: its age says nothing
@@ -77,7 +80,7 @@ func TestWireReceived(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	after := Monotonic() - time.Minute
+	after := system.Monotonic() - time.Minute
 	r := NewReader(&b, FromAgent)
 	m, err := r.Next()
 	if err != nil || m.Received < before-time.Second || m.Received > after+time.Second { // two clocks cannot be read at once

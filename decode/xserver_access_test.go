@@ -11,6 +11,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/xserver"
 )
 
 // startXvfbWith runs an X server that lets in who shows the cookie, and gives its DISPLAY.
@@ -68,19 +72,19 @@ func TestAccessToAnXServer(t *testing.T) {
 		code string
 		says string
 	}{
-		"no cookie":       {"", CodeNoAccess, "does not exist"},
-		"no such file":    {filepath.Join(dir, "absent"), CodeNoAccess, "set XAUTHORITY"},
-		"a wrong cookie":  {write("wrong", cookieEntry(localFamily, host, "", cookieName, wrong)), CodeNoAccess, "refuses access"},
-		"of another host": {write("other", cookieEntry(localFamily, host+"x", "", cookieName, right)), CodeNoAccess, "refuses access"},
+		"no cookie":       {"", report.CodeNoAccess, "does not exist"},
+		"no such file":    {filepath.Join(dir, "absent"), report.CodeNoAccess, "set XAUTHORITY"},
+		"a wrong cookie":  {write("wrong", cookieEntry(localFamily, host, "", cookieName, wrong)), report.CodeNoAccess, "refuses access"},
+		"of another host": {write("other", cookieEntry(localFamily, host+"x", "", cookieName, right)), report.CodeNoAccess, "refuses access"},
 		"the cookie":      {write("right", cookieEntry(localFamily, host, server[1:], cookieName, right)), "", ""},
 	} {
 		env := map[string]string{"DISPLAY": server, "XAUTHORITY": c.file, "HOME": home}
-		choice, err := ChooseDisplay(X11, "", Surroundings{
-			Getenv: func(key string) string { return env[key] }, XAccess: hold.xAccess, Found: []string{X11.Element()},
+		choice, err := plan.ChooseDisplay(plan.X11, "", plan.Surroundings{
+			Getenv: func(key string) string { return env[key] }, XAccess: hold.xAccess, Found: []string{plan.X11.Element()},
 		})
-		var e *Error
+		var e *report.Error
 		switch {
-		case c.code == "" && (err != nil || choice.Display.Sink != X11):
+		case c.code == "" && (err != nil || choice.Display.Sink != plan.X11):
 			t.Errorf("%s: %v", name, err)
 		case c.code != "" && (!errors.As(err, &e) || e.Code != c.code || !strings.Contains(err.Error(), c.says)):
 			t.Errorf("%s: %v", name, err)
@@ -93,7 +97,7 @@ func TestAccessToAnXServer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(home, ".Xauthority"), cookieEntry(wildFamily, "", "", cookieName, right), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	at, err := xServerAt(server, func(key string) string { return env[key] })
+	at, err := xserver.At(server, func(key string) string { return env[key] })
 	var later display // one that does not remember that the same file was refused
 	defer later.leaveX()
 	if err == nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // silentX is the socket of an X server that accepts connections and is silent, but for the setup of this very process if that
@@ -85,9 +87,9 @@ func TestDisplayServerThatNeverAnswers(t *testing.T) {
 	frames := clip(t, "320x180", "30", x264...)
 	a := serve(t)
 	defer a.close()
-	screened := func(number uint32, sink decode.Sink) (s decode.Screened) {
+	screened := func(number uint32, sink plan.Sink) (s decode.Screened) {
 		t.Helper()
-		if err := a.out.JSON(decode.KindScreen, decode.Screen{Number: number, Display: decode.Display{Sink: sink}, Unpaced: true}); err != nil {
+		if err := a.out.JSON(decode.KindScreen, decode.Screen{Number: number, Display: plan.Display{Sink: sink}, Unpaced: true}); err != nil {
 			t.Fatal(err)
 		}
 		if err := a.until(decode.KindScreened).Decode(&s); err != nil || s.Number != number {
@@ -95,13 +97,13 @@ func TestDisplayServerThatNeverAnswers(t *testing.T) {
 		}
 		return s
 	}
-	if s := screened(5, decode.X11); s.Failure == nil || s.Failure.Code != decode.CodeHang || !strings.Contains(s.Failure.Message, "did not answer") {
+	if s := screened(5, plan.X11); s.Failure == nil || s.Failure.Code != report.CodeHang || !strings.Contains(s.Failure.Message, "did not answer") {
 		t.Errorf("%+v", s.Failure)
 	}
-	if s := screened(6, decode.None); s.Failure != nil {
+	if s := screened(6, plan.None); s.Failure != nil {
 		t.Errorf("%+v", s.Failure)
 	}
-	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+	a.open("avdec_h264", formatOf(t, frames), plan.Display{Sink: plan.None}, true)
 	a.send(frames)
 	a.shown()
 }
@@ -111,19 +113,19 @@ func TestSilentDisplayServerIsBlamed(t *testing.T) {
 	t.Setenv("DISPLAY", silentX(t, true)) // the agent's own look is answered
 	t.Setenv("WAYLAND_DISPLAY", "")
 	frames := clip(t, "320x180", "30", x264...)
-	r, reports := run(t, decode.Config{Sink: decode.Auto, Unpaced: true})
+	r, reports := run(t, decode.Config{Sink: plan.Auto, Unpaced: true})
 	stream(t, r, frames)
-	var lost decode.Report
+	var lost report.Report
 	select {
 	case lost = <-reports:
 	case <-time.After(patience):
 		t.Fatalf("nothing is reported: %+v", r.Stats())
 	}
-	if lost.Code != decode.CodeDisplayLost || !strings.Contains(lost.Message, "x11: the display did not answer") {
+	if lost.Code != report.CodeDisplayLost || !strings.Contains(lost.Message, "x11: the display did not answer") {
 		t.Errorf("%+v", lost)
 	}
 	await(t, r, reports, "pictures on the next display", func() bool { return r.Stats().Shown > 0 })
-	if s := r.Stats(); len(s.Denied) != 0 || s.Restarts != 0 || s.Display.Sink != decode.None {
+	if s := r.Stats(); len(s.Denied) != 0 || s.Restarts != 0 || s.Display.Sink != plan.None {
 		t.Errorf("%+v", s)
 	}
 }
@@ -177,7 +179,7 @@ func TestPixelBytes(t *testing.T) {
 
 // An X server that refuses connections for a moment is asked for its size again: a window of another size would stay in a corner.
 func TestSizeOfAnXScreenIsAskedAgain(t *testing.T) {
-	size := decode.Mode{Width: 1024, Height: 600}
+	size := plan.Mode{Width: 1024, Height: 600}
 	server := "/tmp/.X11-unix/X" + strings.TrimPrefix(virtualX(t, size), ":")
 	listener, display := xSocket(t)
 	var all sync.WaitGroup
@@ -221,7 +223,7 @@ func relay(a, b net.Conn) {
 // An X server that cannot be asked is no display.
 func TestSizeOfAnXScreenThatCannotBeAsked(t *testing.T) {
 	t.Setenv("DISPLAY", ":987")
-	if _, err := newScreen(decode.Screen{Display: decode.Display{Sink: decode.X11}}, func() {}, func(error) {}); err == nil || !strings.Contains(err.Error(), "size of its screen") {
+	if _, err := newScreen(decode.Screen{Display: plan.Display{Sink: plan.X11}}, func() {}, func(error) {}); err == nil || !strings.Contains(err.Error(), "size of its screen") {
 		t.Error(err)
 	}
 }

@@ -6,7 +6,7 @@ import "C"
 import (
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // The bounds of a ledger.
@@ -32,7 +32,7 @@ type sentFrame struct {
 	made    bool          // its picture came out of the decoder
 	fields  bool          // which may be two frames, one field each
 	settled bool
-	reason  decode.Reason
+	reason  report.Reason
 }
 
 // before says that the frame is displayed before another one.
@@ -53,7 +53,7 @@ type ledger struct {
 	part      uint64
 	step      time.Duration // the shortest time between two pictures, 0 while not known
 	lastMade  sentFrame
-	settled   []decode.Settled // to be sent
+	settled   []report.Settled // to be sent
 }
 
 // sent adds a frame and returns the time that names it: pts, or a little later if another frame has that name.
@@ -74,7 +74,7 @@ func (l *ledger) sent(number uint64, at, pts time.Duration, key bool) time.Durat
 // bound gives up the oldest frames when too many are not settled, but for those that still wait for the decoder.
 func (l *ledger) bound(waiting int) {
 	for i := 0; l.unsettled > mostUnsettled+waiting; i++ {
-		l.settle(&l.frames[i], decode.DropNoPicture)
+		l.settle(&l.frames[i], report.DropNoPicture)
 	}
 	l.tidy()
 }
@@ -140,20 +140,20 @@ func (l *ledger) measure(f sentFrame) {
 
 // withoutPicture is why the frame at an index made no picture of its own. It may be the second field of the picture of
 // the frame before it; then it shares that one's fate.
-func (l *ledger) withoutPicture(i int) decode.Reason {
+func (l *ledger) withoutPicture(i int) report.Reason {
 	if i == 0 {
-		return decode.DropNoPicture
+		return report.DropNoPicture
 	}
 	first, second := &l.frames[i-1], &l.frames[i]
 	apart := second.at - first.at
 	if !first.fields || !first.settled || first.part != second.part || apart < 0 || apart > l.step*3/4 {
-		return decode.DropNoPicture
+		return report.DropNoPicture
 	}
 	return first.reason
 }
 
 // over takes in a frame's end.
-func (l *ledger) over(pts time.Duration, reason decode.Reason) {
+func (l *ledger) over(pts time.Duration, reason report.Reason) {
 	if f := l.find(pts); f != nil {
 		l.settle(f, reason)
 		l.tidy()
@@ -162,13 +162,13 @@ func (l *ledger) over(pts time.Duration, reason decode.Reason) {
 
 // rest settles all that is left, when the pipeline is gone. Frames whose pictures came out are settled as made, the
 // others as unmade.
-func (l *ledger) rest(made, unmade decode.Reason) {
+func (l *ledger) rest(made, unmade report.Reason) {
 	for i := range l.frames {
 		switch f := &l.frames[i]; {
 		case f.settled:
 		case f.made:
 			l.settle(f, made)
-		case unmade == decode.DropNoPicture:
+		case unmade == report.DropNoPicture:
 			l.settle(f, l.withoutPicture(i))
 		default:
 			l.settle(f, unmade)
@@ -177,14 +177,14 @@ func (l *ledger) rest(made, unmade decode.Reason) {
 	l.frames = nil
 }
 
-func (l *ledger) settle(f *sentFrame, reason decode.Reason) {
+func (l *ledger) settle(f *sentFrame, reason report.Reason) {
 	if f.settled {
 		return
 	}
 	f.settled, f.reason = true, reason
 	l.unsettled--
 	if f.number != 0 {
-		l.settled = append(l.settled, decode.Settled{Frame: f.number, Reason: reason})
+		l.settled = append(l.settled, report.Settled{Frame: f.number, Reason: reason})
 	}
 }
 
@@ -200,7 +200,7 @@ func (l *ledger) tidy() {
 }
 
 // take gives what was settled since the last call, at most n frames.
-func (l *ledger) take(n int) []decode.Settled {
+func (l *ledger) take(n int) []report.Settled {
 	n = min(n, len(l.settled))
 	if n == 0 {
 		return nil
@@ -211,8 +211,8 @@ func (l *ledger) take(n int) []decode.Settled {
 }
 
 // fateReasons are the ends that streaming threads report.
-var fateReasons = map[C.FateKind]decode.Reason{
-	C.FATE_SHOWN: decode.Shown, C.FATE_LATE: decode.DropLate, C.FATE_SKIPPED: decode.DropOverload, C.FATE_PASSED: decode.DropCatchUp,
+var fateReasons = map[C.FateKind]report.Reason{
+	C.FATE_SHOWN: report.Shown, C.FATE_LATE: report.DropLate, C.FATE_SKIPPED: report.DropOverload, C.FATE_PASSED: report.DropCatchUp,
 }
 
 // collect takes in what the streaming threads have reported.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 const testStep = 40 * time.Millisecond
@@ -19,12 +21,12 @@ func play(l *ledger, order, out []int, interlaced bool) {
 	}
 	for _, at := range out {
 		l.made(time.Hour+time.Duration(at)*testStep, interlaced)
-		l.over(time.Hour+time.Duration(at)*testStep, decode.Shown)
+		l.over(time.Hour+time.Duration(at)*testStep, report.Shown)
 	}
 }
 
-func fatesOf(l *ledger) map[uint64]decode.Reason {
-	all := map[uint64]decode.Reason{}
+func fatesOf(l *ledger) map[uint64]report.Reason {
+	all := map[uint64]report.Reason{}
 	for _, s := range l.take(len(l.settled)) {
 		if _, twice := all[s.Frame]; twice {
 			panic(fmt.Sprintf("frame %d is settled twice", s.Frame))
@@ -66,19 +68,19 @@ func TestLedger(t *testing.T) {
 			var l ledger
 			play(&l, c.order, c.out, false)
 			got := fatesOf(&l)
-			want := map[uint64]decode.Reason{}
+			want := map[uint64]report.Reason{}
 			for i, at := range c.order {
 				switch {
 				case slices.Contains(c.out, at):
-					want[uint64(i+1)] = decode.Shown
+					want[uint64(i+1)] = report.Shown
 				case slices.Contains(c.noPicture, at):
-					want[uint64(i+1)] = decode.DropNoPicture
+					want[uint64(i+1)] = report.DropNoPicture
 				}
 			}
 			if !maps.Equal(got, want) {
 				t.Errorf("got %v, want %v", got, want)
 			}
-			l.rest(decode.DropLate, decode.DropNoPicture)
+			l.rest(report.DropLate, report.DropNoPicture)
 			if rest := fatesOf(&l); len(rest) != c.open {
 				t.Errorf("at the end %v are settled, want %d", rest, c.open)
 			}
@@ -95,17 +97,17 @@ func TestLedgerOfFields(t *testing.T) {
 	}
 	for i := range 30 {
 		l.made(time.Hour+time.Duration(i)*testStep, true)
-		reason := decode.Shown
+		reason := report.Shown
 		if i == 3 {
-			reason = decode.DropLate
+			reason = report.DropLate
 		}
 		l.over(time.Hour+time.Duration(i)*testStep, reason)
 	}
-	l.rest(decode.DropLate, decode.DropNoPicture)
+	l.rest(report.DropLate, report.DropNoPicture)
 	for number, reason := range fatesOf(&l) {
-		want := decode.Shown
+		want := report.Shown
 		if number == 7 || number == 8 {
-			want = decode.DropLate
+			want = report.DropLate
 		}
 		if reason != want {
 			t.Errorf("frame %d: %q, want %q", number, reason, want)
@@ -130,14 +132,14 @@ func TestLedgerBounds(t *testing.T) {
 	if n := len(l.take(10)); n != 10 {
 		t.Errorf("took %d", n)
 	}
-	l.rest(decode.Hidden, decode.Hidden)
+	l.rest(report.Hidden, report.Hidden)
 	if n := len(l.take(10_000)); n != 5000-10 {
 		t.Errorf("%d were settled", n)
 	}
 }
 
 // reasons counts frames by what became of them.
-type reasons map[decode.Reason]int
+type reasons map[report.Reason]int
 
 // stored makes frames those of a recording, which do not count as a burst that is made up for.
 func stored(_ int, u *decode.Unit) { u.Stored = true }
@@ -148,7 +150,7 @@ func (a *agent) settles(want reasons) {
 	if len(a.settled) != int(a.sent) {
 		a.t.Errorf("of %d frames %d are settled: %v", a.sent, len(a.settled), a.fates())
 	}
-	maps.DeleteFunc(want, func(_ decode.Reason, n int) bool { return n == 0 })
+	maps.DeleteFunc(want, func(_ report.Reason, n int) bool { return n == 0 })
 	if got := reasons(a.fates()); want != nil && !maps.Equal(got, want) {
 		a.t.Errorf("settled as %v, want %v", got, want)
 	}
@@ -164,7 +166,7 @@ func (a *agent) drained() {
 }
 
 func TestEveryFrameIsSettled(t *testing.T) {
-	none := decode.Display{Sink: decode.None}
+	none := plan.Display{Sink: plan.None}
 	t.Run("in its time", func(t *testing.T) {
 		for _, encoder := range [][]string{x264, x265} {
 			frames := clip(t, "320x180", "60", encoder...)
@@ -173,7 +175,7 @@ func TestEveryFrameIsSettled(t *testing.T) {
 			a.sendUnits(frames, stored)
 			a.drained()
 			shown := int(a.status.Shown)
-			a.settles(reasons{decode.Shown: shown, decode.DropLate: 60 - shown})
+			a.settles(reasons{report.Shown: shown, report.DropLate: 60 - shown})
 			a.close()
 		}
 	})
@@ -189,7 +191,7 @@ func TestEveryFrameIsSettled(t *testing.T) {
 			}
 		}
 		a.drained()
-		a.settles(reasons{decode.Shown: 3000})
+		a.settles(reasons{report.Shown: 3000})
 		if most := 2*mostSettled + mostUnsettled; a.alone > most {
 			t.Errorf("one status settles %d frames, want %d at the most", a.alone, most)
 		}
@@ -207,7 +209,7 @@ func TestEveryFrameIsSettled(t *testing.T) {
 			}
 		})
 		a.drained()
-		a.settles(reasons{decode.Shown: int(a.status.Shown), decode.DropNoPicture: 90 - int(a.status.Shown)})
+		a.settles(reasons{report.Shown: int(a.status.Shown), report.DropNoPicture: 90 - int(a.status.Shown)})
 		if a.status.Shown == 0 || a.status.Shown > 90-uint64(broken)+2 {
 			t.Errorf("shown: %d, %d were broken", a.status.Shown, broken)
 		}
@@ -220,7 +222,7 @@ func TestEveryFrameIsSettled(t *testing.T) {
 		a.sendUnits(frames, func(i int, u *decode.Unit) { u.Replay = i < 50 })
 		a.drained()
 		a.settles(nil)
-		if n := a.fates(); n[decode.DropCatchUp] == 0 || n[decode.Shown]+n[decode.DropCatchUp] != 60 {
+		if n := a.fates(); n[report.DropCatchUp] == 0 || n[report.Shown]+n[report.DropCatchUp] != 60 {
 			t.Errorf("%v of %d decoded: %v", n, a.status.Decoded, a.settled)
 		}
 	})
@@ -234,7 +236,7 @@ func TestEveryFrameIsSettled(t *testing.T) {
 		a.send(large)
 		a.until(decode.KindDrained) // the first
 		a.drained()
-		a.settles(reasons{decode.Shown: 60})
+		a.settles(reasons{report.Shown: 60})
 	})
 	t.Run("another screen", func(t *testing.T) {
 		frames := clip(t, "320x180", "60", x264...)
@@ -249,7 +251,7 @@ func TestEveryFrameIsSettled(t *testing.T) {
 		a.until(decode.KindScreened)
 		a.sendUnits(frames[40:], stored)
 		a.drained()
-		a.settles(reasons{decode.Shown: int(a.status.Shown), decode.DropLate: 60 - int(a.status.Shown)})
+		a.settles(reasons{report.Shown: int(a.status.Shown), report.DropLate: 60 - int(a.status.Shown)})
 	})
 	t.Run("cut", func(t *testing.T) {
 		frames := clip(t, "320x180", "60", x264...)
@@ -263,15 +265,15 @@ func TestEveryFrameIsSettled(t *testing.T) {
 		}
 		a.until(decode.KindDrained)
 		a.settles(nil)
-		if n := a.fates(); n[decode.Hidden] == 0 || n[decode.Hidden]+n[decode.Shown] != 60 {
+		if n := a.fates(); n[report.Hidden] == 0 || n[report.Hidden]+n[report.Shown] != 60 {
 			t.Errorf("%v", n)
 		}
 	})
 }
 
 // slow puts something in front of the decoder that makes it take at least so long for each frame.
-func slow(each time.Duration) func(*decode.Plan) {
-	return func(p *decode.Plan) {
+func slow(each time.Duration) func(*plan.Plan) {
+	return func(p *plan.Plan) {
 		p.Parser = fmt.Sprintf("identity sleep-time=%d ! %s", each.Microseconds(), p.Parser)
 	}
 }
@@ -282,7 +284,7 @@ func TestOverloadDropsDisposableFramesFirst(t *testing.T) {
 	frames := clip(t, "320x180", "120", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0")
 	a := serve(t)
 	defer a.close()
-	a.openEdited("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, slow(60*time.Millisecond))
+	a.openEdited("avdec_h264", formatOf(t, frames), plan.Display{Sink: plan.None}, slow(60*time.Millisecond))
 	disposable := map[uint64]bool{}
 	ticker := time.NewTicker(time.Second / 30)
 	defer ticker.Stop()
@@ -298,7 +300,7 @@ func TestOverloadDropsDisposableFramesFirst(t *testing.T) {
 	var dropped, others int
 	for number, reason := range a.settled {
 		switch {
-		case reason != decode.DropOverload:
+		case reason != report.DropOverload:
 		case disposable[number]:
 			dropped++
 		default:
@@ -315,10 +317,10 @@ func TestRecordingLosesNothing(t *testing.T) {
 	frames := clip(t, "320x180", "40", append(slices.Clone(x264), "-g", "1000")...)
 	a := serve(t)
 	defer a.close()
-	a.openEdited("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, slow(70*time.Millisecond)) // 30 a second would be 33
+	a.openEdited("avdec_h264", formatOf(t, frames), plan.Display{Sink: plan.None}, slow(70*time.Millisecond)) // 30 a second would be 33
 	a.sendUnits(frames, func(_ int, u *decode.Unit) { u.Stored, u.Disposable = true, !u.Key })
 	a.drained()
-	a.settles(reasons{decode.Shown: 40})
+	a.settles(reasons{report.Shown: 40})
 }
 
 // Where times are in decoding order, pictures come out with the name of one before them; each is still some frame's.
@@ -327,7 +329,7 @@ func TestLedgerOfNamesThatGStreamerChanged(t *testing.T) {
 	play(&l, upTo(10), []int{0, 2, 3, 3, 5, 6, 6, 8, 9, 9}, false)
 	got := fatesOf(&l)
 	for n := range uint64(10) {
-		if reason, ok := got[n+1]; !ok || reason != decode.Shown {
+		if reason, ok := got[n+1]; !ok || reason != report.Shown {
 			t.Errorf("frame %d: %q, settled %v", n+1, reason, ok)
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 var restarts = flag.Int("restarts", 50, "how often TestRestartsLeakNothing kills the renderer")
@@ -59,30 +61,30 @@ func TestPicturesAfterFaults(t *testing.T) {
 		detail string
 		value  any
 	}{
-		{syscall.SIGSEGV, decode.CodeCrash, "signal", "segmentation fault"},
-		{syscall.SIGBUS, decode.CodeCrash, "signal", "bus error"},
-		{syscall.SIGABRT, decode.CodeCrash, "signal", "aborted"},
-		{syscall.SIGKILL, decode.CodeCrash, "signal", "killed"},
-		{syscall.SIGSTOP, decode.CodeHang, "process_state", "stopped by a signal"},
+		{syscall.SIGSEGV, report.CodeCrash, "signal", "segmentation fault"},
+		{syscall.SIGBUS, report.CodeCrash, "signal", "bus error"},
+		{syscall.SIGABRT, report.CodeCrash, "signal", "aborted"},
+		{syscall.SIGKILL, report.CodeCrash, "signal", "killed"},
+		{syscall.SIGSTOP, report.CodeHang, "process_state", "stopped by a signal"},
 	} {
 		t.Run(c.signal.String(), func(t *testing.T) {
 			var pictures lives
 			p := decode.DefaultPatience
 			p.Status = 3 * time.Second // a busy machine is no fault
-			r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true, Patience: p, Pictures: pictures.add})
+			r, reports := run(t, decode.Config{Sink: plan.None, Unpaced: true, Patience: p, Pictures: pictures.add})
 			push(r, whole[:75])
 			await(t, r, reports, "the pictures", func() bool { return r.Stats().Decoded >= 70 && len(pictures.last()) >= 70 })
 			struck := time.Now()
 			if err := syscall.Kill(childOf(t, os.Getpid()), c.signal); err != nil {
 				t.Fatal(err)
 			}
-			report := <-reports
-			if report.Code != c.code || report.Detail[c.detail] != c.value || report.Detail["element"] != "avdec_h264" {
-				t.Errorf("%+v", report)
+			news := <-reports
+			if news.Code != c.code || news.Detail[c.detail] != c.value || news.Detail["element"] != "avdec_h264" {
+				t.Errorf("%+v", news)
 			}
 			noticed := time.Since(struck)
-			if report := <-reports; report.Code != decode.CodeRecovered || report.Detail["element"] != "avdec_h264" {
-				t.Errorf("%+v", report)
+			if got := <-reports; got.Code != report.CodeRecovered || got.Detail["element"] != "avdec_h264" {
+				t.Errorf("%+v", got)
 			}
 			t.Logf("noticed after %v, picture after %v", noticed.Round(time.Millisecond), time.Since(struck).Round(time.Millisecond))
 			push(r, whole[75:])
@@ -101,7 +103,7 @@ const agentEnv = "TEST_EDGE_AGENT_AGENT"
 
 func beAgent() {
 	os.Unsetenv(agentEnv)
-	r := decode.New(decode.Config{Program: decode.NewProgram(os.Args[0]), Sandbox: decode.Sandbox{User: "root"}, Env: []string{childEnv + "=1"}, Sink: decode.None, DRM: fstest.MapFS{}})
+	r := decode.New(decode.Config{Program: decode.NewProgram(os.Args[0]), Sandbox: decode.Sandbox{User: "root"}, Env: []string{childEnv + "=1"}, Sink: plan.None, DRM: fstest.MapFS{}})
 	_ = r.Run(context.Background())
 }
 
@@ -191,7 +193,7 @@ func measure(t *testing.T) footprint {
 // However often the renderer dies, nothing is left of it.
 func TestRestartsLeakNothing(t *testing.T) {
 	frames := clip(t, "64x64", "10", x264...)
-	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	r, reports := run(t, decode.Config{Sink: plan.None, Unpaced: true})
 	go func() {
 		for {
 			select {
@@ -235,9 +237,9 @@ func TestNotNegotiatedIsSaid(t *testing.T) {
 	frames := clip(t, "64x64", "10", x264...)
 	a := serve(t)
 	defer a.close()
-	plan := decode.Choose(formatOf(t, frames), decode.Display{Sink: decode.None}, decode.Preference{}, decode.Known{Found: []string{"avdec_h264"}})[0]
-	plan.Element = "capsfilter caps=video/x-h264,profile=none ! avdec_h264"
-	if err := a.out.JSON(decode.KindOpen, decode.Open{Number: 1, Plan: plan}); err != nil {
+	p := plan.Choose(formatOf(t, frames), plan.Display{Sink: plan.None}, plan.Preference{}, plan.Known{Found: []string{"avdec_h264"}})[0]
+	p.Element = "capsfilter caps=video/x-h264,profile=none ! avdec_h264"
+	if err := a.out.JSON(decode.KindOpen, decode.Open{Number: 1, Plan: p}); err != nil {
 		t.Fatal(err)
 	}
 	a.send(frames)

@@ -8,15 +8,17 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
 // Whatever an agent says, in whatever order: the renderer ends when the agent does, or with an error, and nothing of it is left.
 func FuzzServe(f *testing.F) {
 	initOnce()
-	plan := decode.Plan{}
-	if plans := decode.Choose(decode.Format{Codec: decode.H264, Width: 64, Height: 64}, decode.Display{Sink: decode.None}, decode.Preference{}, decode.Known{Found: []string{"avdec_h264"}}); len(plans) > 0 {
-		plan = plans[0]
-		plan.Unpaced = true
+	p := plan.Plan{}
+	if plans := plan.Choose(format.Format{Codec: format.H264, Width: 64, Height: 64}, plan.Display{Sink: plan.None}, plan.Preference{}, plan.Known{Found: []string{"avdec_h264"}}); len(plans) > 0 {
+		p = plans[0]
+		p.Unpaced = true
 	}
 	f.Add([]byte{1, 0, 3, 0, 0, 9, 1, 0, 0, 0, 1, 0x65, 0x88, 0x80, 0x10, 7, 0})
 	f.Add([]byte{3, 0, 4, 6, 'h', 'e', 'l', 'l', 'o', '!', 5, 0, 1, 0, 6, 0, 1, 0, 7, 0})
@@ -35,7 +37,7 @@ func FuzzServe(f *testing.F) {
 		for number := uint32(1); len(data) >= 2; number++ {
 			what := data[0]
 			text := take(&data)
-			if say(out, number, plan, what, text) != nil {
+			if say(out, number, p, what, text) != nil {
 				break // it has ended
 			}
 		}
@@ -57,17 +59,17 @@ func take(data *[]byte) []byte {
 }
 
 // say sends one message of an agent, more or less.
-func say(out *decode.Writer, number uint32, plan decode.Plan, what byte, text []byte) error {
+func say(out *decode.Writer, number uint32, p plan.Plan, what byte, text []byte) error {
 	kinds := []decode.Kind{decode.KindOpen, decode.KindScreen, decode.KindSlate, decode.KindSnapshot, decode.KindLoad, decode.KindDescribe}
 	switch what % 9 {
 	case 0:
 		return out.Raw(decode.KindFrame, what, int64(number), text)
 	case 1:
-		return out.JSON(decode.KindOpen, decode.Open{Number: number, Plan: plan, Latency: time.Duration(len(text)) * time.Millisecond})
+		return out.JSON(decode.KindOpen, decode.Open{Number: number, Plan: p, Latency: time.Duration(len(text)) * time.Millisecond})
 	case 2:
 		return out.Raw(kinds[len(text)%len(kinds)], 0, int64(number), text)
 	case 3:
-		return out.JSON(decode.KindScreen, decode.Screen{Number: number, Display: decode.Display{Sink: decode.None}, Unpaced: true})
+		return out.JSON(decode.KindScreen, decode.Screen{Number: number, Display: plan.Display{Sink: plan.None}, Unpaced: true})
 	case 4:
 		return out.JSON(decode.KindSlate, decode.Slate{Device: string(text), State: string(text), Message: string(text), After: time.Duration(len(text))})
 	case 5:

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
@@ -82,8 +84,8 @@ func TestLiveStreamAfterADeathInMidGroup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const frames, killed = 110, 40
 			film := formed(t, frames, 150, c.form, c.encoder...)
-			r, reports := run(t, decode.Config{Sink: decode.None})
-			in := r.Input("live", decode.Preference{})
+			r, reports := run(t, decode.Config{Sink: plan.None})
+			in := r.Input("live", plan.Preference{})
 			r.Show(in)
 			broadcast(t, in, film, time.Hour, func(frame int) {
 				addUp(t, in)
@@ -96,13 +98,13 @@ func TestLiveStreamAfterADeathInMidGroup(t *testing.T) {
 				return counts.Received >= frames-1 && counts.Queued <= 4
 			})
 			counts := in.Counts()
-			if counts.Shown == 0 || counts.Dropped[decode.DropNoPicture] > 0 || counts.Dropped[decode.DropDecoderFailed] > 0 {
+			if counts.Shown == 0 || counts.Dropped[report.DropNoPicture] > 0 || counts.Dropped[report.DropDecoderFailed] > 0 {
 				t.Errorf("%+v", counts)
 			}
 			if newest, wanted := r.Stats().FrameTime, time.Hour+frames*time.Second/30-200*time.Millisecond; newest < wanted {
 				t.Errorf("the newest picture is of %v, not of %v at the least: %+v", newest, wanted, counts)
 			}
-			if crash := <-reports; crash.Code != decode.CodeCrash {
+			if crash := <-reports; crash.Code != report.CodeCrash {
 				t.Errorf("%+v", crash)
 			}
 		})
@@ -118,7 +120,7 @@ func kill(t *testing.T) {
 }
 
 // addUp wants every frame of an input to be accounted for.
-func addUp(t *testing.T, in *decode.Input) decode.FrameCounts {
+func addUp(t *testing.T, in *decode.Input) report.FrameCounts {
 	t.Helper()
 	counts := in.Counts()
 	if counts.Received != counts.Shown+counts.Hidden+counts.DroppedSum()+counts.Queued {
@@ -142,9 +144,9 @@ func TestFramesAddUpOverFaults(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run("seed "+strconv.FormatUint(seed, 10), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 10))
-			r, reports := run(t, decode.Config{Sink: decode.None})
-			none := r.Input("none", decode.Preference{})
-			streams := []*decode.Input{r.Input("first", decode.Preference{}), r.Input("second", decode.Preference{})}
+			r, reports := run(t, decode.Config{Sink: plan.None})
+			none := r.Input("none", plan.Preference{})
+			streams := []*decode.Input{r.Input("first", plan.Preference{}), r.Input("second", plan.Preference{})}
 			shown := streams[0]
 			r.Show(shown)
 			until(t, "there is a child", func() bool { return r.Stats().GStreamer != "" })

@@ -9,6 +9,8 @@ import (
 	"github.com/go-gst/go-gst/gst"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -29,7 +31,7 @@ func TestASlowDecoderDoesWithoutDisposableFrames(t *testing.T) {
 	frames := clip(t, "160x90", "120", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0")
 	a := serve(t)
 	defer a.close()
-	a.openEdited("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, func(p *decode.Plan) {
+	a.openEdited("avdec_h264", formatOf(t, frames), plan.Display{Sink: plan.None}, func(p *plan.Plan) {
 		p.Element = "identity sleep-time=38000 ! avdec_h264" // microseconds for each frame
 	})
 	a.until(decode.KindOpened)
@@ -44,11 +46,11 @@ func TestASlowDecoderDoesWithoutDisposableFrames(t *testing.T) {
 	}
 	a.until(decode.KindDrained)
 	fates := a.fates()
-	if fates[decode.DropOverload] == 0 || fates[decode.DropLate] > fates[decode.DropOverload]/2 || fates[decode.Shown] < len(frames)*6/10 {
+	if fates[report.DropOverload] == 0 || fates[report.DropLate] > fates[report.DropOverload]/2 || fates[report.Shown] < len(frames)*6/10 {
 		t.Errorf("of %d frames became %v", len(frames), fates)
 	}
 	for i, f := range frames {
-		if reason := a.settled[uint64(i+1)]; reason == decode.DropOverload && !disposable(f) {
+		if reason := a.settled[uint64(i+1)]; reason == report.DropOverload && !disposable(f) {
 			t.Errorf("frame %d, to which others refer, was left out", i)
 		}
 	}
@@ -57,7 +59,7 @@ func TestASlowDecoderDoesWithoutDisposableFrames(t *testing.T) {
 	missing := 0
 	for _, f := range order {
 		number := uint64(slices.IndexFunc(frames, func(g frame) bool { return g.at == f.at }) + 1)
-		if missing++; a.settled[number] == decode.Shown {
+		if missing++; a.settled[number] == report.Shown {
 			missing = 0
 		}
 		if missing > 6 {
@@ -82,7 +84,7 @@ func slowScreen(t *testing.T, each time.Duration) *screen {
 }
 
 // playOn decodes frames in real time and shows them on a screen. It tells what became of each.
-func playOn(t *testing.T, s *screen, frames []frame, step time.Duration) map[decode.Reason]int {
+func playOn(t *testing.T, s *screen, frames []frame, step time.Duration) map[report.Reason]int {
 	t.Helper()
 	show := showOn(t, s, frames)
 	clock := time.NewTicker(step)
@@ -99,11 +101,11 @@ func playOn(t *testing.T, s *screen, frames []frame, step time.Duration) map[dec
 		<-clock.C
 	}
 	show.drain(patience)
-	last, err := show.close(decode.DropLate, decode.DropNoPicture)
+	last, err := show.close(report.DropLate, report.DropNoPicture)
 	if err := errors.Join(err, s.close()); err != nil {
 		t.Fatal(err)
 	}
-	fates := map[decode.Reason]int{}
+	fates := map[report.Reason]int{}
 	for _, f := range last.Settled {
 		fates[f.Reason]++
 	}
@@ -115,7 +117,7 @@ func playOn(t *testing.T, s *screen, frames []frame, step time.Duration) map[dec
 func TestASlowScreenDoesWithoutDisposableFrames(t *testing.T) {
 	frames := clip(t, "160x90", "150", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0")
 	fates := playOn(t, slowScreen(t, 40*time.Millisecond), frames, time.Second/30)
-	if fates[decode.DropOverload] == 0 || fates[decode.DropLate] > fates[decode.DropOverload]/2 || fates[decode.Shown] < len(frames)*6/10 {
+	if fates[report.DropOverload] == 0 || fates[report.DropLate] > fates[report.DropOverload]/2 || fates[report.Shown] < len(frames)*6/10 {
 		t.Errorf("of %d frames became %v", len(frames), fates)
 	}
 }
@@ -124,7 +126,7 @@ func TestASlowScreenDoesWithoutDisposableFrames(t *testing.T) {
 func TestAScreenForWhichEveryPictureIsLate(t *testing.T) {
 	frames := clip(t, "160x90", "60", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0")
 	fates := playOn(t, slowScreen(t, 350*time.Millisecond), frames, time.Second/15)
-	if fates[decode.Shown] < 4 || fates[decode.Shown]+fates[decode.DropLate]+fates[decode.DropOverload] != len(frames) {
+	if fates[report.Shown] < 4 || fates[report.Shown]+fates[report.DropLate]+fates[report.DropOverload] != len(frames) {
 		t.Errorf("of %d frames became %v", len(frames), fates)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -22,8 +24,8 @@ type size struct{ width, height, frames int }
 
 // ffmpeg decodes a plain file without GStreamer and any of the agent: the same libavcodec as avdec_h264 and
 // avdec_h265, read in another way.
-func ffmpeg(codec decode.Codec, plain, raw string) []string {
-	container := map[decode.Codec]string{decode.H264: "h264", decode.H265: "hevc"}[codec]
+func ffmpeg(codec format.Codec, plain, raw string) []string {
+	container := map[format.Codec]string{format.H264: "h264", format.H265: "hevc"}[codec]
 	return []string{
 		"ffmpeg", "-v", "fatal", "-threads", "1", "-f", container, "-i", plain,
 		"-fps_mode", "passthrough", "-noautoscale", "-f", "rawvideo", "-pix_fmt", "yuv420p", raw,
@@ -32,7 +34,7 @@ func ffmpeg(codec decode.Codec, plain, raw string) []string {
 
 // avdec decodes a plain file with the agent's decoder without the agent. What libavcodec conceals
 // depends on how it is driven, so broken streams are compared with this one. One thread, as for live streams.
-func avdec(codec decode.Codec, plain, raw string) []string {
+func avdec(codec format.Codec, plain, raw string) []string {
 	return []string{
 		"gst-launch-1.0", "-q", "filesrc", "location=" + plain, "!", string(codec) + "parse", "!",
 		"avdec_" + string(codec), "max-threads=1", "!", "video/x-raw,format=I420", "!", "filesink", "location=" + raw,
@@ -41,7 +43,7 @@ func avdec(codec decode.Codec, plain, raw string) []string {
 
 // reference gives the checksums of the pictures that a program makes of frames in a plain file. sizes are those
 // of the pictures in their order.
-func reference(t *testing.T, program func(codec decode.Codec, plain, raw string) []string, frames []frame, sizes ...size) []string {
+func reference(t *testing.T, program func(codec format.Codec, plain, raw string) []string, frames []frame, sizes ...size) []string {
 	t.Helper()
 	folder := t.TempDir()
 	plain, raw := filepath.Join(folder, "plain"), filepath.Join(folder, "raw")
@@ -182,7 +184,7 @@ func throughPipelines(t *testing.T, frames []frame, want int) [][]string {
 	behind := clip(t, "64x64", "2", other(frames)...)
 	var mu sync.Mutex
 	var pipelines [][]string
-	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true, Pictures: func(n uint32, sums []string) {
+	r, reports := run(t, decode.Config{Sink: plan.None, Unpaced: true, Pictures: func(n uint32, sums []string) {
 		mu.Lock()
 		defer mu.Unlock()
 		for int(n) > len(pipelines) {
@@ -283,12 +285,12 @@ func kept(t *testing.T, frames []frame) []string {
 	behind := clip(t, "64x64", "1", other(frames)...) // makes the decoder give out all it has
 	var mu sync.Mutex
 	pipelines := map[uint32][]string{}
-	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true, Pictures: func(n uint32, sums []string) {
+	r, reports := run(t, decode.Config{Sink: plan.None, Unpaced: true, Pictures: func(n uint32, sums []string) {
 		mu.Lock()
 		defer mu.Unlock()
 		pipelines[n] = sums
 	}})
-	in := r.Input("kept", decode.Preference{})
+	in := r.Input("kept", plan.Preference{})
 	for _, f := range frames {
 		in.Push(mkvFrame(f), f.at, false, time.Time{})
 	}

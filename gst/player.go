@@ -14,6 +14,8 @@ import (
 	"github.com/go-gst/go-gst/gst"
 
 	"github.com/edge-agent/edge-agent/decode"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
 // The bounds of what may hang in a driver.
@@ -55,7 +57,7 @@ type player struct {
 }
 
 // newPlayer builds the pipeline of a plan, whose pictures have a number; nothing runs yet.
-func newPlayer(p decode.Plan, number uint32) (*player, error) {
+func newPlayer(p plan.Plan, number uint32) (*player, error) {
 	initOnce()
 	pipeline, err := gst.NewPipelineFromString(p.Pipeline())
 	if err != nil {
@@ -75,8 +77,8 @@ func newPlayer(p decode.Plan, number uint32) (*player, error) {
 
 // mostErrors is after how many errors a decoder is to give up. Behind software there is nothing better, and its errors
 // are mostly those of the stream: it continues.
-func mostErrors(p decode.Plan) C.int {
-	if p.Family == decode.Software {
+func mostErrors(p plan.Plan) C.int {
+	if p.Family == plan.Software {
 		return -1
 	}
 	return 10

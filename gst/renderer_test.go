@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -27,15 +29,15 @@ const childEnv = "TEST_EDGE_AGENT_RENDERER"
 
 // run starts a renderer with real children and returns it with its reports. It is stopped
 // at the end of the test.
-func run(t *testing.T, c decode.Config) (*decode.Renderer, chan decode.Report) {
+func run(t *testing.T, c decode.Config) (*decode.Renderer, chan report.Report) {
 	t.Helper()
-	reports := make(chan decode.Report, 100)
+	reports := make(chan report.Report, 100)
 	c.Program, c.Env = decode.NewProgram(os.Args[0]), append(c.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0")
 	if c.Sandbox.User == "" {
 		c.Sandbox.User = "root" // another user may not come to where go test puts its programs
 	}
 	c.DRM = fstest.MapFS{}
-	c.Report = func(r decode.Report) { reports <- r }
+	c.Report = func(r report.Report) { reports <- r }
 	if c.Patience == (decode.Patience{}) {
 		c.Patience = decode.DefaultPatience
 		c.Patience.Status = patience // a busy machine is no fault
@@ -109,7 +111,7 @@ func snapshotColour(t *testing.T, r *decode.Renderer) color.RGBA {
 }
 
 // await polls until ok says so; a report ends the test.
-func await(t *testing.T, r *decode.Renderer, reports chan decode.Report, what string, ok func() bool) {
+func await(t *testing.T, r *decode.Renderer, reports chan report.Report, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -127,7 +129,7 @@ func await(t *testing.T, r *decode.Renderer, reports chan decode.Report, what st
 
 func TestRendererDecodesEveryFrame(t *testing.T) {
 	frames := clip(t, "320x180", "300", x264...)
-	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	r, reports := run(t, decode.Config{Sink: plan.None, Unpaced: true})
 	push(r, frames)
 	await(t, r, reports, "the pictures", func() bool { return r.Stats().Shown >= 298 }) // the decoder keeps two for B-frames
 	if s := r.Stats(); s.Dropped != 0 || s.Restarts != 0 || s.Decoder != "avdec_h264" || s.FrameTime < frames[290].at {
@@ -136,7 +138,7 @@ func TestRendererDecodesEveryFrame(t *testing.T) {
 }
 
 func TestNewSizeInMidStream(t *testing.T) {
-	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	r, reports := run(t, decode.Config{Sink: plan.None, Unpaced: true})
 	push(r, clip(t, "320x180", "60", x264...))
 	push(r, clip(t, "642x362", "60", x265...))
 	await(t, r, reports, "the pictures", func() bool { return r.Stats().Shown >= 60+56 })
@@ -157,7 +159,7 @@ func TestNewSizeInMidStream(t *testing.T) {
 // A driver's fault ends the child; the same decoder, of which there is none better, goes on where it was.
 func TestFaultIsReportedWithItsSignal(t *testing.T) {
 	frames := clip(t, "320x180", "60", "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline")
-	r, reports := run(t, decode.Config{Sink: decode.None, Unpaced: true})
+	r, reports := run(t, decode.Config{Sink: plan.None, Unpaced: true})
 	push(r, frames[:45])
 	await(t, r, reports, "the pictures", func() bool { return r.Stats().Shown >= 40 })
 	pid := childOf(t, os.Getpid())
@@ -165,11 +167,11 @@ func TestFaultIsReportedWithItsSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	crash := <-reports
-	if crash.Code != decode.CodeCrash || crash.Detail["signal"] != "segmentation fault" {
+	if crash.Code != report.CodeCrash || crash.Detail["signal"] != "segmentation fault" {
 		t.Errorf("%+v", crash)
 	}
 	back := <-reports
-	if back.Code != decode.CodeRecovered || back.Detail["element"] != "avdec_h264" {
+	if back.Code != report.CodeRecovered || back.Detail["element"] != "avdec_h264" {
 		t.Errorf("%+v", back)
 	}
 	push(r, frames[45:])
@@ -196,15 +198,15 @@ func TestWindowUnderX(t *testing.T) {
 	frames := clip(t, "640x360", "30", append([]string{"-vf", "drawbox=x=0:y=0:w=320:h=ih:color=red:t=fill,drawbox=x=320:y=0:w=320:h=ih:color=blue:t=fill"}, x264...)...)
 	red, blue, black := color.RGBA{254, 0, 0, 255}, color.RGBA{0, 0, 254, 255}, color.RGBA{0, 0, 0, 255}
 	for _, c := range []struct {
-		screen decode.Mode
+		screen plan.Mode
 		want   map[image.Point]color.RGBA
 	}{
-		{decode.Mode{Width: 1280, Height: 720}, map[image.Point]color.RGBA{{100, 360}: red, {1180, 700}: blue, {5, 5}: red}},
-		{decode.Mode{Width: 1024, Height: 768}, map[image.Point]color.RGBA{{5, 384}: red, {1018, 384}: blue, {500, 40}: black, {700, 740}: black, {900, 110}: blue}},
+		{plan.Mode{Width: 1280, Height: 720}, map[image.Point]color.RGBA{{100, 360}: red, {1180, 700}: blue, {5, 5}: red}},
+		{plan.Mode{Width: 1024, Height: 768}, map[image.Point]color.RGBA{{5, 384}: red, {1018, 384}: blue, {500, 40}: black, {700, 740}: black, {900, 110}: blue}},
 	} {
 		display := virtualX(t, c.screen)
 		t.Setenv("DISPLAY", display)
-		r, reports := run(t, decode.Config{Sink: decode.X11, Unpaced: true})
+		r, reports := run(t, decode.Config{Sink: plan.X11, Unpaced: true})
 		push(r, frames)
 		await(t, r, reports, "the window", func() bool { return r.Stats().Shown > 0 })
 		if got := r.Stats().Mode; got != c.screen {
@@ -225,7 +227,7 @@ func near(a, b color.RGBA) bool {
 }
 
 // virtualX starts an X server without a screen and returns its display.
-func virtualX(t *testing.T, size decode.Mode) string {
+func virtualX(t *testing.T, size plan.Mode) string {
 	t.Helper()
 	if _, err := exec.LookPath("Xvfb"); err != nil {
 		t.Skip("Xvfb is not installed: no window can be shown")

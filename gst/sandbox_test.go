@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/gst/sandbox/sandboxtest"
 )
 
@@ -56,7 +57,7 @@ func TestNothingLeadsOutOfARenderer(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	t.Run("renderer", func(t *testing.T) {
 		r, reports := run(t, decode.Config{
-			Sink: decode.None, Unpaced: true, Env: []string{attackEnv + "=" + string(text)}, Sandbox: decode.Sandbox{Paths: []string{out}},
+			Sink: plan.None, Unpaced: true, Env: []string{attackEnv + "=" + string(text)}, Sandbox: decode.Sandbox{Paths: []string{out}},
 		})
 		push(r, frames)
 		await(t, r, reports, "pictures", func() bool { return r.Stats().Shown > 0 })
@@ -81,7 +82,7 @@ func TestEnvironmentOfARenderer(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	t.Setenv("TEST_EDGE_AGENT_OTHER", "secret")
 	t.Setenv("VENDOR_SETTING", "7")
-	r, reports := run(t, decode.Config{Sink: decode.None, Sandbox: decode.Sandbox{Env: []string{"VENDOR_SETTING"}}})
+	r, reports := run(t, decode.Config{Sink: plan.None, Sandbox: decode.Sandbox{Env: []string{"VENDOR_SETTING"}}})
 	await(t, r, reports, "a child", func() bool { return r.Stats().GStreamer != "" })
 	children := childrenOf(os.Getpid())
 	i := slices.IndexFunc(children, func(pid int) bool {

@@ -18,6 +18,9 @@ import (
 	"github.com/go-gst/go-gst/gst"
 
 	"github.com/edge-agent/edge-agent/decode"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/timeline"
 )
 
 // screen is the pipeline at whose end pictures are seen. It stays while those that
@@ -39,7 +42,7 @@ var errBusy = errors.New("another program holds the display; stop it (often a de
 // the display does not work any more. errFrozen says that the process is of no more use.
 func newScreen(asked decode.Screen, first func(), failed func(error)) (*screen, error) {
 	initOnce()
-	if d := &asked.Display; d.Sink == decode.X11 && d.Mode == (decode.Mode{}) {
+	if d := &asked.Display; d.Sink == plan.X11 && d.Mode == (plan.Mode{}) {
 		mode, err := xScreen()
 		if err != nil {
 			return nil, err
@@ -82,14 +85,14 @@ const (
 
 // xScreen is the size of the X server's screen, which a window fills; without a window manager nothing else does that.
 // A window of another size would stay in a corner.
-func xScreen() (decode.Mode, error) {
+func xScreen() (plan.Mode, error) {
 	for end := time.Now().Add(xPatience); ; time.Sleep(xPause) {
 		var width, height C.int
 		if C.x_screen_size(&width, &height) != 0 {
-			return decode.Mode{Width: int(width), Height: int(height)}, nil
+			return plan.Mode{Width: int(width), Height: int(height)}, nil
 		}
 		if time.Now().After(end) {
-			return decode.Mode{}, errors.New("the X server could not be asked for the size of its screen")
+			return plan.Mode{}, errors.New("the X server could not be asked for the size of its screen")
 		}
 	}
 }
@@ -157,7 +160,7 @@ func (s *screen) pictures() (n uint64, newest time.Time) {
 }
 
 // counts adds the figures to a status.
-func (s *screen) counts(status *decode.Status, line *decode.Timeline) {
+func (s *screen) counts(status *decode.Status, line *timeline.Timeline) {
 	c := C.screen_counts(s.c)
 	status.Shown += uint64(c.shown)
 	status.Late += uint64(c.late)

@@ -12,12 +12,15 @@ import (
 	"github.com/go-gst/go-gst/gst/app"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/timeline"
 )
 
 // blindScreen gives a display that nobody sees.
 func blindScreen(t *testing.T) *screen {
 	t.Helper()
-	s, err := newScreen(decode.Screen{Display: decode.Display{Sink: decode.None}}, func() {}, func(error) {})
+	s, err := newScreen(decode.Screen{Display: plan.Display{Sink: plan.None}}, func() {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +64,8 @@ func TestDrainOfAScreenThatHangs(t *testing.T) {
 // showOn gives a pipeline that decodes frames for a screen.
 func showOn(t *testing.T, s *screen, frames []frame) *show {
 	t.Helper()
-	plans := decode.Choose(formatOf(t, frames), decode.Display{Sink: decode.None}, decode.Preference{}, decode.Known{Found: []string{"avdec_h264"}})
-	show, err := newShow(decode.Open{Number: 1, Plan: plans[0], Latency: decode.DefaultLatency}, s, decode.NewWriter(io.Discard), func() {})
+	plans := plan.Choose(formatOf(t, frames), plan.Display{Sink: plan.None}, plan.Preference{}, plan.Known{Found: []string{"avdec_h264"}})
+	show, err := newShow(decode.Open{Number: 1, Plan: plans[0], Latency: timeline.DefaultLatency}, s, decode.NewWriter(io.Discard), func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +166,7 @@ func TestAPictureThatComesDuringASlateIsSeenAfterIt(t *testing.T) {
 		t.Errorf("what came to the screen was so wide: %v", got)
 	}
 	show.drain(patience)
-	if _, err := show.close(decode.DropLate, decode.DropNoPicture); err != nil {
+	if _, err := show.close(report.DropLate, report.DropNoPicture); err != nil {
 		t.Error(err)
 	}
 	if err := s.close(); err != nil {
@@ -206,7 +209,7 @@ func TestASlateOfAMomentAgoIsRefused(t *testing.T) {
 	if !s.slate(slate, after) {
 		t.Error("another slate is refused")
 	}
-	if _, err := show.close(decode.DropLate, decode.DropNoPicture); err != nil {
+	if _, err := show.close(report.DropLate, report.DropNoPicture); err != nil {
 		t.Error(err)
 	}
 	if err := s.close(); err != nil {
@@ -229,7 +232,7 @@ func TestASlateIsNotDueRightAfterAPicture(t *testing.T) {
 	if server.drawSlate(time.Now().Add(testSlate.After)); !server.slates.up {
 		t.Error("there is no slate when no picture came for a while")
 	}
-	if _, err := show.close(decode.DropLate, decode.DropNoPicture); err != nil {
+	if _, err := show.close(report.DropLate, report.DropNoPicture); err != nil {
 		t.Error(err)
 	}
 	if err := s.close(); err != nil {
@@ -257,7 +260,7 @@ func TestASlateWaitsForAPictureThatIsDueSoon(t *testing.T) {
 			t.Fatal("a slate is taken while a picture waits for its time")
 		}
 	}
-	if _, err := show.close(decode.DropLate, decode.DropNoPicture); err != nil {
+	if _, err := show.close(report.DropLate, report.DropNoPicture); err != nil {
 		t.Error(err)
 	}
 	if err := s.close(); err != nil {
@@ -275,11 +278,11 @@ func TestTheFirstPictureAfterASlowSlate(t *testing.T) {
 	show := showOn(t, s, frames)
 	show.frame(decode.Message{Kind: decode.KindFrame, Flags: decode.FlagKey, Number: 1, Payload: frames[0].data})
 	show.drain(patience)
-	last, err := show.close(decode.DropLate, decode.DropNoPicture)
+	last, err := show.close(report.DropLate, report.DropNoPicture)
 	if err != nil {
 		t.Error(err)
 	}
-	if len(last.Settled) != 1 || last.Settled[0].Reason != decode.Shown {
+	if len(last.Settled) != 1 || last.Settled[0].Reason != report.Shown {
 		t.Errorf("what became of it: %v", last.Settled)
 	}
 	if err := s.close(); err != nil {

@@ -20,6 +20,9 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/gst/sandbox"
+
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Main is the whole life of a renderer process: it serves the socket that the
@@ -84,7 +87,7 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, unconfined []string) er
 	all.Wait()
 	s.loading.Wait()
 	if s.show != nil {
-		_, stopping := s.show.close(decode.Hidden, decode.Hidden) // nobody listens any more
+		_, stopping := s.show.close(report.Hidden, report.Hidden) // nobody listens any more
 		err = errors.Join(err, stopping)
 	}
 	if s.screen != nil {
@@ -304,7 +307,7 @@ func (s *server) openScreen(asked decode.Screen) error {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
 	}
 	if err != nil {
-		s.screened(asked.Number, decode.Mode{}, err)
+		s.screened(asked.Number, plan.Mode{}, err)
 		return nil // the agent will ask for another
 	}
 	s.screened(asked.Number, screen.asked.Display.Mode, nil)
@@ -337,7 +340,7 @@ func (s *server) newScreen(asked decode.Screen) (*screen, error) {
 	done, over := make(chan result), make(chan struct{})
 	go func() {
 		var r result
-		r.screen, r.err = newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, decode.Mode{}, err) })
+		r.screen, r.err = newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, plan.Mode{}, err) })
 		select {
 		case done <- r:
 		case <-over:
@@ -363,7 +366,7 @@ func (s *server) newScreen(asked decode.Screen) (*screen, error) {
 }
 
 // screened tells the agent what became of a display, and the size of its screen.
-func (s *server) screened(number uint32, mode decode.Mode, err error) {
+func (s *server) screened(number uint32, mode plan.Mode, err error) {
 	answer := decode.Screened{Number: number, Mode: mode}
 	if err != nil {
 		f := displayFailure(err)
@@ -391,13 +394,13 @@ func displayFailure(err error) decode.Failure {
 	f := failureOf(0, err)
 	switch {
 	case errors.Is(err, errBusy):
-		f.Code = decode.CodeBusy
+		f.Code = report.CodeBusy
 	case errors.Is(err, errNoAnswer):
-		f.Code = decode.CodeHang
+		f.Code = report.CodeHang
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist):
-		f.Code = decode.CodeNoDisplay
+		f.Code = report.CodeNoDisplay
 	default:
-		f.Code = decode.CodeDisplayLost
+		f.Code = report.CodeDisplayLost
 	}
 	return f
 }
@@ -407,11 +410,11 @@ func (s *server) drain(timeout time.Duration) error {
 	if s.show == nil {
 		return nil
 	}
-	unmade := decode.DropDecoderFailed
+	unmade := report.DropDecoderFailed
 	if s.show.drain(timeout) {
-		unmade = decode.DropNoPicture
+		unmade = report.DropNoPicture
 	}
-	return s.close(decode.DropLate, unmade)
+	return s.close(report.DropLate, unmade)
 }
 
 // cut takes the pipeline down whatever it still has. What comes next is something else,
@@ -420,7 +423,7 @@ func (s *server) cut() error {
 	now := time.Now()
 	var err error
 	if s.show != nil {
-		err = s.close(decode.Hidden, decode.Hidden)
+		err = s.close(report.Hidden, report.Hidden)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -429,7 +432,7 @@ func (s *server) cut() error {
 }
 
 // close takes the pipeline down and says how far it came; see show.close.
-func (s *server) close(made, unmade decode.Reason) error {
+func (s *server) close(made, unmade report.Reason) error {
 	s.telling.Lock() // what others tell of it comes before
 	s.mu.Lock()
 	show := s.show

@@ -19,6 +19,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/timeline"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -94,7 +98,7 @@ type agent struct {
 	status decode.Status
 
 	sent    uint64                   // frames, numbered from 1
-	settled map[uint64]decode.Reason // what became of them
+	settled map[uint64]report.Reason // what became of them
 	alone   int                      // the most frames that one status settled
 }
 
@@ -115,7 +119,7 @@ func serve(t *testing.T) *agent {
 		t.Fatal(err)
 	}
 	_ = ours.SetDeadline(time.Now().Add(patience))
-	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours, decode.FromRenderer), end: make(chan error, 1), settled: map[uint64]decode.Reason{}}
+	a := &agent{t: t, conn: ours, out: decode.NewWriter(ours), in: decode.NewReader(ours, decode.FromRenderer), end: make(chan error, 1), settled: map[uint64]report.Reason{}}
 	go func() { a.end <- Serve(context.Background(), theirs, nil) }()
 	t.Cleanup(func() { _ = ours.Close() })
 	m := a.until(decode.KindHello)
@@ -150,7 +154,7 @@ func (a *agent) until(kind decode.Kind) decode.Message {
 }
 
 // settle takes in what became of frames. None is settled twice, or without having been sent.
-func (a *agent) settle(settled []decode.Settled) {
+func (a *agent) settle(settled []report.Settled) {
 	a.t.Helper()
 	a.alone = max(a.alone, len(settled))
 	for _, f := range settled {
@@ -162,8 +166,8 @@ func (a *agent) settle(settled []decode.Settled) {
 }
 
 // fates counts the frames by what became of them.
-func (a *agent) fates() map[decode.Reason]int {
-	counts := map[decode.Reason]int{}
+func (a *agent) fates() map[report.Reason]int {
+	counts := map[report.Reason]int{}
 	for _, reason := range a.settled {
 		counts[reason]++
 	}
@@ -179,21 +183,21 @@ func (a *agent) shown() {
 }
 
 // open opens the element's plan for a format.
-func (a *agent) open(element string, f decode.Format, d decode.Display, unpaced bool) {
+func (a *agent) open(element string, f format.Format, d plan.Display, unpaced bool) {
 	a.t.Helper()
-	a.openEdited(element, f, d, func(p *decode.Plan) { p.Unpaced = unpaced })
+	a.openEdited(element, f, d, func(p *plan.Plan) { p.Unpaced = unpaced })
 }
 
 // openEdited is open with a plan that was edited.
-func (a *agent) openEdited(element string, f decode.Format, d decode.Display, edit func(*decode.Plan)) {
+func (a *agent) openEdited(element string, f format.Format, d plan.Display, edit func(*plan.Plan)) {
 	a.t.Helper()
-	plans := decode.Choose(f, d, decode.Preference{}, decode.Known{Found: a.hello.Elements})
-	i := slices.IndexFunc(plans, func(p decode.Plan) bool { return p.Element == element })
+	plans := plan.Choose(f, d, plan.Preference{}, plan.Known{Found: a.hello.Elements})
+	i := slices.IndexFunc(plans, func(p plan.Plan) bool { return p.Element == element })
 	if i < 0 {
 		a.t.Skipf("GStreamer has no %s here", element)
 	}
 	edit(&plans[i])
-	if err := a.out.JSON(decode.KindOpen, decode.Open{Number: 1, Plan: plans[i], Latency: decode.DefaultLatency}); err != nil {
+	if err := a.out.JSON(decode.KindOpen, decode.Open{Number: 1, Plan: plans[i], Latency: timeline.DefaultLatency}); err != nil {
 		a.t.Fatal(err)
 	}
 }
@@ -230,9 +234,9 @@ func (a *agent) close() {
 	}
 }
 
-func formatOf(t *testing.T, frames []frame) decode.Format {
+func formatOf(t *testing.T, frames []frame) format.Format {
 	t.Helper()
-	f, err := decode.FormatOf(frames[0].track, frames[0].data)
+	f, err := format.FormatOf(frames[0].track, frames[0].data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +253,7 @@ func TestHandover(t *testing.T) {
 	frames := clip(t, "64x64", "30", x264...)
 	a := serve(t)
 	defer a.close()
-	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+	a.open("avdec_h264", formatOf(t, frames), plan.Display{Sink: plan.None}, true)
 	a.send(frames[:20])
 	for _, f := range frames[20:] {
 		if err := a.out.Frame(decode.Unit{Data: f.data, Time: f.at, Key: f.key, Received: time.Now().Add(-time.Hour)}); err != nil {
@@ -281,13 +285,13 @@ func TestEveryFrameBecomesAPicture(t *testing.T) {
 			frames := clip(t, "320x180", "90", c.encoder...)
 			a := serve(t)
 			defer a.close()
-			a.open(c.element, formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+			a.open(c.element, formatOf(t, frames), plan.Display{Sink: plan.None}, true)
 			a.send(frames)
 			if err := a.out.Raw(decode.KindDrain, 0, 0, nil); err != nil {
 				t.Fatal(err)
 			}
 			a.until(decode.KindDrained)
-			if s := a.status; s.Fed != 90 || s.Decoded != 90 || s.Shown != 90 || a.fates()[decode.Shown] != 90 {
+			if s := a.status; s.Fed != 90 || s.Decoded != 90 || s.Shown != 90 || a.fates()[report.Shown] != 90 {
 				t.Errorf("of 90 frames %d were fed, %d decoded, %d shown; settled: %v", s.Fed, s.Decoded, s.Shown, a.fates())
 			}
 		})
@@ -298,7 +302,7 @@ func TestSnapshotIsThePicture(t *testing.T) {
 	frames := clip(t, "320x180", "30", x264...)
 	a := serve(t)
 	defer a.close()
-	a.open("avdec_h264", formatOf(t, frames), decode.Display{Sink: decode.None}, true)
+	a.open("avdec_h264", formatOf(t, frames), plan.Display{Sink: plan.None}, true)
 	a.send(frames)
 	a.shown()
 	if err := a.out.Raw(decode.KindSnapshot, 0, 7, []byte(`{"PNG":true}`)); err != nil {
@@ -315,7 +319,7 @@ func TestSnapshotIsThePicture(t *testing.T) {
 }
 
 // garbage is frames of which nothing but the headers is left.
-func garbage(t *testing.T) ([]frame, decode.Format) {
+func garbage(t *testing.T) ([]frame, format.Format) {
 	t.Helper()
 	frames := clip(t, "320x180", "60", x264...)
 	format := formatOf(t, frames)
@@ -333,12 +337,12 @@ func TestGarbageIsNotTheEndOfSoftware(t *testing.T) {
 	sound := clip(t, "320x180", "30", x264...)
 	a := serve(t)
 	defer a.close()
-	a.open("avdec_h264", format, decode.Display{Sink: decode.None}, true)
+	a.open("avdec_h264", format, plan.Display{Sink: plan.None}, true)
 	a.send(frames)
 	a.send(sound)
 	a.drained()
 	a.settles(nil)
-	if n := a.fates(); n[decode.Shown] < 30 || n[decode.DropNoPicture] == 0 {
+	if n := a.fates(); n[report.Shown] < 30 || n[report.DropNoPicture] == 0 {
 		t.Errorf("%v", n)
 	}
 }
@@ -348,15 +352,15 @@ func TestGarbageIsAnError(t *testing.T) {
 	frames, format := garbage(t)
 	a := serve(t)
 	defer a.close()
-	a.openEdited("avdec_h264", format, decode.Display{Sink: decode.None}, func(p *decode.Plan) {
-		p.Unpaced, p.Family = true, decode.VA
+	a.openEdited("avdec_h264", format, plan.Display{Sink: plan.None}, func(p *plan.Plan) {
+		p.Unpaced, p.Family = true, plan.VA
 	})
 	a.send(frames)
 	var f decode.Failure
 	if err := a.until(decode.KindFailure).Decode(&f); err != nil {
 		t.Fatal(err)
 	}
-	if f.Code != decode.CodeError || f.Element == "" || f.Domain != "gst-stream-error-quark" || f.Message == "" {
+	if f.Code != report.CodeError || f.Element == "" || f.Domain != "gst-stream-error-quark" || f.Message == "" {
 		t.Errorf("%+v", f)
 	}
 }

@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/system"
+	"github.com/edge-agent/edge-agent/decode/timeline"
 )
 
 // busWait is how long one wait for the bus lasts; what is urgent wakes it.
@@ -44,7 +48,7 @@ type show struct {
 	mu     sync.Mutex
 	screen *screen       // nil while there is none
 	before decode.Status // Shown and Late on screens before
-	line   decode.Timeline
+	line   timeline.Timeline
 	counts decode.Status // Fed, Anchored and Handover
 	frames ledger
 
@@ -65,7 +69,7 @@ func newShow(open decode.Open, screen *screen, out *decode.Writer, crowded func(
 	s := &show{
 		open: open, out: out, crowded: crowded, player: player, seen: newPictures(player, open.Plan.Checksums), prefix: open.Plan.Prefix,
 		quit: make(chan struct{}), ended: make(chan struct{}),
-		line: decode.Timeline{Budget: open.Latency},
+		line: timeline.Timeline{Budget: open.Latency},
 	}
 	s.showOn(screen)
 	if err := player.start(); err != nil {
@@ -156,7 +160,7 @@ func (s *show) handedOver(m decode.Message) {
 	if m.Received == 0 {
 		return
 	}
-	took := decode.Monotonic() - m.Received
+	took := system.Monotonic() - m.Received
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.counts.Handover) < decode.MaxHandover {
@@ -261,11 +265,11 @@ func (s *show) listen() {
 
 // failureOf puts an error into the agent's words.
 func failureOf(number uint32, err error) decode.Failure {
-	f := decode.Failure{Number: number, Code: decode.CodeError, Message: err.Error()}
+	f := decode.Failure{Number: number, Code: report.CodeError, Message: err.Error()}
 	var e *startError
 	switch {
 	case errors.Is(err, errFrozen):
-		f.Code = decode.CodeHang
+		f.Code = report.CodeHang
 	case errors.As(err, &e):
 		f.Element, f.Domain, f.GstCode, f.Debug = e.news.factory, e.news.domain, e.news.code, e.news.debug
 	}
@@ -292,7 +296,7 @@ func (s *show) drain(timeout time.Duration) (ended bool) {
 // close takes the pipeline down and waits for the goroutines. Pictures that wait are
 // not shown any more. It returns the last status: frames that are not settled by then are settled as made if their
 // picture had left the decoder, else as unmade.
-func (s *show) close(made, unmade decode.Reason) (decode.Status, error) {
+func (s *show) close(made, unmade report.Reason) (decode.Status, error) {
 	last := s.status() // while the player is there
 	if err := s.stop(); err != nil {
 		return last, err

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/image/math/fixed"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
 // The slate's colours. They are far from black, so that nobody takes it for a screen that is off.
@@ -149,7 +150,7 @@ type slateLine struct {
 }
 
 // drawSlate draws a slate of a size in pixels, as it stands at a time.
-func drawSlate(s decode.Slate, size decode.Mode, now time.Time) *image.RGBA {
+func drawSlate(s decode.Slate, size plan.Mode, now time.Time) *image.RGBA {
 	drawing.Lock()
 	defer drawing.Unlock()
 	img := image.NewRGBA(image.Rect(0, 0, size.Width, size.Height))
@@ -167,11 +168,11 @@ func drawSlate(s decode.Slate, size decode.Mode, now time.Time) *image.RGBA {
 }
 
 // slateMargin is the room around the text.
-func slateMargin(size decode.Mode) int { return min(size.Width, size.Height) / 14 }
+func slateMargin(size plan.Mode) int { return min(size.Width, size.Height) / 14 }
 
 // layOut places paragraphs on a screen of a size, in the largest letters in which all of them have room. drawing is
 // held.
-func layOut(list []paragraph, size decode.Mode) []slateLine {
+func layOut(list []paragraph, size plan.Mode) []slateLine {
 	for scale := 1.0; ; scale *= slateShrink {
 		p := &page{size: size, margin: slateMargin(size), scale: scale, most: 1 << 10}
 		if p.place(list) {
@@ -195,7 +196,7 @@ func shorten(p *page, list []paragraph) []slateLine {
 
 // page is a slate whose lines are being placed.
 type page struct {
-	size   decode.Mode
+	size   plan.Mode
 	margin int
 	scale  float64 // of all letters
 	most   int     // lines of a paragraph that may be cut

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 var testSlate = decode.Slate{
@@ -24,7 +26,7 @@ var testSlate = decode.Slate{
 
 // shows says that a screen shows a slate, whatever its clock says.
 func shows(screen image.Image, s decode.Slate) bool {
-	size := decode.Mode{Width: 1280, Height: 720}
+	size := plan.Mode{Width: 1280, Height: 720}
 	want := drawSlate(s, size, time.Now())
 	wrong := 0
 	for y := 0; y < size.Height*8/10; y += 2 {
@@ -50,10 +52,10 @@ func awaitScreen(t *testing.T, display, what string, ok func(image.Image) bool) 
 // The slate is there before anything came, goes with the first picture, and comes back with its new text
 // when there are no more.
 func TestSlateUnderX(t *testing.T) {
-	display := virtualX(t, decode.Mode{Width: 1280, Height: 720})
+	display := virtualX(t, plan.Mode{Width: 1280, Height: 720})
 	frames := clip(t, "640x360", "60", append([]string{"-vf", "drawbox=w=iw:h=ih:color=red:t=fill"}, x264...)...)
 	t.Setenv("DISPLAY", display)
-	r, reports := run(t, decode.Config{Sink: decode.X11})
+	r, reports := run(t, decode.Config{Sink: plan.X11})
 	r.SetSlate(testSlate)
 	awaitScreen(t, display, "the slate", func(i image.Image) bool { return shows(i, testSlate) })
 	picture := func(i image.Image) bool {
@@ -138,7 +140,7 @@ func TestWhenTheSlateIsDue(t *testing.T) {
 
 // The text changes while the clock is drawn.
 func TestSlatesAreDrawnAtTheSameTime(t *testing.T) {
-	size := decode.Mode{Width: 320, Height: 180}
+	size := plan.Mode{Width: 320, Height: 180}
 	want := drawSlate(testSlate, size, testSlate.Since)
 	var all sync.WaitGroup
 	for range 4 {
@@ -203,10 +205,10 @@ func TestAnotherProgramHoldsTheDisplay(t *testing.T) {
 			t.Errorf("%v: %v", errno, got)
 		}
 	}
-	if f := displayFailure(masterError(syscall.EBUSY)); f.Code != decode.CodeBusy {
+	if f := displayFailure(masterError(syscall.EBUSY)); f.Code != report.CodeBusy {
 		t.Errorf("%+v", f)
 	}
-	if _, err := openCard("/does/not/exist"); displayFailure(err).Code != decode.CodeNoDisplay {
+	if _, err := openCard("/does/not/exist"); displayFailure(err).Code != report.CodeNoDisplay {
 		t.Errorf("%v", err)
 	}
 }
@@ -215,8 +217,8 @@ func TestAnotherProgramHoldsTheDisplay(t *testing.T) {
 func TestShowSwitches(t *testing.T) {
 	red := clip(t, "320x180", "60", append([]string{"-vf", "drawbox=w=iw:h=ih:color=red:t=fill"}, x264...)...)
 	blue := clip(t, "640x360", "50", append([]string{"-vf", "drawbox=w=iw:h=ih:color=blue:t=fill"}, x265...)...)
-	r, reports := run(t, decode.Config{Sink: decode.None})
-	other := r.Input("other", decode.Preference{})
+	r, reports := run(t, decode.Config{Sink: plan.None})
+	other := r.Input("other", plan.Preference{})
 	for _, f := range blue {
 		other.Push(mkvFrame(f), f.at, false, time.Time{})
 	}
@@ -245,8 +247,8 @@ func TestShowSwitches(t *testing.T) {
 // Where decoding the kept group takes long, that is seen instead of waited for.
 func TestCatchingUpIsSeen(t *testing.T) {
 	frames := clip(t, "1920x1080", "120", "-vf", "noise=alls=10:allf=t", "-c:v", "libx264", "-preset", "ultrafast", "-b:v", "10M", "-bf", "0", "-g", "1000")
-	r, reports := run(t, decode.Config{Sink: decode.None})
-	in := r.Input("kept", decode.Preference{})
+	r, reports := run(t, decode.Config{Sink: plan.None})
+	in := r.Input("kept", plan.Preference{})
 	for _, f := range frames {
 		in.Push(mkvFrame(f), f.at, false, time.Time{})
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
 // How long pictures that may be about to come are waited for, before there is a slate.
@@ -15,14 +16,14 @@ const (
 
 // slateSize is that of the display, or one that will do where it is not known. Where there is no display only
 // snapshots show the slate.
-func slateSize(d decode.Display) decode.Mode {
+func slateSize(d plan.Display) plan.Mode {
 	switch {
 	case d.Mode.Width > 0:
 		return d.Mode
-	case d.Sink == decode.None:
-		return decode.Mode{Width: 640, Height: 360}
+	case d.Sink == plan.None:
+		return plan.Mode{Width: 640, Height: 360}
 	}
-	return decode.Mode{Width: 1920, Height: 1080}
+	return plan.Mode{Width: 1920, Height: 1080}
 }
 
 // slates decides when the slate is on the screen: at the start, soon, and when no picture came for a while. Then it is

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -24,7 +26,7 @@ var (
 )
 
 // sizes are those of common screens.
-var sizes = []decode.Mode{
+var sizes = []plan.Mode{
 	{Width: 1920, Height: 1080}, {Width: 1080, Height: 1920}, {Width: 1024, Height: 600}, {Width: 3840, Height: 2160}, {Width: 640, Height: 480},
 }
 
@@ -66,7 +68,7 @@ func exampleSlates() map[string]decode.Slate {
 			s.Address, s.Broker = "no address in the network", "MQTT off"
 		}),
 		"no-decoder": with(func(s *decode.Slate) {
-			s.State, s.Code = "Connected, but no picture can be shown", decode.CodeNoDecoder
+			s.State, s.Code = "Connected, but no picture can be shown", report.CodeNoDecoder
 			s.Message = "No decoder for the stream's codec is installed."
 			s.Action = "Install the GStreamer plugins for the box's hardware, or gstreamer1.0-libav to decode in software."
 		}),
@@ -144,7 +146,7 @@ func golden(t *testing.T, path string, got []byte) {
 // On no screen a slate's text reaches the edge, and lines do not overlap.
 func TestSlateFitsTheScreen(t *testing.T) {
 	inUTC(t)
-	more := append([]decode.Mode{{Width: 320, Height: 240}, {Width: 480, Height: 800}, {Width: 3840, Height: 1080}, {Width: 1, Height: 1}}, sizes...)
+	more := append([]plan.Mode{{Width: 320, Height: 240}, {Width: 480, Height: 800}, {Width: 3840, Height: 1080}, {Width: 1, Height: 1}}, sizes...)
 	for name, s := range exampleSlates() {
 		for _, size := range more {
 			img := drawSlate(s, size, slateNow)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
 // compositor is a Wayland compositor without a screen, of 1280x720.
@@ -136,7 +137,7 @@ func TestWayland(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	frames := clip(t, "640x360", "60", append([]string{"-vf", "drawbox=x=0:y=0:w=320:h=ih:color=red:t=fill,drawbox=x=320:y=0:w=320:h=ih:color=blue:t=fill"}, x264...)...)
-	r, reports := run(t, decode.Config{Sink: decode.Wayland})
+	r, reports := run(t, decode.Config{Sink: plan.Wayland})
 	defer func() {
 		if t.Failed() {
 			t.Logf("%+v", r.Stats())

@@ -20,6 +20,8 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -189,7 +191,7 @@ func (k *check) clock() {
 func (k *check) devices() {
 	const what = "permissions"
 	if closed := decode.ClosedDevices(); len(closed) > 0 {
-		k.problem(what, decode.CodeAccess, "this user may not open "+strings.Join(closed, ", "), "")
+		k.problem(what, report.CodeAccess, "this user may not open "+strings.Join(closed, ", "), "")
 		return
 	}
 	k.ok(what, "all device nodes of decoders and displays can be opened by this user")
@@ -404,7 +406,7 @@ func (k *check) renderer(s web.Status) {
 		}
 	}
 	if len(passed) == 0 {
-		k.problem("decoders", decode.CodeNoDecoder, "none works; "+orNone(strings.Join(failed, ", ")), "")
+		k.problem("decoders", report.CodeNoDecoder, "none works; "+orNone(strings.Join(failed, ", ")), "")
 		return
 	}
 	text := strings.Join(passed, ", ")
@@ -419,14 +421,14 @@ func (k *check) display(s web.Status) {
 	for _, d := range s.Info.Displays {
 		k.ok(what, "%s by %s, %dx%d", orNone(d.Connector), d.Sink, d.Width, d.Height)
 	}
-	if len(s.Info.Displays) > 0 || k.cfg.Display.Sink == string(decode.None) {
+	if len(s.Info.Displays) > 0 || k.cfg.Display.Sink == string(plan.None) {
 		return
 	}
 	message := "none can be used: " + orNone(strings.Join(s.Info.PassedOver, "; "))
 	if held := holders(); len(held) > 0 {
 		message += "; a graphics card is in use by " + strings.Join(held, ", ")
 	}
-	k.problem(what, decode.CodeNoDisplay, message, "")
+	k.problem(what, report.CodeNoDisplay, message, "")
 }
 
 func (k *check) stream(s contract.StreamStatus, totals web.Totals, shown bool) {

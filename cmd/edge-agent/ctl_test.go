@@ -21,7 +21,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/build"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
@@ -203,7 +203,7 @@ func TestCtlShowAndSnapshot(t *testing.T) {
 		t.Errorf("%v", data)
 	}
 	wide("yard", 640) // although the picture of the other may still be there
-	s.fails("show gate --display HDMI-A-9", decode.CodeConnector, "has no connectors")
+	s.fails("show gate --display HDMI-A-9", report.CodeConnector, "has no connectors")
 	s.fails("show garage", agent.CodeFailed, "garage")
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
@@ -233,7 +233,7 @@ func (d *demo) status() demoStatus {
 // savePicture writes the picture to a file where there is no display to see it on.
 func (d *demo) savePicture() (bool, error) {
 	stats := d.Agent.Pictures()
-	if stats.Display.Sink != decode.None || stats.Shown == 0 {
+	if stats.Display.Sink != plan.None || stats.Shown == 0 {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTime)

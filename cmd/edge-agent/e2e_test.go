@@ -22,6 +22,8 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
@@ -558,7 +560,7 @@ func TestCaptureDecodesWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	const frames = 300
-	renderer := decode.New(decode.Config{Sink: decode.None, Unpaced: true, Report: func(r decode.Report) { t.Errorf("%+v", r) }})
+	renderer := decode.New(decode.Config{Sink: plan.None, Unpaced: true, Report: func(r report.Report) { t.Errorf("%+v", r) }})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { renderer.Run(ctx); close(ended) }()

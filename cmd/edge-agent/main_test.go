@@ -11,7 +11,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/build"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/test/kit"
@@ -129,7 +129,7 @@ func TestErrorsKeepTheirCode(t *testing.T) {
 	for want, err := range map[string]error{
 		"edge-agent: mqtt.tls: no: bad. ":        fmt.Errorf("start: %w", &contract.Error{Code: "mqtt.tls", Message: "no: bad"}),
 		"edge-agent: ingest.credentials: none. ": fmt.Errorf("start: %w", &ingest.Error{Code: ingest.CodeCredentials, Message: "none"}),
-		"edge-agent: decode.crash: gone. ":       fmt.Errorf("start: %w", &decode.Error{Code: decode.CodeCrash, Message: "gone"}),
+		"edge-agent: decode.crash: gone. ":       fmt.Errorf("start: %w", &report.Error{Code: report.CodeCrash, Message: "gone"}),
 		"edge-agent: demo.failed: no picture. ":  fmt.Errorf("demo: %w", &failure.Failure{Code: "demo.failed", Message: "no picture."}),
 		"edge-agent: internal: odd. ":            fmt.Errorf("odd"),
 	} {

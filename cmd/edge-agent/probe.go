@@ -16,6 +16,9 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // Run tries out the decoders and lists them.
@@ -54,7 +57,7 @@ func noneWorks(r decode.ProbeReport) error {
 	if n := len(r.Candidates); n > 0 {
 		found = fmt.Sprintf("%d were found, and the table says what is wrong with each", n)
 	}
-	return &failure.Failure{Code: decode.CodeNoDecoder, Message: "no decoder works on this box: " + found}
+	return &failure.Failure{Code: report.CodeNoDecoder, Message: "no decoder works on this box: " + found}
 }
 
 // config reads the configuration; a box that has none yet gets the defaults.
@@ -67,7 +70,7 @@ func (c probeCommand) config() (config.Config, error) {
 }
 
 // listProbe writes the report for people.
-func listProbe(w io.Writer, r decode.ProbeReport, p decode.Preference) error {
+func listProbe(w io.Writer, r decode.ProbeReport, p plan.Preference) error {
 	tried := "nothing was tried"
 	if !r.Time.IsZero() {
 		tried = "last tried " + r.Time.UTC().Format("2006-01-02 15:04:05 UTC")
@@ -83,9 +86,9 @@ func listProbe(w io.Writer, r decode.ProbeReport, p decode.Preference) error {
 		return err
 	}
 	if len(r.Closed) > 0 {
-		fmt.Fprintf(w, "\n%s: this user may not open %s; decoders behind them are missing\n", decode.CodeAccess, strings.Join(r.Closed, ", "))
+		fmt.Fprintf(w, "\n%s: this user may not open %s; decoders behind them are missing\n", report.CodeAccess, strings.Join(r.Closed, ", "))
 	}
-	for _, codec := range []decode.Codec{decode.H264, decode.H265} {
+	for _, codec := range []format.Codec{format.H264, format.H265} {
 		if _, err := fmt.Fprintf(w, "\n%s: %s", codec, verdict(r, codec, p)); err != nil {
 			return err
 		}
@@ -114,7 +117,7 @@ func why(r decode.ProbeReport, c decode.Candidate) string {
 	case c.Result == decode.Failed:
 		return c.Code + ": " + strings.ReplaceAll(c.Error, "\n", " ")
 	case r.Differs(c.Element, c.Codec):
-		return decode.CodeDiffers + ": its pictures differ from those of the software decoder"
+		return report.CodeDiffers + ": its pictures differ from those of the software decoder"
 	case c.Colorimetry:
 		return "with a colorimetry set"
 	}
@@ -122,7 +125,7 @@ func why(r decode.ProbeReport, c decode.Candidate) string {
 }
 
 // verdict is what will decode a codec.
-func verdict(r decode.ProbeReport, codec decode.Codec, p decode.Preference) string {
+func verdict(r decode.ProbeReport, codec format.Codec, p plan.Preference) string {
 	first := r.First(codec, p)
 	switch {
 	case first == nil:

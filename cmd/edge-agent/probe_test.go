@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
 
@@ -16,26 +19,26 @@ var probed = decode.ProbeReport{
 	Closed: []string{"/dev/media0", "/dev/video19"},
 	Candidates: []decode.Candidate{
 		{
-			Codec: decode.H264, Family: decode.VA, Element: "vah264dec", Device: "/dev/dri/renderD128", Driver: "i915",
-			Result: decode.Failed, Pictures: 90, Code: decode.CodeStale, Error: "of 90 pictures only 1 differ",
+			Codec: format.H264, Family: plan.VA, Element: "vah264dec", Device: "/dev/dri/renderD128", Driver: "i915",
+			Result: decode.Failed, Pictures: 90, Code: report.CodeStale, Error: "of 90 pictures only 1 differ",
 		},
 		{
-			Codec: decode.H264, Family: decode.V4L2Stateful, Element: "v4l2h264dec", Device: "/dev/video10", Driver: "bcm2835-codec",
+			Codec: format.H264, Family: plan.V4L2Stateful, Element: "v4l2h264dec", Device: "/dev/video10", Driver: "bcm2835-codec",
 			Result: decode.Passed, Pictures: 90, FPS: 154.2, Colorimetry: true, Checksum: "5be5",
 		},
 		{
-			Codec: decode.H264, Family: decode.Vendor, Element: "vpudec",
+			Codec: format.H264, Family: plan.Vendor, Element: "vpudec",
 			Result: decode.Passed, Pictures: 90, FPS: 80, Checksum: "bad",
 		},
-		{Codec: decode.H264, Family: decode.Software, Element: "avdec_h264", Result: decode.Passed, Pictures: 90, FPS: 61, Checksum: "5be5"},
-		{Codec: decode.H265, Family: decode.Software, Element: "avdec_h265", Result: decode.Untried},
+		{Codec: format.H264, Family: plan.Software, Element: "avdec_h264", Result: decode.Passed, Pictures: 90, FPS: 61, Checksum: "5be5"},
+		{Codec: format.H265, Family: plan.Software, Element: "avdec_h265", Result: decode.Untried},
 	},
 }
 
 func TestProbeListings(t *testing.T) {
 	for name, r := range map[string]decode.ProbeReport{"box": probed, "nothing": {GStreamer: "1.22.0", Kernel: "6.1.0", Closed: []string{}}} {
 		var table, lines strings.Builder
-		if err := listProbe(&table, r, decode.Preference{}); err != nil {
+		if err := listProbe(&table, r, plan.Preference{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := listProbeJSON(&lines, r); err != nil {
@@ -58,7 +61,7 @@ func TestProbeWithoutADecoder(t *testing.T) {
 		"one works":      {probed.Candidates, ""},
 	} {
 		err := noneWorks(decode.ProbeReport{Candidates: c.found})
-		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), decode.CodeNoDecoder)) {
+		if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), report.CodeNoDecoder)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

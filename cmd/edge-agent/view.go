@@ -14,6 +14,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -79,7 +80,7 @@ func (v *view) screen(s demoStatus) []string {
 	picture := "none yet"
 	if s.Frames.Shown > 0 {
 		display := s.picture.Display.String()
-		if s.picture.Display.Sink == decode.None {
+		if s.picture.Display.Sink == plan.None {
 			display = "no display"
 		}
 		picture = fmt.Sprintf("%.1f fps   %s on %s   shown %d   dropped %d",

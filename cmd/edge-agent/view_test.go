@@ -11,7 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -22,8 +23,8 @@ func demoForTest() demoStatus {
 		Service: &contract.Distribution{P50: 120}, Local: &contract.Distribution{P50: 30},
 	}}
 	s.Fragments, s.Reconnects, s.telemetry, s.events = 7, 2, 5, 3
-	s.Frames = decode.FrameCounts{Shown: 40, Dropped: map[decode.Reason]uint64{decode.DropLate: 2, decode.DropOverload: 1}}
-	s.picture.Decoder, s.picture.Display = "avdec_h264", decode.Display{Sink: decode.None}
+	s.Frames = report.FrameCounts{Shown: 40, Dropped: map[report.Reason]uint64{report.DropLate: 2, report.DropOverload: 1}}
+	s.picture.Decoder, s.picture.Display = "avdec_h264", plan.Display{Sink: plan.None}
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/test/kit"
@@ -122,7 +123,7 @@ func TestAgentWithoutGStreamer(t *testing.T) {
 	event, state, pulls := false, false, false
 	w.until("what is missing, and frames that are pulled", func(m mqtt.Message, f map[string]any) bool {
 		message, _ := f["message"].(string)
-		named := f["code"] == decode.CodeRenderer && strings.Contains(message, library) && strings.Contains(message, deb)
+		named := f["code"] == report.CodeRenderer && strings.Contains(message, library) && strings.Contains(message, deb)
 		event = event || m.Topic == w.topics.Events() && named
 		state = state || m.Topic == w.topics.State("gate") && named
 		frames, _ := f["frames"].(float64)
@@ -135,11 +136,11 @@ func TestAgentWithoutGStreamer(t *testing.T) {
 	}
 
 	p = startProgram(t, inside, nil, "/edge-agent", "probe", "--config", "/etc/config.toml")
-	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), decode.CodeRenderer) || !strings.Contains(p.output(), deb) {
+	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), report.CodeRenderer) || !strings.Contains(p.output(), deb) {
 		t.Errorf("probe: exit status %d", status)
 	}
 	p = startProgram(t, inside, nil, "/edge-agent", "check", "--config", "/etc/config.toml")
-	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), "PROBLEM  renderer       "+decode.CodeRenderer) ||
+	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), "PROBLEM  renderer       "+report.CodeRenderer) ||
 		!strings.Contains(p.output(), deb) || !strings.Contains(p.output(), "stream gate") {
 		t.Errorf("check: exit status %d", status)
 	}

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 )
@@ -69,9 +69,9 @@ func (b *bench) agentCommand(ctx context.Context, s setup) (*exec.Cmd, error) {
 		return nil, err
 	}
 	config := filepath.Join(dir, "config.toml")
-	sink := decode.None
+	sink := plan.None
 	if s.display != "" {
-		sink = decode.X11
+		sink = plan.X11
 		s.env = append(s.env, "DISPLAY="+s.display)
 	}
 	text := fmt.Sprintf(agentConfig, agentID, dir, region, s.service.url, s.broker, sink, cmp.Or(s.latency, latency), cmp.Or(s.log, "info"))

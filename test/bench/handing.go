@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/system"
 )
 
 // handingContest looks at how long a frame takes from the network to the decoder, through two processes.
@@ -144,7 +144,7 @@ func (h *handing) send(ctx context.Context, conn io.Writer) error {
 			return ctx.Err()
 		case <-ticker.C:
 		}
-		binary.LittleEndian.PutUint64(message, uint64(decode.Monotonic()))
+		binary.LittleEndian.PutUint64(message, uint64(system.Monotonic()))
 		if _, err := conn.Write(message); err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func receive(_ []string, _ io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		took = append(took, decode.Monotonic()-time.Duration(binary.LittleEndian.Uint64(message)))
+		took = append(took, system.Monotonic()-time.Duration(binary.LittleEndian.Uint64(message)))
 	}
 	_, err = fmt.Fprintf(out, "%s\" after=%v\n", handoverText, took)
 	return err

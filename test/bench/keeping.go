@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
@@ -147,7 +148,7 @@ func hold(args []string, _ io.Reader, out io.Writer) error {
 	defer service.Close()
 	ctx, stop := context.WithTimeout(context.Background(), window)
 	defer stop()
-	m := &meter{feeder: feeder{decode.New(decode.Config{Sink: decode.None}).Input(streamName, decode.Preference{})}}
+	m := &meter{feeder: feeder{decode.New(decode.Config{Sink: plan.None}).Input(streamName, plan.Preference{})}}
 	newSession(service, streamName, m).Run(ctx)
 	if len(m.objects) == 0 {
 		return errors.New("no fragment came whole")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
@@ -66,7 +67,7 @@ func (s *showing) run(ctx context.Context) (f figures, err error) {
 	defer service.Close()
 	said := newTranscript("")
 	renderer := decode.New(decode.Config{
-		Program: decode.NewProgram(rendererBeside(s.agent)), Sink: decode.X11, Latency: latency,
+		Program: decode.NewProgram(rendererBeside(s.agent)), Sink: plan.X11, Latency: latency,
 		Log: slog.New(slog.NewTextHandler(said, nil)),
 	})
 	first, other := s.input(renderer, streamName), s.input(renderer, otherStream)
@@ -83,7 +84,7 @@ func (s *showing) run(ctx context.Context) (f figures, err error) {
 }
 
 func (s *showing) input(r *decode.Renderer, name string) *decode.Input {
-	return r.Input(name, decode.Preference{Order: []decode.Family{decode.Software}})
+	return r.Input(name, plan.Preference{Order: []plan.Family{plan.Software}})
 }
 
 // turnOften shows the one and the other in turn.

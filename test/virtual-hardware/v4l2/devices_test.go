@@ -23,6 +23,8 @@ import (
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
 )
 
@@ -155,21 +157,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// report is what edge-agent probe --json says.
-type report struct {
+// probeReport is what edge-agent probe --json says.
+type probeReport struct {
 	Closed     []string
 	Candidates []decode.Candidate
 }
 
 // probe runs edge-agent probe as a user would who wants to send us a report.
-func probe(t *testing.T, u *user, settings string) report {
+func probe(t *testing.T, u *user, settings string) probeReport {
 	t.Helper()
 	state := probeState
 	if u != nil {
 		state = u.home
 	}
 	out := runProbe(t, u, state, settings, "--json")
-	var r report
+	var r probeReport
 	for line := range bytes.Lines(out) {
 		var head struct {
 			Type   string   `json:"type"`
@@ -228,7 +230,7 @@ func copyFile(t *testing.T, from, to string) string {
 }
 
 // candidate finds what was found out about an element.
-func (r report) candidate(element string, codec decode.Codec) (decode.Candidate, bool) {
+func (r probeReport) candidate(element string, codec format.Codec) (decode.Candidate, bool) {
 	i := slices.IndexFunc(r.Candidates, func(c decode.Candidate) bool { return c.Element == element && c.Codec == codec })
 	if i < 0 {
 		return decode.Candidate{}, false
@@ -237,7 +239,7 @@ func (r report) candidate(element string, codec decode.Codec) (decode.Candidate,
 }
 
 // elements lists those of a family, in their order.
-func (r report) elements(codec decode.Codec, family decode.Family) []string {
+func (r probeReport) elements(codec format.Codec, family plan.Family) []string {
 	var list []string
 	for _, c := range r.Candidates {
 		if c.Codec == codec && c.Family == family {

@@ -15,6 +15,9 @@ import (
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // The elements of stateful decoders carry the number of their device, all but the first: the probe finds
@@ -27,17 +30,17 @@ func TestStatefulNames(t *testing.T) {
 	vendors := strings.Replace(settings(fmt.Sprintf("vendor_elements = [\"v4l2fwhtdec\", %q]", other)), `"v4l2"`, `"vendor"`, 1)
 	r := probe(t, nil, vendors)
 	for element, device := range map[string]string{"v4l2fwhtdec": first, other: second} {
-		c, _ := r.candidate(element, decode.H264)
+		c, _ := r.candidate(element, format.H264)
 		if c.Device != device || c.Driver != "vicodec" {
 			t.Errorf("%s: %+v, want device %s", element, c, device)
 		}
-		if c.Result != decode.Failed || c.Code != decode.CodeError {
+		if c.Result != decode.Failed || c.Code != report.CodeError {
 			t.Errorf("%s passed with H.264, which it cannot decode: %+v", element, c)
 		}
 	}
 	writeSys(t, filepath.Join(drivers, "vicodec", "unbind"), vislDevice)
 	t.Cleanup(func() { plug(t, "vicodec", vislDevice) })
-	if got := probe(t, nil, vendors).elements(decode.H264, decode.Vendor); !slices.Equal(got, []string{"v4l2fwhtdec"}) {
+	if got := probe(t, nil, vendors).elements(format.H264, plan.Vendor); !slices.Equal(got, []string{"v4l2fwhtdec"}) {
 		t.Errorf("with one device unplugged: %q", got)
 	}
 }

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
@@ -58,12 +61,12 @@ func detail(t *testing.T, e contract.Event, key, want string) {
 // that and puts them behind the processor's, until the configuration trusts them.
 func TestProbeStateless(t *testing.T) {
 	r := probe(t, nil, settings())
-	for codec, element := range map[decode.Codec]string{decode.H264: "v4l2slh264dec", decode.H265: "v4l2slh265dec"} {
+	for codec, element := range map[format.Codec]string{format.H264: "v4l2slh264dec", format.H265: "v4l2slh265dec"} {
 		c, found := r.candidate(element, codec)
 		if !found {
 			t.Fatalf("no %s: %+v", element, r)
 		}
-		if c.Family != decode.V4L2Stateless || c.Device != node(t, vislDevice, "") || c.Driver != "visl" || c.Result != decode.Passed || c.Pictures != 90 {
+		if c.Family != plan.V4L2Stateless || c.Device != node(t, vislDevice, "") || c.Driver != "visl" || c.Result != decode.Passed || c.Pictures != 90 {
 			t.Errorf("%+v", c)
 		}
 	}
@@ -211,11 +214,11 @@ func TestTwoStatelessDevices(t *testing.T) {
 func expectDevices(t *testing.T, devices map[string]string) {
 	t.Helper()
 	r := probe(t, nil, settings(trusted))
-	if got := r.elements(decode.H264, decode.V4L2Stateless); len(got) != len(devices) {
+	if got := r.elements(format.H264, plan.V4L2Stateless); len(got) != len(devices) {
 		t.Errorf("found %q, want %v", got, devices)
 	}
 	for element, device := range devices {
-		if c, _ := r.candidate(element, decode.H264); c.Device != device || c.Driver != "visl" || c.Result != decode.Passed {
+		if c, _ := r.candidate(element, format.H264); c.Device != device || c.Driver != "visl" || c.Result != decode.Passed {
 			t.Errorf("%s: %+v, want device %s", element, c, device)
 		}
 	}
@@ -283,14 +286,14 @@ func TestClosedDevices(t *testing.T) {
 	if !slices.Equal(r.Closed, all) {
 		t.Errorf("closed are %q, want %q", r.Closed, all)
 	}
-	if found := r.elements(decode.H264, decode.V4L2Stateless); len(found) > 0 {
+	if found := r.elements(format.H264, plan.V4L2Stateless); len(found) > 0 {
 		t.Errorf("found %q without permission", found)
 	}
 	r = probe(t, newUser(t, home, video), settings())
 	if len(r.Closed) > 0 {
 		t.Errorf("in the group video, closed are %q", r.Closed)
 	}
-	if found := r.elements(decode.H264, decode.V4L2Stateless); !slices.Equal(found, []string{"v4l2slh264dec"}) {
+	if found := r.elements(format.H264, plan.V4L2Stateless); !slices.Equal(found, []string{"v4l2slh264dec"}) {
 		t.Errorf("in the group video, found %q", found)
 	}
 }
@@ -319,7 +322,7 @@ func TestConfinedRendererHasItsDevices(t *testing.T) {
 		}
 	}
 	for _, e := range b.Events() {
-		if e.Code == decode.CodeSandbox {
+		if e.Code == report.CodeSandbox {
 			t.Errorf("%s: %s", e.Code, e.Message)
 		}
 	}

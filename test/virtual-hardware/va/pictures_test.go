@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
 )
@@ -69,7 +71,7 @@ func read(t *testing.T, file []byte) []*mkv.Frame {
 }
 
 // render runs the agent's own renderer, which shows nowhere and as fast as it can, and gives what it is told to.
-func render(t *testing.T, family decode.Family, c decode.Config) *decode.Renderer {
+func render(t *testing.T, family plan.Family, c decode.Config) *decode.Renderer {
 	t.Helper()
 	said, err := exec.Command(box.Renderer(t), "--version").Output()
 	if err != nil {
@@ -77,11 +79,11 @@ func render(t *testing.T, family decode.Family, c decode.Config) *decode.Rendere
 	}
 	_, decode.Build, _ = strings.Cut(strings.TrimSpace(string(said)), " ") // this process is an agent of that build
 	c.Program, c.DRM, c.Sandbox.User = decode.NewProgram(box.Renderer(t)), fstest.MapFS{}, "root"
-	c.Sink, c.Unpaced, c.Prefer = decode.None, true, decode.Preference{Order: []decode.Family{family}}
+	c.Sink, c.Unpaced, c.Prefer = plan.None, true, plan.Preference{Order: []plan.Family{family}}
 	c.Patience = decode.DefaultPatience
 	c.Patience.First, c.Patience.Next, c.Patience.Status, c.Patience.Still = box.Patience, box.Patience, box.Patience, 0 // 1080p is slow in there
 	c.Limits = decode.Limits{Units: 10000, Bytes: 1 << 30}
-	c.Report = func(r decode.Report) { t.Errorf("%s: %s", r.Code, r.Message) }
+	c.Report = func(r report.Report) { t.Errorf("%s: %s", r.Code, r.Message) }
 	r := decode.New(c)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -106,7 +108,7 @@ func until(t *testing.T, r *decode.Renderer, what string, so func() bool) {
 }
 
 // decodeWith decodes recordings one after the other and gives the checksums of each one's pictures.
-func decodeWith(t *testing.T, family decode.Family, list []recording) [][]string {
+func decodeWith(t *testing.T, family plan.Family, list []recording) [][]string {
 	t.Helper()
 	var mu sync.Mutex
 	var pipelines [][]string
@@ -156,7 +158,7 @@ func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
 		h265(t, "1080p", "1920x1080", "6", "bframes=2"),
 		h265(t, "1366x768", "1366x768", "6", "bframes=2"),
 	}
-	got, want := decodeWith(t, decode.VA, list), decodeWith(t, decode.Software, list)
+	got, want := decodeWith(t, plan.VA, list), decodeWith(t, plan.Software, list)
 	for i, clip := range list {
 		switch {
 		case len(want[i]) != clip.frames && len(want[i])*2 != clip.frames: // two fields may come as two frames
@@ -172,7 +174,7 @@ func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
 // What is shown is the driver's own picture, and the newest: it says which one it is.
 func TestPictureIsTheNewest(t *testing.T) {
 	frames := read(t, h264(t, "numbered", "640x360", "30", "-tune", "zerolatency").file)
-	r := render(t, decode.VA, decode.Config{Env: []string{"LIBVA_VIRTUAL_MODE=pattern"}})
+	r := render(t, plan.VA, decode.Config{Env: []string{"LIBVA_VIRTUAL_MODE=pattern"}})
 	for i, f := range frames {
 		r.Push(f, time.Duration(i)*40*time.Millisecond, false)
 	}

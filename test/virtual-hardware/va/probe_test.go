@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
 )
 
@@ -84,7 +85,7 @@ func TestProbe(t *testing.T) {
 	probed(t)
 	for va, software := range map[string]string{"vah264dec": "avdec_h264", "vah265dec": "avdec_h265"} {
 		got, want := find(t, va), find(t, software)
-		if got.Family != decode.VA || got.Device != node || got.Result != decode.Passed || got.Pictures != 90 || got.Checksum == "" || got.Checksum != want.Checksum {
+		if got.Family != plan.VA || got.Device != node || got.Result != decode.Passed || got.Pictures != 90 || got.Checksum == "" || got.Checksum != want.Checksum {
 			t.Errorf("%+v\nand the processor's %+v", got, want)
 		}
 		for _, first := range candidates {

@@ -23,6 +23,8 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/build"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -149,7 +151,7 @@ func (a *Agent) prepare(load func() (*ingest.Service, error)) (err error) {
 	a.prober.program = program
 	a.renderer = decode.New(decode.Config{
 		Program: program, Sandbox: sandboxOf(cfg.Decode),
-		Sink: decode.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
+		Sink: plan.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
 		Prefer: preference(cfg), Latency: time.Duration(cfg.Display.Latency), Log: log,
 		Report: a.pictureReport, Devices: a.prober.devices,
 	})
@@ -253,12 +255,12 @@ func (a *Agent) all() []*stream {
 }
 
 // preference is what the configuration says about decoders.
-func preference(cfg config.Config) decode.Preference {
-	return decode.Preference{Order: families(cfg.Decode.Order), Vendor: cfg.Decode.VendorElements, Trusted: cfg.Decode.TrustedElements}
+func preference(cfg config.Config) plan.Preference {
+	return plan.Preference{Order: families(cfg.Decode.Order), Vendor: cfg.Decode.VendorElements, Trusted: cfg.Decode.TrustedElements}
 }
 
 // streamPreference is preference for one stream.
-func streamPreference(cfg config.Config, s config.Stream) decode.Preference {
+func streamPreference(cfg config.Config, s config.Stream) plan.Preference {
 	p := preference(cfg)
 	if len(s.DecodeOrder) > 0 {
 		p.Order = families(s.DecodeOrder)
@@ -266,13 +268,13 @@ func streamPreference(cfg config.Config, s config.Stream) decode.Preference {
 	return p
 }
 
-func families(names []string) []decode.Family {
-	var out []decode.Family
+func families(names []string) []plan.Family {
+	var out []plan.Family
 	for _, n := range names {
 		if n == config.BothV4L2 {
-			out = append(out, decode.V4L2Stateless, decode.V4L2Stateful)
+			out = append(out, plan.V4L2Stateless, plan.V4L2Stateful)
 		} else {
-			out = append(out, decode.Family(n))
+			out = append(out, plan.Family(n))
 		}
 	}
 	return out
@@ -433,7 +435,7 @@ func (a *Agent) nameStreams() {
 }
 
 // decoders are those that were found and, once they were, tried out.
-func decoders(found []decode.Decoder, probed decode.ProbeReport) []contract.Decoder {
+func decoders(found []plan.Decoder, probed decode.ProbeReport) []contract.Decoder {
 	out := []contract.Decoder{}
 	if len(probed.Candidates) == 0 {
 		for _, d := range found {
@@ -452,14 +454,14 @@ func decoders(found []decode.Decoder, probed decode.ProbeReport) []contract.Deco
 // resultCode says what is wrong with a decoder, also with one that passed.
 func resultCode(r decode.ProbeReport, c decode.Candidate) string {
 	if r.Differs(c.Element, c.Codec) {
-		return decode.CodeDiffers
+		return report.CodeDiffers
 	}
 	return c.Code
 }
 
 func displays(stats decode.Stats) []contract.Display {
 	d := stats.Display
-	if d.Sink == "" || d.Sink == decode.None {
+	if d.Sink == "" || d.Sink == plan.None {
 		return []contract.Display{}
 	}
 	return []contract.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: stats.Mode.Width, Height: stats.Mode.Height}}

@@ -3,7 +3,7 @@ package agent
 import (
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -13,7 +13,7 @@ type condition struct {
 	code, message string
 }
 
-func conditionOf(r decode.Report) condition { return condition{r.Code, r.Message} }
+func conditionOf(r report.Report) condition { return condition{r.Code, r.Message} }
 
 // conditions are the places where a stream can go wrong, in the order of the data.
 type conditions struct {
@@ -55,8 +55,8 @@ func (c conditions) worst() condition {
 // pictureless are the codes after which there is no picture until a decoder has made one again. Other reports of the
 // renderer come while the picture goes on, or are conditions of the input or the display.
 var pictureless = map[string]bool{
-	decode.CodeStart: true, decode.CodeRenderer: true, decode.CodeError: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeSilent: true,
-	decode.CodeStale: true, decode.CodeMemory: true, decode.CodeNoDecoder: true, decode.CodeStream: true,
+	report.CodeStart: true, report.CodeRenderer: true, report.CodeError: true, report.CodeCrash: true, report.CodeHang: true, report.CodeSilent: true,
+	report.CodeStale: true, report.CodeMemory: true, report.CodeNoDecoder: true, report.CodeStream: true,
 }
 
 // pictureFault is the newest failure of a decoder, or of the renderer process.
@@ -67,7 +67,7 @@ type pictureFault struct {
 }
 
 // note takes in a report about the stream on the display.
-func (f *pictureFault) note(r decode.Report, stream string, now time.Time) {
+func (f *pictureFault) note(r report.Report, stream string, now time.Time) {
 	if pictureless[r.Code] {
 		*f = pictureFault{conditionOf(r), stream, now}
 	}
@@ -75,7 +75,7 @@ func (f *pictureFault) note(r decode.Report, stream string, now time.Time) {
 
 // OfTheProcess are faults of the renderer process, which has no picture of any stream then.
 var OfTheProcess = map[string]bool{
-	decode.CodeStart: true, decode.CodeRenderer: true, decode.CodeCrash: true, decode.CodeHang: true, decode.CodeMemory: true,
+	report.CodeStart: true, report.CodeRenderer: true, report.CodeCrash: true, report.CodeHang: true, report.CodeMemory: true,
 }
 
 // of is what the fault means for the stream on the display: nothing once a picture was shown after it. picture is when

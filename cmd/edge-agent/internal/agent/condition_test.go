@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -41,12 +41,12 @@ func TestWorstCondition(t *testing.T) {
 func TestPictureFault(t *testing.T) {
 	t0 := time.Now()
 	var f pictureFault
-	f.note(decode.Report{Code: decode.CodeCrash, Message: "SIGSEGV"}, "gate", t0)
-	want := condition{decode.CodeCrash, "SIGSEGV"}
+	f.note(report.Report{Code: report.CodeCrash, Message: "SIGSEGV"}, "gate", t0)
+	want := condition{report.CodeCrash, "SIGSEGV"}
 	for _, code := range []string{
-		decode.CodeDisplayBack, decode.CodeRecovered, decode.CodeFallback, decode.CodeDropped, decode.CodeDiffers, decode.CodeAccess, decode.CodeDisplayLost,
+		report.CodeDisplayBack, report.CodeRecovered, report.CodeFallback, report.CodeDropped, report.CodeDiffers, report.CodeAccess, report.CodeDisplayLost,
 	} {
-		f.note(decode.Report{Code: code}, "gate", t0.Add(time.Second))
+		f.note(report.Report{Code: code}, "gate", t0.Add(time.Second))
 		if got := f.of("gate", t0.Add(-time.Second)); got != want {
 			t.Errorf("after %s: %+v", code, got)
 		}
@@ -60,15 +60,15 @@ func TestPictureFault(t *testing.T) {
 	if got := f.of("yard", time.Time{}); got != want {
 		t.Errorf("a renderer that crashed has no picture of another stream either: %+v", got)
 	}
-	f.note(decode.Report{Code: decode.CodeStream}, "gate", t0.Add(time.Second))
-	if got := f.of("gate", t0); got.code != decode.CodeStream {
+	f.note(report.Report{Code: report.CodeStream}, "gate", t0.Add(time.Second))
+	if got := f.of("gate", t0); got.code != report.CodeStream {
 		t.Errorf("no decoder makes a picture: %+v", got)
 	}
 	if got := f.of("yard", time.Time{}); got != (condition{}) {
 		t.Errorf("of another stream: %+v", got)
 	}
-	f.note(decode.Report{Code: decode.CodeStart, Message: "no memory"}, "gate", t0)
-	if got := f.of("yard", time.Time{}); got.code != decode.CodeStart {
+	f.note(report.Report{Code: report.CodeStart, Message: "no memory"}, "gate", t0)
+	if got := f.of("yard", time.Time{}); got.code != report.CodeStart {
 		t.Errorf("a renderer that cannot be started: %+v", got)
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
@@ -32,15 +34,15 @@ const (
 )
 
 // fates are those of beRenderer.
-func fates() map[uint64]decode.Reason {
-	of := map[uint64]decode.Reason{}
+func fates() map[uint64]report.Reason {
+	of := map[uint64]report.Reason{}
 	for _, each := range strings.Fields(os.Getenv(beRenderer)) {
 		place, why, _ := strings.Cut(each, "=")
 		n, err := strconv.ParseUint(place, 10, 64)
 		if err != nil {
 			continue
 		}
-		of[n] = decode.Reason(why)
+		of[n] = report.Reason(why)
 	}
 	return of
 }
@@ -99,7 +101,7 @@ const withVendor = "vendor"
 const death = "death"
 
 // fateOf is what becomes of a frame; nothing of any, before a death that is to come.
-func fateOf(m decode.Message, why decode.Reason, fed uint64, mortal bool) []decode.Settled {
+func fateOf(m decode.Message, why report.Reason, fed uint64, mortal bool) []report.Settled {
 	if mortal && os.Getenv(deathMark) != "" {
 		if why == death {
 			_ = os.WriteFile(os.Getenv(deathMark), nil, 0o600)
@@ -109,12 +111,12 @@ func fateOf(m decode.Message, why decode.Reason, fed uint64, mortal bool) []deco
 		return nil
 	}
 	if why == death {
-		why = decode.Shown
+		why = report.Shown
 	}
 	if m.Flags&decode.FlagReplay != 0 {
-		why = decode.DropCatchUp
+		why = report.DropCatchUp
 	}
-	return []decode.Settled{{Frame: m.Number, Reason: why}}
+	return []report.Settled{{Frame: m.Number, Reason: why}}
 }
 
 // fakedStream is loneStream with a renderer whose children are fakes.
@@ -128,12 +130,12 @@ func fakedStream(t *testing.T, fates string) *stream {
 	const long = kit.Patience
 	a := s.Agent
 	a.renderer = decode.New(decode.Config{
-		Program: decode.NewProgram(self), Sandbox: decode.Sandbox{Off: true}, Sink: decode.None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
+		Program: decode.NewProgram(self), Sandbox: decode.Sandbox{Off: true}, Sink: plan.None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
 		Env:      []string{beRenderer + "=shown " + fates, deathMark + "=" + deathFile(t, fates), "GORACE=atexit_sleep_ms=0"},
 		Patience: decode.Patience{Hello: long, Open: long, Status: long, First: long, Next: long},
 		Report:   a.pictureReport,
 	})
-	s.input = a.renderer.Input("gate", decode.Preference{})
+	s.input = a.renderer.Input("gate", plan.Preference{})
 	a.renderer.Show(s.input)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -300,7 +302,7 @@ func TestDropsBeforeTheRendererAreTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := loneStream(t)
 			s.Agent.renderer = decode.New(decode.Config{Limits: test.limits, Report: s.Agent.pictureReport})
-			s.input = s.Agent.renderer.Input("gate", decode.Preference{})
+			s.input = s.Agent.renderer.Input("gate", plan.Preference{})
 			s.Agent.renderer.Show(s.input)
 			for _, f := range test.frames {
 				s.Frame(t.Context(), f)

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // The bounds of overload: of the frames of a window, a quarter is missed by everybody who watches, a twentieth by
@@ -25,12 +25,12 @@ const (
 // the clock is an argument.
 type overload struct {
 	since time.Time // when the window began
-	then  decode.FrameCounts
+	then  report.FrameCounts
 	condition
 }
 
 // note takes in the counts of the stream on the display. It is called about once a second.
-func (o *overload) note(c decode.FrameCounts, now time.Time) {
+func (o *overload) note(c report.FrameCounts, now time.Time) {
 	missed := missedFrames(c) - missedFrames(o.then)
 	received := c.Received - o.then.Received
 	ended := endedFrames(c) - endedFrames(o.then) // those that are missed may have come before this window
@@ -41,7 +41,7 @@ func (o *overload) note(c decode.FrameCounts, now time.Time) {
 	case received < overloadFewest || begun && missed*overloadEnds < ended:
 		o.condition = condition{}
 	case begun || missed*overloadBegins > ended:
-		o.condition = condition{decode.CodeDropped, fmt.Sprintf(
+		o.condition = condition{report.CodeDropped, fmt.Sprintf(
 			"%d of %d frames could not be shown in time; lower resolution or frame rate, use a hardware decoder, or relieve the CPU", missed, ended)}
 	}
 	o.since, o.then = now, c
@@ -56,8 +56,8 @@ func windowOver(lasted time.Duration, received uint64) bool {
 func (o *overload) restart() { *o = overload{} }
 
 // endedFrames are those of which it is known whether they were shown.
-func endedFrames(c decode.FrameCounts) uint64 { return c.Received - min(c.Received, c.Queued) }
+func endedFrames(c report.FrameCounts) uint64 { return c.Received - min(c.Received, c.Queued) }
 
-func missedFrames(c decode.FrameCounts) uint64 {
-	return c.Dropped[decode.DropOverload] + c.Dropped[decode.DropLate] + c.Dropped[decode.DropQueueFull]
+func missedFrames(c report.FrameCounts) uint64 {
+	return c.Dropped[report.DropOverload] + c.Dropped[report.DropLate] + c.Dropped[report.DropQueueFull]
 }

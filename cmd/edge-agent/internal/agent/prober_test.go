@@ -9,6 +9,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
 )
 
 // The clips that are built in fit what the probe wants of them.
@@ -17,7 +18,7 @@ func TestProbeClips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, codec := range []decode.Codec{decode.H264, decode.H265} {
+	for i, codec := range []format.Codec{format.H264, format.H265} {
 		if c := p.Clips[i]; c.Format.Codec != codec || len(c.Units) != probeFrames || !c.Units[0].Key {
 			t.Errorf("clip %d is %s with %d frames", i, c.Format.Codec, len(c.Units))
 		}

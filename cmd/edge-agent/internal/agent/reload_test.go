@@ -19,6 +19,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
@@ -198,7 +199,7 @@ func TestReloadPutsTheVideoTrackIntoEffect(t *testing.T) {
 		if got := lists(r.with(reloadTables, change)); got != "added [] removed [] changed [gate] restart []" {
 			t.Error(got)
 		}
-		if b := gate.input.Blocked(); b.Code != decode.CodeNoTrack {
+		if b := gate.input.Blocked(); b.Code != report.CodeNoTrack {
 			t.Errorf("there is no such track: %+v", b)
 		}
 		received := gate.input.Counts().Received

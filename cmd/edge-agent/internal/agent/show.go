@@ -7,18 +7,19 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
 // maxSnapshot keeps a snapshot within what every broker takes as one message.
 const maxSnapshot = 127 << 10
 
 // pictureReport takes a report of the renderer.
-func (a *Agent) pictureReport(r decode.Report) {
+func (a *Agent) pictureReport(r report.Report) {
 	shown := a.shown()
 	if r.Stream == "" {
 		r.Stream = shown
 	}
-	if r.Code == decode.CodeDropped {
+	if r.Code == report.CodeDropped {
 		if display, picture := a.conditions(r.Stream); display.code != "" || picture.code != "" {
 			return // the queue is full because of that, and the frames are counted
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
@@ -132,8 +132,8 @@ func TestSlateTellsWhatIsWrong(t *testing.T) {
 		t.Errorf("%+v", slate)
 	}
 	s.Report(ingest.Report{State: ingest.Playing, Code: ingest.CodePlaying})
-	a.pictureReport(decode.Report{Code: decode.CodeNoDecoder})
-	if slate := a.slate(); slate.State != "Connected, but no picture can be shown" || slate.Code != decode.CodeNoDecoder || slate.Message == "" {
+	a.pictureReport(report.Report{Code: report.CodeNoDecoder})
+	if slate := a.slate(); slate.State != "Connected, but no picture can be shown" || slate.Code != report.CodeNoDecoder || slate.Message == "" {
 		t.Errorf("%+v", slate)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/build"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -18,13 +18,13 @@ import (
 
 // The texts of slates, as a technician reads them: in testdata/slates.txt.
 func TestSlateTexts(t *testing.T) {
-	report := func(state ingest.State, code string) func(*stream) {
+	said := func(state ingest.State, code string) func(*stream) {
 		return func(s *stream) { s.Report(ingest.Report{State: state, Code: code}) }
 	}
 	picture := func(code string) func(*stream) {
 		return func(s *stream) {
-			report(ingest.Playing, ingest.CodePlaying)(s)
-			s.Agent.pictureReport(decode.Report{Code: code, Message: "details"})
+			said(ingest.Playing, ingest.CodePlaying)(s)
+			s.Agent.pictureReport(report.Report{Code: code, Message: "details"})
 		}
 	}
 	var b strings.Builder
@@ -34,18 +34,18 @@ func TestSlateTexts(t *testing.T) {
 	}{
 		{"no stream is configured", func(s *stream) { s.Agent.streams = nil }},
 		{"at the start", func(*stream) {}},
-		{"connecting", report(ingest.Starting, "")},
-		{"connected", report(ingest.Playing, ingest.CodePlaying)},
-		{"the producer is silent", report(ingest.Stalled, ingest.CodeIdle)},
-		{"no network", report(ingest.Backoff, "ingest.unreachable")},
+		{"connecting", said(ingest.Starting, "")},
+		{"connected", said(ingest.Playing, ingest.CodePlaying)},
+		{"the producer is silent", said(ingest.Stalled, ingest.CodeIdle)},
+		{"no network", said(ingest.Backoff, "ingest.unreachable")},
 		{"tried often", func(s *stream) {
 			s.Report(ingest.Report{State: ingest.Backoff, Code: "ingest.unreachable", Attempt: 12})
 		}},
-		{"no such stream", report(ingest.Backoff, "kvs.http.ResourceNotFoundException")},
-		{"no right to the stream", report(ingest.Backoff, "kvs.http.AccessDeniedException")},
-		{"no decoder", picture(decode.CodeNoDecoder)},
-		{"a decoder that crashes", picture(decode.CodeCrash)},
-		{"stopped", report(ingest.Stopped, "")},
+		{"no such stream", said(ingest.Backoff, "kvs.http.ResourceNotFoundException")},
+		{"no right to the stream", said(ingest.Backoff, "kvs.http.AccessDeniedException")},
+		{"no decoder", picture(report.CodeNoDecoder)},
+		{"a decoder that crashes", picture(report.CodeCrash)},
+		{"stopped", said(ingest.Stopped, "")},
 	} {
 		s := loneStream(t)
 		s.Agent.cfg.Agent.ID = "gate-7"

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -66,7 +67,7 @@ func stateOf(t testing.TB, dir string) (damaged int, log string) {
 func FuzzStateDirectory(f *testing.F) {
 	seed := filepath.Join(f.TempDir(), "seed")
 	stateOf(f, seed)
-	report, err := json.Marshal(decode.ProbeReport{GStreamer: "1.22.0", Candidates: []decode.Candidate{{Codec: decode.H264, Element: "avdec_h264", Result: decode.Passed}}})
+	report, err := json.Marshal(decode.ProbeReport{GStreamer: "1.22.0", Candidates: []decode.Candidate{{Codec: format.H264, Element: "avdec_h264", Result: decode.Passed}}})
 	if err != nil {
 		f.Fatal(err)
 	}

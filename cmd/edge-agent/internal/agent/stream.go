@@ -12,6 +12,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -43,7 +44,7 @@ type stream struct {
 	wrongAt  time.Time      // since when
 	sent     contract.State // as last published
 	window   window
-	counted  decode.FrameCounts // at window.from
+	counted  report.FrameCounts // at window.from
 	last     contract.Telemetry
 	earlier  counts // before the window
 	history  history
@@ -113,7 +114,7 @@ type StreamStatus struct {
 	Fragments, Reconnects int64              // since the start
 	retries               map[string]int64
 	history               []web.Point
-	Frames                decode.FrameCounts
+	Frames                report.FrameCounts
 	wrongSince            time.Time // since when state.Code is what it is
 }
 
@@ -365,7 +366,7 @@ func (s *stream) takeTelemetry(now time.Time, clock contract.Clock) (contract.Te
 }
 
 // countFrames sets what became of the frames between two snapshots, which add up: so does their difference.
-func countFrames(t *contract.Telemetry, before, now decode.FrameCounts) {
+func countFrames(t *contract.Telemetry, before, now report.FrameCounts) {
 	t.Frames = int64(now.Received - before.Received)
 	t.ShownFrames = int64(now.Shown - before.Shown)
 	t.HiddenFrames = int64(now.Hidden - before.Hidden)

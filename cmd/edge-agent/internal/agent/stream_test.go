@@ -10,6 +10,8 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/clip"
 	"github.com/edge-agent/edge-agent/ingest/kvstest/forms"
@@ -22,7 +24,7 @@ func loneStream(t *testing.T) *stream {
 	t.Helper()
 	a := &Agent{cfg: config.Defaults(), renderer: decode.New(decode.Config{}), log: slog.New(slog.NewTextHandler(io.Discard, nil)), look: make(chan struct{}, 1)}
 	s := &stream{name: "gate", Agent: a, window: window{from: time.Now()}}
-	s.input = a.renderer.Input("gate", decode.Preference{})
+	s.input = a.renderer.Input("gate", plan.Preference{})
 	s.session = ingest.NewSession(ingest.Stream{Name: "gate", StreamName: "gate"}, nil, nil, s)
 	a.streams = []*stream{s}
 	a.renderer.Show(s.input)
@@ -39,15 +41,15 @@ func (s *stream) takeForTest() contract.Telemetry {
 
 // The counts of consecutive telemetry messages add up, whatever happened between them.
 func TestTelemetryCountsAddUp(t *testing.T) {
-	reasons := []decode.Reason{decode.DropLate, decode.DropOverload, decode.DropNoKeyFrame, decode.DropCatchUp}
+	reasons := []report.Reason{report.DropLate, report.DropOverload, report.DropNoKeyFrame, report.DropCatchUp}
 	rapid.Check(t, func(t *rapid.T) {
-		var now, counted decode.FrameCounts
+		var now, counted report.FrameCounts
 		var sum contract.Telemetry
 		byReason := map[string]int64{}
 		queued := int64(0)
 		for range rapid.IntRange(1, 20).Draw(t, "messages") {
 			before := now
-			now.Dropped = map[decode.Reason]uint64{}
+			now.Dropped = map[report.Reason]uint64{}
 			for why, n := range before.Dropped {
 				now.Dropped[why] = n
 			}
@@ -170,10 +172,10 @@ func TestStateSaysWhyFramesCannotBeShown(t *testing.T) {
 	}
 	s.Tracks([]*mkv.Track{{Number: 1, Type: mkv.Audio, Name: "sound", CodecID: "A_AAC"}})
 	got := s.status().State
-	if got.State != contract.Playing || got.Code != decode.CodeNoVideo || got.Message == "" {
+	if got.State != contract.Playing || got.Code != report.CodeNoVideo || got.Message == "" {
 		t.Errorf("%+v", got)
 	}
-	if slate := s.Agent.slate(); slate.Code != decode.CodeNoVideo || slate.State != "Connected, but no picture can be shown" || slate.Message == "" || slate.Since.IsZero() {
+	if slate := s.Agent.slate(); slate.Code != report.CodeNoVideo || slate.State != "Connected, but no picture can be shown" || slate.Message == "" || slate.Since.IsZero() {
 		t.Errorf("%+v", slate)
 	}
 	s.Report(ingest.Report{State: ingest.Stalled, Code: ingest.CodeStall, Message: "nothing comes"})
@@ -181,7 +183,7 @@ func TestStateSaysWhyFramesCannotBeShown(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	s.Report(ingest.Report{State: ingest.Playing, Code: ingest.CodeResumed})
-	if got := s.status().State; got.Code != decode.CodeNoVideo {
+	if got := s.status().State; got.Code != report.CodeNoVideo {
 		t.Errorf("%+v", got)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -23,8 +23,8 @@ type reportFault func(key, message, action string)
 
 // What the values of some keys may be.
 var (
-	knownSinks      = texts(decode.Auto, decode.KMS, decode.Wayland, decode.X11, decode.None)
-	KnownFamilies   = append(texts(decode.DefaultOrder...), BothV4L2)
+	knownSinks      = texts(plan.Auto, plan.KMS, plan.Wayland, plan.X11, plan.None)
+	KnownFamilies   = append(texts(plan.DefaultOrder...), BothV4L2)
 	KnownLogLevels  = []string{"debug", "info", "warn", "error"}
 	knownLogFormats = []string{"text", "json"}
 	knownVerbs      = texts(contract.Verbs()...)

@@ -19,11 +19,12 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
 	// the schema
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/timeline"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -209,7 +210,7 @@ func Defaults() Config {
 	return Config{
 		Agent:   Agent{StateDir: "/var/lib/edge-agent"},
 		MQTT:    MQTT{Profile: string(mqtt.Standard), TopicPrefix: contract.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
-		Display: Display{Sink: "auto", Latency: Duration(decode.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
+		Display: Display{Sink: "auto", Latency: Duration(timeline.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  Decode{Order: []string{"va", BothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
 		Control: Control{Allow: []string{}, PublicKeys: []string{}, Clock: clockSynced},
 		HTTP:    HTTP{Snapshots: true, Socket: SocketAuto},

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -31,7 +31,7 @@ func Of(err error) *Failure {
 	if e, ok := errors.AsType[*ingest.Error](err); ok {
 		return &Failure{Code: e.Code, Message: strings.TrimPrefix(e.Error(), e.Code+": "), Err: err}
 	}
-	if e, ok := errors.AsType[*decode.Error](err); ok {
+	if e, ok := errors.AsType[*report.Error](err); ok {
 		return &Failure{Code: e.Code, Message: e.Error(), Err: err}
 	}
 	if e, ok := errors.AsType[*contract.Error](err); ok {

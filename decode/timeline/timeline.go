@@ -1,4 +1,5 @@
-package decode
+// Package timeline decides when a frame is due: it maps the producer's times to the clock of the pipeline. It is pure.
+package timeline
 
 import "time"
 

@@ -1,4 +1,4 @@
-package decode
+package xserver
 
 import (
 	"bytes"
@@ -53,9 +53,9 @@ func TestXAnswer(t *testing.T) {
 		err    error // "": none
 	}{
 		"accepted":    {"\x01\x00\x0b\x00\x00\x00\x02\x00", "", nil},
-		"refused":     {refusal, "no wa", errXRefused("no wa")},
-		"cut off":     {refusal[:10], "no", errXRefused("no")},
-		"more wanted": {"\x02\x00\x00\x00\x00\x00\x01\x00ask\n", "ask", errXRefused("ask")},
+		"refused":     {refusal, "no wa", Refused("no wa")},
+		"cut off":     {refusal[:10], "no", Refused("no")},
+		"more wanted": {"\x02\x00\x00\x00\x00\x00\x01\x00ask\n", "ask", Refused("ask")},
 		"hung up":     {"\x00\x05", "does not answer", io.ErrUnexpectedEOF},
 	} {
 		err := xAnswer(strings.NewReader(c.answer))

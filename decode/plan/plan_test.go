@@ -1,4 +1,4 @@
-package decode
+package plan
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -48,25 +49,25 @@ func names(plans []Plan) string {
 }
 
 func TestChoose(t *testing.T) {
-	h264 := Format{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}
-	h265 := Format{Codec: H265, Stream: ByteStream}
+	h264 := format.Format{Codec: format.H264, Stream: format.AVC, CodecData: formattest.AVCC}
+	h265 := format.Format{Codec: format.H265, Stream: format.ByteStream}
 	is := func(names ...string) func(string) bool {
 		return func(name string) bool { return slices.Contains(names, name) }
 	}
-	isBroken := func(names ...string) func(string, Codec) bool {
-		return func(name string, _ Codec) bool { return slices.Contains(names, name) }
+	isBroken := func(names ...string) func(string, format.Codec) bool {
+		return func(name string, _ format.Codec) bool { return slices.Contains(names, name) }
 	}
 	for _, c := range []struct {
 		what   string
 		box    string
-		format Format
+		format format.Format
 		prefer Preference
 		known  Known
 		want   string
 	}{
 		{"denied", "intel", h264, Preference{}, Known{Denied: is("vah264dec")}, "vaapih264dec avdec_h264"},
 		{"broken come last", "intel", h264, Preference{}, Known{Broken: isBroken("vah264dec", "vaapih264dec")}, "avdec_h264 vah264dec vaapih264dec"},
-		{"broken with another codec only", "intel", h265, Preference{}, Known{Broken: func(_ string, c Codec) bool { return c == H264 }}, "vah265dec avdec_h265"},
+		{"broken with another codec only", "intel", h265, Preference{}, Known{Broken: func(_ string, c format.Codec) bool { return c == format.H264 }}, "vah265dec avdec_h265"},
 		{"wrong pictures come last", "intel", h264, Preference{}, Known{Differs: isBroken("vah264dec", "vaapih264dec")}, "avdec_h264 vah264dec vaapih264dec"},
 		{"unless trusted", "intel", h264, Preference{Trusted: []string{"vaapih264dec"}}, Known{Differs: isBroken("vah264dec", "vaapih264dec")}, "vaapih264dec avdec_h264 vah264dec"},
 		{"trust does not mend", "intel", h264, Preference{Trusted: []string{"vah264dec"}}, Known{Broken: isBroken("vah264dec")}, "vaapih264dec avdec_h264 vah264dec"},
@@ -92,7 +93,7 @@ func TestChoose(t *testing.T) {
 
 // What runs on which box, and how.
 func TestBoxes(t *testing.T) {
-	formats := []Format{{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}, {Codec: H265, Stream: ByteStream}}
+	formats := []format.Format{{Codec: format.H264, Stream: format.AVC, CodecData: formattest.AVCC}, {Codec: format.H265, Stream: format.ByteStream}}
 	var text strings.Builder
 	for _, b := range boxes {
 		for _, f := range formats {
@@ -126,13 +127,13 @@ func TestPipelines(t *testing.T) {
 		{Sink: KMS, Card: "/dev/dri/card1", Connector: "HDMI-A-1", ConnectorID: 89, Mode: Mode{1920, 1080}},
 		{Sink: KMS, Card: "/dev/dri/card0", Connector: "HDMI-A-1"},
 	}
-	formats := []Format{{Codec: H264, Stream: AVC, CodecData: formattest.AVCC}, {Codec: H265, Stream: ByteStream}}
+	formats := []format.Format{{Codec: format.H264, Stream: format.AVC, CodecData: formattest.AVCC}, {Codec: format.H265, Stream: format.ByteStream}}
 	var text strings.Builder
 	put := func(title, pipeline string) {
 		fmt.Fprintf(&text, "# %s\n%s\n\n", title, strings.ReplaceAll(pipeline, " ! ", " !\n  "))
 	}
 	write := func(title string, p Plan) { put(title, p.Pipeline()) }
-	first := func(f Format, d Display, found []string) Plan {
+	first := func(f format.Format, d Display, found []string) Plan {
 		return Choose(f, d, Preference{}, Known{Found: found})[0]
 	}
 	for _, d := range displays {

@@ -1,4 +1,5 @@
-package decode
+// Package xserver asks an X server whether it lets this user in, before GStreamer, which waits for ever, does.
+package xserver
 
 import (
 	"bytes"
@@ -12,36 +13,38 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/edge-agent/edge-agent/decode/report"
 )
 
-const dialTimeout = time.Second // for a display server
+const DialTimeout = time.Second // for a display server
 
 // An X server that answers may still refuse: every client shows a cookie (xauth(1)), which Xlib takes from the file in
 // XAUTHORITY, or ~/.Xauthority. The sink only says that it could not open the display, so that is found out here.
 
-// xServer is how to reach an X server.
-type xServer struct {
-	network, address string // of its socket
-	number           string // of the display
-	getenv           func(string) string
+// Server is how to reach an X server.
+type Server struct {
+	Network, Address string // of its socket
+	Number           string // of the display
+	Getenv           func(string) string
 }
 
-// xServerName tells servers, and the files with their cookies, apart.
-type xServerName struct{ address, authority string }
+// Name tells servers, and the files with their cookies, apart.
+type Name struct{ Address, Authority string }
 
-func (s xServer) name() xServerName { return xServerName{s.address, s.authority()} }
+func (s Server) Name() Name { return Name{s.Address, s.authority()} }
 
-// errXRefused is the reason that an X server gives for a connection that it refuses.
-type errXRefused string
+// Refused is the reason that an X server gives for a connection that it refuses.
+type Refused string
 
-func (e errXRefused) Error() string { return string(e) }
+func (e Refused) Error() string { return string(e) }
 
-// access connects to the server as Xlib does. The error is an errXRefused when the server answers and refuses.
+// Access connects to the server as Xlib does. The error is an errXRefused when the server answers and refuses.
 //
 // The connection is to be closed once another client is connected: a server whose last client leaves begins again, and
 // closes the connections that are made meanwhile.
-func (s xServer) access() (net.Conn, error) {
-	conn, err := net.DialTimeout(s.network, s.address, dialTimeout)
+func (s Server) Access() (net.Conn, error) {
+	conn, err := net.DialTimeout(s.Network, s.Address, DialTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -52,15 +55,15 @@ func (s xServer) access() (net.Conn, error) {
 	return conn, nil
 }
 
-func (s xServer) logIn(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+func (s Server) logIn(conn net.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(DialTimeout)); err != nil {
 		return err
 	}
 	var name string
 	var cookie []byte
 	// A file that cannot be read is as good as none: some servers let their own user in without a cookie.
 	if file, err := os.ReadFile(s.authority()); err == nil {
-		name, cookie = xCookie(file, s.families(conn), s.number)
+		name, cookie = xCookie(file, s.families(conn), s.Number)
 	}
 	if _, err := conn.Write(xSetup(name, cookie)); err != nil {
 		return err
@@ -69,11 +72,11 @@ func (s xServer) logIn(conn net.Conn) error {
 }
 
 // authority is the file with the cookies.
-func (s xServer) authority() string {
-	if file := s.getenv("XAUTHORITY"); file != "" {
+func (s Server) authority() string {
+	if file := s.Getenv("XAUTHORITY"); file != "" {
 		return file
 	}
-	return filepath.Join(s.getenv("HOME"), ".Xauthority")
+	return filepath.Join(s.Getenv("HOME"), ".Xauthority")
 }
 
 // xFamily is how an entry of the file names a host.
@@ -92,7 +95,7 @@ const (
 
 // families are the names under which the file may have the server: its address, or this host's name for one on this
 // machine.
-func (s xServer) families(conn net.Conn) []xFamily {
+func (s Server) families(conn net.Conn) []xFamily {
 	tcp, _ := conn.RemoteAddr().(*net.TCPAddr)
 	switch {
 	case tcp == nil || tcp.IP.IsLoopback():
@@ -159,27 +162,27 @@ func xAnswer(r io.Reader) error {
 	if most := int(head[1]); head[0] == failed && n > most {
 		n = most
 	}
-	return errXRefused(bytes.TrimRight(rest[:n], "\x00\n "))
+	return Refused(bytes.TrimRight(rest[:n], "\x00\n "))
 }
 
-// xServerAt finds the server of a DISPLAY.
-func xServerAt(display string, getenv func(string) string) (xServer, error) {
+// At finds the server of a DISPLAY.
+func At(display string, getenv func(string) string) (Server, error) {
 	network, address, number, err := xAddress(display)
-	return xServer{network, address, strconv.FormatUint(number, 10), getenv}, err
+	return Server{network, address, strconv.FormatUint(number, 10), getenv}, err
 }
 
-// noAccess makes an error of an X server that cannot be used.
-func (s xServer) noAccess(display string, err error) error {
-	var refused errXRefused
+// NoAccess makes an error of an X server that cannot be used.
+func (s Server) NoAccess(display string, err error) error {
+	var refused Refused
 	if !errors.As(err, &refused) {
-		return &Error{Code: CodeNoDisplay, Message: "no X server answers at DISPLAY=" + display, Err: err}
+		return &report.Error{Code: report.CodeNoDisplay, Message: "no X server answers at DISPLAY=" + display, Err: err}
 	}
 	file := s.authority()
 	if _, err := os.Stat(file); err != nil {
 		file += ", which does not exist"
 	}
-	return &Error{
-		Code: CodeNoAccess, Err: err,
+	return &report.Error{
+		Code: report.CodeNoAccess, Err: err,
 		Message: fmt.Sprintf("the X server at DISPLAY=%s refuses access; set XAUTHORITY to the cookie file of the user who "+
 			"started it (now %s)", display, file),
 	}

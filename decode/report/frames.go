@@ -1,4 +1,4 @@
-package decode
+package report
 
 // Reason says why a frame was not shown. It is a key of telemetry's dropped_by, so a name never changes.
 type Reason string
@@ -45,8 +45,8 @@ func (c FrameCounts) DroppedSum() (n uint64) {
 	return n
 }
 
-// add adds further counts.
-func (c *FrameCounts) add(more FrameCounts) {
+// Add adds further counts.
+func (c *FrameCounts) Add(more FrameCounts) {
 	c.Received += more.Received
 	c.Shown += more.Shown
 	c.Hidden += more.Hidden

@@ -1,31 +1,6 @@
-// Package decode turns the encoded frames of one stream into a picture, by way
-// of a child process that does the decoding.
-//
-// In go frames with their place on the producer's time line ([Input.Push]).
-// Out come reports and figures: what is decoded by which element, what was shown
-// when, what was dropped. The picture itself never passes through this process:
-//
-//	Push ──▶ track ──▶ access units ──▶ gate ──▶ socket pair ──▶ renderer child (package gst) ──▶ display
-//	                                     │ kept since the              │ opened, status, failure
-//	                                     │ last key frame              ▼
-//	                                     └── replay ◀── supervision: deny the plan, start the next child
-//
-// Every access unit has a number and is accounted for: [Input.Counts].
-//
-// A decoder that exists proves nothing. [Probe] tries out every one in a child of its own; one that fails while it
-// is in use is denied for a growing time and then tried again beside the picture (reconsider.go). Five ways
-// to fail are told apart: an error, the end of the process, a process that does not answer, frames that become
-// no pictures, and pictures that stand still (watch.go, still.go); and how much memory a child takes is watched.
-//
-// What decides is pure and stands apart from what acts: [FormatOf] (what has to
-// be decoded), [Choose] (by which elements), [ChooseDisplay] (to which
-// screen), [Timeline] (when). The wire protocol ([Reader], [Writer]) is shared by both ends.
-//
-// [Renderer.Run] owns the child, the socket and every goroutine of this package:
-// for each child one feeds, one reads what it says, one reads its log, one waits
-// for its end, one watches that it is alive, one looks after its display and one tries better decoders again. When
-// Run has returned, all of them are gone.
-package decode
+// Package report has what is said of decoding and showing: codes, errors and reports (report.go), and what became of
+// each frame (frames.go).
+package report
 
 import "fmt"
 
@@ -84,7 +59,7 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-func errorf(code, format string, args ...any) *Error {
+func Errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 

@@ -1,9 +1,14 @@
-package decode
+// Package format says what has to be decoded: which codec, in which form, with which parameter sets. It is pure.
+//
+// Read codec.go (what a decoder is told), assemble.go (how blocks become access units, however a producer cuts them up),
+// sets.go and reference.go (which frames no other refers to).
+package format
 
 import (
 	"bytes"
 	"encoding/hex"
 
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -43,25 +48,25 @@ type Format struct {
 	LengthSize int // bytes of the length in front of each NAL unit; 0 for ByteStream
 	Layers     int // temporal sub-layers of H.265, at the most; 0 when not known
 
-	series int // formats of one input with the same number go into one decoder
+	Series int // formats of one input with the same number go into one decoder
 }
 
 // FormatOf finds the format of a track whose frames need no conversion. The service does not check
 // CodecPrivate, so the track's first frame has the last word on how NAL units are told apart.
 func FormatOf(t *mkv.Track, first []byte) (Format, error) {
-	var a assembler
-	if err := a.begin(t); err != nil {
+	var a Assembler
+	if err := a.Begin(t); err != nil {
 		return Format{}, err
 	}
-	c, err := a.scan(first)
+	c, err := a.Scan(first)
 	if err != nil {
 		return Format{}, err
 	}
-	a.learn(c.sets)
+	a.Learn(c.Sets)
 	if f := a.formatNow(); f != nil {
 		return *f, nil
 	}
-	return Format{}, errorf(CodeNoParameterSets, "%s", a.missingSets())
+	return Format{}, report.Errorf(report.CodeNoParameterSets, "%s", a.MissingSets())
 }
 
 // layers reads sps_max_sub_layers_minus1 of an H.265 SPS (7.3.2.2.1), behind the two bytes of its NAL unit's header.
@@ -78,9 +83,9 @@ func (f Format) Equal(g Format) bool {
 		bytes.Equal(f.CodecData, g.CodecData)
 }
 
-// continues says that the pipeline that was opened for before decodes f too. Both are of the same input.
-func (f *Format) continues(before *Format) bool {
-	return f == before || f != nil && before != nil && f.series != 0 && f.series == before.series
+// Continues says that the pipeline that was opened for before decodes f too. Both are of the same input.
+func (f *Format) Continues(before *Format) bool {
+	return f == before || f != nil && before != nil && f.Series != 0 && f.Series == before.Series
 }
 
 // Caps is the format as GStreamer caps. Width and height stay out of it: parsers

@@ -1,10 +1,14 @@
-package decode
+// Package plan chooses, from what exists and what is wanted: plan.go by which elements a format is decoded, display.go where
+// pictures go. It is pure; a plan is plain data and renders to the text of a pipeline.
+package plan
 
 import (
 	"cmp"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/edge-agent/edge-agent/decode/format"
 )
 
 // Family is a way to reach decoders; configuration orders them.
@@ -22,28 +26,28 @@ const (
 // DefaultOrder tries hardware that many boxes share first and the processor last.
 var DefaultOrder = []Family{VA, V4L2Stateless, V4L2Stateful, Vendor, Software}
 
-// patterns names the elements of a family, best first. Elements of a second GPU
+// Patterns names the elements of a family, best first. Elements of a second GPU
 // or codec device carry the device's name in theirs.
-var patterns = map[Family]map[Codec][]string{
+var Patterns = map[Family]map[format.Codec][]string{
 	VA: {
-		H264: {`vah264dec`, `varenderD\d+h264dec`, `vaapih264dec`},
-		H265: {`vah265dec`, `varenderD\d+h265dec`, `vaapih265dec`},
+		format.H264: {`vah264dec`, `varenderD\d+h264dec`, `vaapih264dec`},
+		format.H265: {`vah265dec`, `varenderD\d+h265dec`, `vaapih265dec`},
 	},
 	V4L2Stateless: {
-		H264: {`v4l2slh264dec`, `v4l2slvideo\d+h264dec`},
-		H265: {`v4l2slh265dec`, `v4l2slvideo\d+h265dec`},
+		format.H264: {`v4l2slh264dec`, `v4l2slvideo\d+h264dec`},
+		format.H265: {`v4l2slh265dec`, `v4l2slvideo\d+h265dec`},
 	},
 	V4L2Stateful: {
-		H264: {`v4l2h264dec`, `v4l2video\d+h264dec`},
-		H265: {`v4l2h265dec`, `v4l2video\d+h265dec`},
+		format.H264: {`v4l2h264dec`, `v4l2video\d+h264dec`},
+		format.H265: {`v4l2h265dec`, `v4l2video\d+h265dec`},
 	},
 	Vendor: {
-		H264: {`nvh264dec`, `nvh264sldec`, `qsvh264dec`, `mppvideodec`, `vpudec`, `imxvpudec_h264`},
-		H265: {`nvh265dec`, `nvh265sldec`, `qsvh265dec`, `mppvideodec`, `vpudec`, `imxvpudec_h265`},
+		format.H264: {`nvh264dec`, `nvh264sldec`, `qsvh264dec`, `mppvideodec`, `vpudec`, `imxvpudec_h264`},
+		format.H265: {`nvh265dec`, `nvh265sldec`, `qsvh265dec`, `mppvideodec`, `vpudec`, `imxvpudec_h265`},
 	},
 	Software: {
-		H264: {`avdec_h264`, `openh264dec`},
-		H265: {`avdec_h265`, `libde265dec`},
+		format.H264: {`avdec_h264`, `openh264dec`},
+		format.H265: {`avdec_h265`, `libde265dec`},
 	},
 }
 
@@ -62,8 +66,8 @@ type Plan struct {
 	Checksums   bool // of every picture, for trials and tests
 }
 
-// name is what a plan is denied by.
-func (p Plan) name() string {
+// Name is what a plan is denied by.
+func (p Plan) Name() string {
 	if p.Colorimetry {
 		return p.Element + " with colorimetry"
 	}
@@ -79,8 +83,8 @@ type Preference struct {
 	Trusted []string
 }
 
-// softwareOnly says that the configuration wants no hardware.
-func (p Preference) softwareOnly() bool {
+// SoftwareOnly says that the configuration wants no hardware.
+func (p Preference) SoftwareOnly() bool {
 	return len(p.Order) > 0 && !slices.ContainsFunc(p.Order, func(f Family) bool { return f != Software })
 }
 
@@ -90,10 +94,10 @@ type Known struct {
 
 	// Broken says that an element failed its last trial with a codec (see Probe). It is used
 	// only when nothing else is left.
-	Broken func(element string, c Codec) bool
+	Broken func(element string, c format.Codec) bool
 	// Differs says that an element passed its last trial with other pictures than those of the
 	// processor. It is treated like a broken one, unless the configuration trusts it.
-	Differs func(element string, c Codec) bool
+	Differs func(element string, c format.Codec) bool
 	// Denied says that a plan failed a short while ago, by the plan's name.
 	Denied func(name string) bool
 	// Unnegotiated says that an element found no format for its pictures. The stateful
@@ -105,16 +109,16 @@ type Known struct {
 // within a family the better element first, and at the end those that the probe saw failing or making
 // wrong pictures.
 // Software is always the last family, also when the order leaves it out.
-func Choose(f Format, d Display, p Preference, k Known) []Plan {
+func Choose(f format.Format, d Display, p Preference, k Known) []Plan {
 	var plans, broken []Plan
-	for _, c := range candidates(f.Codec, p, k.Found) {
+	for _, c := range Candidates(f.Codec, p, k.Found) {
 		plan := Plan{
 			Family: c.Family, Element: c.Element, Parser: string(f.Codec) + "parse",
 			Caps: f.Caps(), Prefix: f.Prefix(), Display: d,
-			Colorimetry: canSetColorimetry(c) && k.Unnegotiated != nil && k.Unnegotiated(c.Element),
+			Colorimetry: CanSetColorimetry(c) && k.Unnegotiated != nil && k.Unnegotiated(c.Element),
 		}
 		switch {
-		case k.Denied != nil && k.Denied(plan.name()):
+		case k.Denied != nil && k.Denied(plan.Name()):
 		case k.Broken != nil && k.Broken(c.Element, f.Codec),
 			k.Differs != nil && k.Differs(c.Element, f.Codec) && !slices.Contains(p.Trusted, c.Element):
 			broken = append(broken, plan)
@@ -125,17 +129,17 @@ func Choose(f Format, d Display, p Preference, k Known) []Plan {
 	return append(plans, broken...)
 }
 
-func canSetColorimetry(d Decoder) bool { return d.Family == V4L2Stateful && d.Codec == H264 }
+func CanSetColorimetry(d Decoder) bool { return d.Family == V4L2Stateful && d.Codec == format.H264 }
 
 // Decoder is an element that decodes a codec, and how it gets at the hardware.
 type Decoder struct {
 	Element string
 	Family  Family
-	Codec   Codec
+	Codec   format.Codec
 }
 
-// candidates lists what of the found elements decodes a codec, best first.
-func candidates(codec Codec, p Preference, found []string) []Decoder {
+// Candidates lists what of the found elements decodes a codec, best first.
+func Candidates(codec format.Codec, p Preference, found []string) []Decoder {
 	order := p.Order
 	if len(order) == 0 {
 		order = DefaultOrder
@@ -143,7 +147,7 @@ func candidates(codec Codec, p Preference, found []string) []Decoder {
 	order = slices.DeleteFunc(slices.Clone(order), func(f Family) bool { return f == Software })
 	var list []Decoder
 	for _, family := range append(order, Software) {
-		names := patterns[family][codec]
+		names := Patterns[family][codec]
 		if family == Vendor {
 			names = slices.Concat(vendorPatterns(p.Vendor, codec), names)
 		}
@@ -158,8 +162,8 @@ func candidates(codec Codec, p Preference, found []string) []Decoder {
 
 // vendorPatterns are those of the configured elements that may decode a codec: an
 // element that has another codec in its name does not.
-func vendorPatterns(elements []string, codec Codec) []string {
-	words := map[Codec]string{H264: "264", H265: "265"}
+func vendorPatterns(elements []string, codec format.Codec) []string {
+	words := map[format.Codec]string{format.H264: "264", format.H265: "265"}
 	var names []string
 	for _, element := range elements {
 		other := false
@@ -176,7 +180,7 @@ func vendorPatterns(elements []string, codec Codec) []string {
 // Decoders lists what of the found elements decodes the codecs known here, in the
 // preferred order.
 func Decoders(p Preference, found []string) []Decoder {
-	return append(candidates(H264, p, found), candidates(H265, p, found)...)
+	return append(Candidates(format.H264, p, found), Candidates(format.H265, p, found)...)
 }
 
 // pick gives what was found of the elements with such names, in the order of the names.
@@ -220,18 +224,18 @@ func (p Plan) Pipeline() string {
 // download brings VA-API surfaces into system memory, where every sink and the
 // snapshot can read them; DMABuf with modifiers needs GStreamer 1.24.
 func (p Plan) download() []string {
-	if gpu := p.gpu(); gpu != "" {
+	if gpu := p.Gpu(); gpu != "" {
 		return []string{gpu + "postproc name=download", "video/x-raw,format=NV12"}
 	}
 	return nil
 }
 
-// gpu is what the elements of one VA-API device begin with: va, or varenderD129 for a second one. "" for other
+// Gpu is what the elements of one VA-API device begin with: va, or varenderD129 for a second one. "" for other
 // decoders.
-func (p Plan) gpu() string {
+func (p Plan) Gpu() string {
 	device, ok := strings.CutSuffix(p.Element, "dec")
 	if !ok || p.Family != VA || strings.HasPrefix(device, "vaapi") {
 		return ""
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(device, string(H264)), string(H265))
+	return strings.TrimSuffix(strings.TrimSuffix(device, string(format.H264)), string(format.H265))
 }

@@ -1,4 +1,4 @@
-package decode
+package format
 
 import "github.com/edge-agent/edge-agent/ingest/mkv"
 
@@ -24,8 +24,8 @@ func (f *Format) disposable(frame []byte) bool {
 	return slices > 0
 }
 
-// sliceBytes is how many bytes of a frame that is no key frame are slices.
-func (f *Format) sliceBytes(frame []byte) (n int) {
+// SliceBytes is how many bytes of a frame that is no key frame are slices.
+func (f *Format) SliceBytes(frame []byte) (n int) {
 	for nal := range mkv.Units(frame, f.LengthSize) {
 		if slice, _ := unreferenced(f.Codec, f.Layers, nal); slice {
 			n += len(nal)

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package decode
+package system
 
 import (
 	"io/fs"
@@ -14,10 +14,10 @@ var began = time.Now()
 // Monotonic is a time of this process.
 func Monotonic() time.Duration { return time.Since(began) }
 
-func mayUse(string) bool { return false }
+func MayUse(string) bool { return false }
 
-func ownerOf(fs.FileInfo) (uid, gid uint32) { return 0, 0 }
+func OwnerOf(fs.FileInfo) (uid, gid uint32) { return 0, 0 }
 
-func mapMemory(size int) ([]byte, error) { return make([]byte, size), nil }
+func MapMemory(size int) ([]byte, error) { return make([]byte, size), nil }
 
-func unmapMemory([]byte) {}
+func UnmapMemory([]byte) {}

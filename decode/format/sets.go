@@ -1,4 +1,4 @@
-package decode
+package format
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 // mostSets bounds the bytes of the parameter sets of a track: what is larger is not what it says.
 const mostSets = 64 << 10
 
-// parameterSets are the newest of each kind and id, in the order in which a decoder needs them. The zero value has
+// ParameterSets are the newest of each kind and id, in the order in which a decoder needs them. The zero value has
 // none.
-type parameterSets struct {
+type ParameterSets struct {
 	list  []parameterSet
 	bytes int
 }
@@ -24,8 +24,8 @@ type parameterSet struct {
 	nal  []byte
 }
 
-// learn takes in a NAL unit, whose data is copied, if it is a parameter set. It returns whether that was not known.
-func (s *parameterSets) learn(codec string, nal []byte) (news bool) {
+// Learn takes in a NAL unit, whose data is copied, if it is a parameter set. It returns whether that was not known.
+func (s *ParameterSets) Learn(codec string, nal []byte) (news bool) {
 	kind, id := mkv.ParameterSet(codec, nal)
 	if kind == mkv.NoSet {
 		return false
@@ -48,17 +48,17 @@ func (s *parameterSets) learn(codec string, nal []byte) (news bool) {
 }
 
 // has says that there is a set of a kind.
-func (s *parameterSets) has(kind mkv.SetKind) bool {
+func (s *ParameterSets) has(kind mkv.SetKind) bool {
 	return slices.ContainsFunc(s.list, func(have parameterSet) bool { return have.kind == kind })
 }
 
-// complete says that a decoder can begin with these sets.
-func (s *parameterSets) complete(codec string) bool {
+// Complete says that a decoder can begin with these sets.
+func (s *ParameterSets) Complete(codec string) bool {
 	return s.has(mkv.SPS) && s.has(mkv.PPS) && (codec != mkv.CodecH265 || s.has(mkv.VPS))
 }
 
 // annexB is all sets in Annex B form.
-func (s *parameterSets) annexB() []byte {
+func (s *ParameterSets) annexB() []byte {
 	out := make([]byte, 0, s.bytes+4*len(s.list))
 	for _, set := range s.list {
 		out = append(append(out, startCode...), set.nal...)
@@ -68,7 +68,7 @@ func (s *parameterSets) annexB() []byte {
 
 // shape is what a decoder is set up for: profile and size of every SPS. Decoders of another shape are built anew; other
 // changes they take from the frames.
-func (s *parameterSets) shape(codec string) string {
+func (s *ParameterSets) shape(codec string) string {
 	var b []byte
 	for _, set := range s.list {
 		if set.kind != mkv.SPS {

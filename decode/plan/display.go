@@ -1,4 +1,4 @@
-package decode
+package plan
 
 import (
 	"cmp"
@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/xserver"
 )
 
 // Sink is a way to a screen.
@@ -105,7 +108,7 @@ type Surroundings struct {
 	Getenv     func(key string) string
 	Connectors []Connector
 	Reachable  func(network, address string) error // tries to connect to a Wayland compositor
-	XAccess    func(xServer) error                 // connects to an X server; an errXRefused when it refuses
+	XAccess    func(xserver.Server) error          // connects to an X server; an errXRefused when it refuses
 	Found      []string                            // GStreamer elements that exist
 	Denied     func(Sink) (why string, denied bool)
 }
@@ -136,7 +139,7 @@ func ChooseDisplay(want Sink, connector string, s Surroundings) (Choice, error) 
 			return choice, nil
 		}
 		cause = err
-		if e := (*Error)(nil); errors.As(err, &e) && e.Code == CodeNoAccess {
+		if e := (*report.Error)(nil); errors.As(err, &e) && e.Code == report.CodeNoAccess {
 			choice.Refused = err
 		}
 		choice.Passed = append(choice.Passed, string(sink)+": "+err.Error())
@@ -148,15 +151,15 @@ func ChooseDisplay(want Sink, connector string, s Surroundings) (Choice, error) 
 func (s Surroundings) try(sink Sink, connector string) (Display, error) {
 	if s.Denied != nil {
 		if why, denied := s.Denied(sink); denied {
-			return Display{}, errorf(CodeNoDisplay, "%s", why)
+			return Display{}, report.Errorf(report.CodeNoDisplay, "%s", why)
 		}
 	}
 	if sink != None && !slices.Contains(s.Found, sink.Element()) {
-		return Display{}, errorf(CodeNoDisplay, "GStreamer has no %s; install gstreamer1.0-plugins-bad (kms, wayland) or gstreamer1.0-x (x11)", sink.Element())
+		return Display{}, report.Errorf(report.CodeNoDisplay, "GStreamer has no %s; install gstreamer1.0-plugins-bad (kms, wayland) or gstreamer1.0-x (x11)", sink.Element())
 	}
 	switch sink {
 	case KMS:
-		return s.tryKMS(connector)
+		return s.TryKMS(connector)
 	case Wayland:
 		return s.tryWayland()
 	case X11:
@@ -164,7 +167,7 @@ func (s Surroundings) try(sink Sink, connector string) (Display, error) {
 	case None:
 		return Display{Sink: None}, nil
 	}
-	return Display{}, errorf(CodeNoDisplay, "there is no display sink %q; choose auto, kms, wayland, x11 or none", sink)
+	return Display{}, report.Errorf(report.CodeNoDisplay, "there is no display sink %q; choose auto, kms, wayland, x11 or none", sink)
 }
 
 // tryWayland looks first, because the sink without these says nothing useful.
@@ -172,17 +175,17 @@ func (s Surroundings) tryWayland() (Display, error) {
 	dir, name := s.Getenv("XDG_RUNTIME_DIR"), s.Getenv("WAYLAND_DISPLAY")
 	switch {
 	case name == "":
-		return Display{}, errorf(CodeNoDisplay, "WAYLAND_DISPLAY is not set")
+		return Display{}, report.Errorf(report.CodeNoDisplay, "WAYLAND_DISPLAY is not set")
 	case dir == "" && !path.IsAbs(name):
-		return Display{}, errorf(CodeNoDisplay, "XDG_RUNTIME_DIR is not set")
+		return Display{}, report.Errorf(report.CodeNoDisplay, "XDG_RUNTIME_DIR is not set")
 	}
 	if !path.IsAbs(name) {
 		name = path.Join(dir, name)
 	}
 	if err := s.Reachable("unix", name); errors.Is(err, fs.ErrPermission) {
-		return Display{}, &Error{Code: CodeNoAccess, Message: "the agent's user may not connect to the Wayland compositor; run the agent as the user of the session", Err: err}
+		return Display{}, &report.Error{Code: report.CodeNoAccess, Message: "the agent's user may not connect to the Wayland compositor; run the agent as the user of the session", Err: err}
 	} else if err != nil {
-		return Display{}, &Error{Code: CodeNoDisplay, Message: "no Wayland compositor answers", Err: err}
+		return Display{}, &report.Error{Code: report.CodeNoDisplay, Message: "no Wayland compositor answers", Err: err}
 	}
 	return Display{Sink: Wayland}, nil
 }
@@ -190,22 +193,22 @@ func (s Surroundings) tryWayland() (Display, error) {
 func (s Surroundings) tryX11() (Display, error) {
 	name := s.Getenv("DISPLAY")
 	if name == "" {
-		return Display{}, errorf(CodeNoDisplay, "DISPLAY is not set")
+		return Display{}, report.Errorf(report.CodeNoDisplay, "DISPLAY is not set")
 	}
-	server, err := xServerAt(name, s.Getenv)
+	server, err := xserver.At(name, s.Getenv)
 	if err == nil {
 		err = s.XAccess(server)
 	}
 	if err != nil {
-		return Display{}, server.noAccess(name, err)
+		return Display{}, server.NoAccess(name, err)
 	}
 	return Display{Sink: X11}, nil
 }
 
-// tryKMS takes the connector that was asked for, or the first with a screen.
-func (s Surroundings) tryKMS(want string) (Display, error) {
+// TryKMS takes the connector that was asked for, or the first with a screen.
+func (s Surroundings) TryKMS(want string) (Display, error) {
 	if len(s.Connectors) == 0 {
-		return Display{}, errorf(CodeNoDisplay, "the kernel shows no output below /sys/class/drm; the box has no graphics or its driver is not loaded")
+		return Display{}, report.Errorf(report.CodeNoDisplay, "the kernel shows no output below /sys/class/drm; the box has no graphics or its driver is not loaded")
 	}
 	// Of some outputs the kernel cannot tell whether there is a screen.
 	connectors := slices.Clone(s.Connectors)
@@ -220,14 +223,14 @@ func (s Surroundings) tryKMS(want string) (Display, error) {
 			return Display{Sink: KMS, Card: "/dev/dri/" + c.Card, Driver: c.Driver, Connector: c.Name, ConnectorID: c.ID, Mode: c.Preferred}, nil
 		}
 		if want != "" {
-			return Display{}, errorf(CodeConnector, "no screen is connected to %s", want)
+			return Display{}, report.Errorf(report.CodeConnector, "no screen is connected to %s", want)
 		}
 		seen = append(seen, c.Name)
 	}
 	if want != "" {
-		return Display{}, errorf(CodeConnector, "there is no connector %s; there are %s", want, strings.Join(seen, ", "))
+		return Display{}, report.Errorf(report.CodeConnector, "there is no connector %s; there are %s", want, strings.Join(seen, ", "))
 	}
-	return Display{}, errorf(CodeNoDisplay, "no screen is connected to any of %s", strings.Join(seen, ", "))
+	return Display{}, report.Errorf(report.CodeNoDisplay, "no screen is connected to any of %s", strings.Join(seen, ", "))
 }
 
 // order puts outputs that may have a screen behind those that have.

@@ -1,4 +1,4 @@
-package decode
+package plan
 
 import (
 	"errors"
@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/edge-agent/edge-agent/decode/report"
+	"github.com/edge-agent/edge-agent/decode/xserver"
 )
 
 func drm(files ...string) fstest.MapFS {
@@ -56,19 +59,19 @@ func TestChooseDisplay(t *testing.T) {
 		"auto: connector wanted": {want: Auto, connector: "HDMI-A-2", env: session, drm: pi, found: all, display: hdmi2},
 		"kms":                    {want: KMS, env: session, drm: pi, found: all, display: hdmi2},
 		"kms: old kernel":        {want: KMS, drm: drm("card0-DP-1/status=connected"), found: all, display: Display{Sink: KMS, Card: "/dev/dri/card0", Connector: "DP-1"}},
-		"kms: connector empty":   {want: KMS, connector: "HDMI-A-1", drm: pi, found: all, code: CodeConnector, says: "no screen is connected to HDMI-A-1"},
-		"kms: no such connector": {want: KMS, connector: "DP-9", drm: pi, found: all, code: CodeConnector, says: "there are HDMI-A-1, HDMI-A-2"},
-		"kms: none":              {want: KMS, drm: drm(), found: all, code: CodeNoDisplay, says: "shows no output"},
-		"wayland: no directory":  {want: Wayland, env: map[string]string{"WAYLAND_DISPLAY": "wayland-0"}, found: all, code: CodeNoDisplay, says: "XDG_RUNTIME_DIR"},
-		"wayland: not set":       {want: Wayland, found: all, code: CodeNoDisplay, says: "WAYLAND_DISPLAY"},
-		"x11: not there":         {want: X11, env: map[string]string{"DISPLAY": ":7.0"}, found: all, down: "/tmp/.X11-unix/X7", code: CodeNoDisplay, says: "DISPLAY=:7.0"},
-		"x11: over network":      {want: X11, env: map[string]string{"DISPLAY": "box:1"}, found: all, down: "box:6001", code: CodeNoDisplay, says: "no X server"},
-		"x11: malformed":         {want: X11, env: map[string]string{"DISPLAY": "box"}, found: all, code: CodeNoDisplay, says: "host:number"},
-		"x11: refused":           {want: X11, env: map[string]string{"DISPLAY": ":0"}, found: all, refused: true, code: CodeNoAccess, says: "set XAUTHORITY"},
-		"wayland: refused":       {want: Wayland, env: session, found: all, closed: "/run/user/1000/wayland-0", code: CodeNoAccess, says: "may not connect"},
+		"kms: connector empty":   {want: KMS, connector: "HDMI-A-1", drm: pi, found: all, code: report.CodeConnector, says: "no screen is connected to HDMI-A-1"},
+		"kms: no such connector": {want: KMS, connector: "DP-9", drm: pi, found: all, code: report.CodeConnector, says: "there are HDMI-A-1, HDMI-A-2"},
+		"kms: none":              {want: KMS, drm: drm(), found: all, code: report.CodeNoDisplay, says: "shows no output"},
+		"wayland: no directory":  {want: Wayland, env: map[string]string{"WAYLAND_DISPLAY": "wayland-0"}, found: all, code: report.CodeNoDisplay, says: "XDG_RUNTIME_DIR"},
+		"wayland: not set":       {want: Wayland, found: all, code: report.CodeNoDisplay, says: "WAYLAND_DISPLAY"},
+		"x11: not there":         {want: X11, env: map[string]string{"DISPLAY": ":7.0"}, found: all, down: "/tmp/.X11-unix/X7", code: report.CodeNoDisplay, says: "DISPLAY=:7.0"},
+		"x11: over network":      {want: X11, env: map[string]string{"DISPLAY": "box:1"}, found: all, down: "box:6001", code: report.CodeNoDisplay, says: "no X server"},
+		"x11: malformed":         {want: X11, env: map[string]string{"DISPLAY": "box"}, found: all, code: report.CodeNoDisplay, says: "host:number"},
+		"x11: refused":           {want: X11, env: map[string]string{"DISPLAY": ":0"}, found: all, refused: true, code: report.CodeNoAccess, says: "set XAUTHORITY"},
+		"wayland: refused":       {want: Wayland, env: session, found: all, closed: "/run/user/1000/wayland-0", code: report.CodeNoAccess, says: "may not connect"},
 		"auto: x11 refused":      {want: Auto, env: map[string]string{"DISPLAY": ":0"}, drm: pi, found: all, refused: true, display: hdmi2, says: "x11: the X server at DISPLAY=:0 refuses access"},
 		"none":                   {want: None, env: session, drm: pi, display: Display{Sink: None}},
-		"unknown":                {want: "vga", found: []string{"fakesink"}, code: CodeNoDisplay, says: `"vga"`},
+		"unknown":                {want: "vga", found: []string{"fakesink"}, code: report.CodeNoDisplay, says: `"vga"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answers := func(address string) error {
@@ -84,16 +87,16 @@ func TestChooseDisplay(t *testing.T) {
 				Getenv:     func(key string) string { return c.env[key] },
 				Connectors: Connectors(c.drm), Found: c.found,
 				Reachable: func(_, address string) error { return answers(address) },
-				XAccess: func(s xServer) error {
+				XAccess: func(s xserver.Server) error {
 					if c.refused {
-						return errXRefused("no cookie")
+						return xserver.Refused("no cookie")
 					}
-					return answers(s.address)
+					return answers(s.Address)
 				},
 				Denied: func(s Sink) (string, bool) { return "failed", s == c.denied },
 			})
 			if c.code != "" {
-				var e *Error
+				var e *report.Error
 				if !errors.As(err, &e) || e.Code != c.code || !strings.Contains(err.Error(), c.says) {
 					t.Fatalf("got %v, want %s with %q", err, c.code, c.says)
 				}

@@ -1,4 +1,4 @@
-package decode
+package format
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode/format/formattest"
+	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
@@ -57,11 +58,11 @@ func TestFormatOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, err := FormatOf(c.track, c.frame)
 			if c.fails != "" {
-				code := CodeCodec
+				code := report.CodeCodec
 				if strings.HasPrefix(c.fails, "no parameter sets") {
-					code = CodeNoParameterSets
+					code = report.CodeNoParameterSets
 				}
-				var e *Error
+				var e *report.Error
 				if !errors.As(err, &e) || e.Code != code || !strings.Contains(err.Error(), c.fails) {
 					t.Fatalf("got %v, want %s with %q", err, code, c.fails)
 				}
@@ -72,7 +73,7 @@ func TestFormatOf(t *testing.T) {
 			if c.track.CodecID == mkv.CodecH265 {
 				want.Codec, want.Width, want.Height = H265, 320, 180
 			}
-			want.series = 1
+			want.Series = 1
 			if err != nil || !reflect.DeepEqual(f, want) {
 				t.Errorf("got %+v, %v, want %+v", f, err, want)
 			}
