@@ -171,10 +171,13 @@ func (s *screen) counts(status *decode.Status, line *timeline.Timeline) {
 }
 
 // picture is what is on the screen, no wider than most.
-func (s *screen) picture(most int) (*image.RGBA, error) {
+func (s *screen) picture(most int) (*image.RGBA, error) { return s.pictureWithin(snapshotTimeout, most) }
+
+// pictureWithin is picture; its conversion may take so long.
+func (s *screen) pictureWithin(limit time.Duration, most int) (*image.RGBA, error) {
 	var width, height C.int
 	var text *C.char
-	data := C.screen_pixels(s.c, C.int(most), C.guint64(snapshotTimeout), &width, &height, &text)
+	data := C.screen_pixels(s.c, C.int(most), C.guint64(limit), &width, &height, &text)
 	if data == nil {
 		defer C.g_free(C.gpointer(text))
 		return nil, errors.New(C.GoString(text))

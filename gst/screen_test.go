@@ -316,7 +316,7 @@ func TestSnapshotsOfOddPictures(t *testing.T) {
 			t.Fatal(ret)
 		}
 		var img *image.RGBA
-		until(t, "there is a picture of "+c.caps, func() bool { img, err = s.picture(c.most); return err == nil })
+		until(t, "there is a picture of "+c.caps, func() bool { img, err = s.pictureWithin(patience, c.most); return err == nil })
 		if got := img.Rect.Size(); got != c.want || len(img.Pix) != 4*got.X*got.Y {
 			t.Errorf("%s, at most %d wide: %v, not %v; %d bytes", c.caps, c.most, got, c.want, len(img.Pix))
 		}
