@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -264,10 +265,14 @@ func TestPlot(t *testing.T) {
 	for v, want := range map[time.Duration]time.Duration{
 		0: time.Second, time.Second: time.Second, 1100 * time.Millisecond: 2 * time.Second, 3 * time.Second: 5 * time.Second,
 		6 * time.Second: 10 * time.Second, time.Hour: 5000 * time.Second,
+		longest: longest, math.MaxInt64: longest,
 	} {
 		if got := roundUp(v); got != want {
 			t.Errorf("roundUp(%v) = %v, want %v", v, got, want)
 		}
+	}
+	if axis := string(plot([]Point{{At: now, Service: math.MaxInt64, Producer: -1, Local: -1}}, now)); !strings.Contains(axis, ">5e+09 s<") {
+		t.Errorf("the plot of a lag that is higher than any: %s", axis)
 	}
 	if plot(nil, now) != "" {
 		t.Error("a stream whose lag was never known has a plot")
