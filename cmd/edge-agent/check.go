@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/ingest"
@@ -98,7 +100,7 @@ func printFinding(w io.Writer) func(finding) {
 		if f.Code != "" {
 			code = f.Code + ": "
 		}
-		fmt.Fprintf(w, "%-8s %-14s %s%s\n", mark[f.Result], f.Check, code, f.Message)
+		fmt.Fprintf(w, "%-8s %-14s %s%s\n", mark[f.Result], f.Check, code, terminal.Plain(f.Message))
 		if f.Action != "" {
 			fmt.Fprintf(w, "%-8s %-14s → %s\n", "", "", f.Action)
 		}
@@ -345,7 +347,7 @@ func settled(a *agent.Agent) bool {
 	for _, stream := range s.Status.Streams {
 		state := stream.State
 		playing := state.State == contract.Playing && time.Since(state.Since.Time) > playFor
-		if shown := stream.Name == s.Status.Shown; playing && shown && state.Code == "" && !anyShown(s, stream.Name) {
+		if shown := stream.Name == s.Status.Shown; playing && shown && state.Code == "" && totalsOf(s, stream.Name).Shown == 0 {
 			return false
 		}
 		if !playing && state.Code == "" {
@@ -355,21 +357,21 @@ func settled(a *agent.Agent) bool {
 	return true
 }
 
-func anyShown(s web.Status, stream string) bool {
-	for _, t := range s.Totals {
-		if t.Stream == stream {
-			return t.Shown > 0
-		}
+// totalsOf are the totals of a stream; none where the agent, which may be of another version, does not give them.
+func totalsOf(s web.Status, stream string) web.Totals {
+	i := slices.IndexFunc(s.Totals, func(t web.Totals) bool { return t.Stream == stream })
+	if i < 0 {
+		return web.Totals{}
 	}
-	return false
+	return s.Totals[i]
 }
 
 // judge turns what an agent says of itself into findings.
 func (k *check) judge(s web.Status) {
 	k.renderer(s)
 	k.display(s)
-	for i, stream := range s.Status.Streams {
-		k.stream(stream, s.Totals[i], stream.Name == s.Status.Shown)
+	for _, stream := range s.Status.Streams {
+		k.stream(stream, totalsOf(s, stream.Name), stream.Name == s.Status.Shown)
 	}
 }
 

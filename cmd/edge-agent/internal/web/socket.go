@@ -12,6 +12,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 )
 
 // socketMode lets the agent's user and its group ask.
@@ -48,7 +50,8 @@ func ListenSocket(path string) (net.Listener, error) {
 // maxAnswer bounds what is read of an answer, in bytes: a status of 64 streams has some 200 KiB.
 const maxAnswer = 16 << 20
 
-// Ask asks the agent behind the socket at path how it stands: its Status as JSON.
+// Ask asks the agent behind the socket at path how it stands: its Status, whose texts can be printed, and the same as
+// the JSON that came.
 func Ask(ctx context.Context, path string) (Status, json.RawMessage, error) {
 	client := &http.Client{
 		Timeout: answerTimeout,
@@ -75,7 +78,7 @@ func Ask(ctx context.Context, path string) (Status, json.RawMessage, error) {
 		err = fmt.Errorf("it answered %s", answer.Status)
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &s)
+		err = terminal.DecodePlain(text, &s)
 	}
 	return s, text, err
 }
