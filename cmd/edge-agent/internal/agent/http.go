@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -56,7 +57,7 @@ func socketPath(configured string, getenv func(string) string) string {
 	if configured != config.SocketAuto {
 		return configured
 	}
-	if dir := getenv("RUNTIME_DIRECTORY"); dir != "" {
+	if dir, _, _ := strings.Cut(getenv("RUNTIME_DIRECTORY"), ":"); dir != "" { // a drop-in may add others
 		return filepath.Join(dir, socketName)
 	}
 	return ""

@@ -32,9 +32,12 @@ func ListenSocket(path string) (net.Listener, error) {
 	case info.Mode()&fs.ModeSocket == 0:
 		return nil, fmt.Errorf("%s is there and is no socket", path)
 	default:
-		if c, err := net.DialTimeout("unix", path, dialTimeout); err == nil {
+		switch c, err := net.DialTimeout("unix", path, dialTimeout); {
+		case err == nil:
 			_ = c.Close()
 			return nil, fmt.Errorf("another edge-agent answers at %s", path)
+		case !errors.Is(err, syscall.ECONNREFUSED): // which is what there is when nobody has it open
+			return nil, fmt.Errorf("another program holds %s and does not answer: %v", path, err)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, err

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -334,6 +335,32 @@ func TestSocketOfAPredecessor(t *testing.T) {
 	}
 	if text, _ := os.ReadFile(file); string(text) != "precious" {
 		t.Error("a file was overwritten")
+	}
+}
+
+// An agent that stands still takes no calls; its socket is still its own.
+func TestSocketOfAStuckAgent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for { // until its queue is full
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			break
+		}
+		defer c.Close()
+	}
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another program holds "+path) {
+		t.Errorf("a second agent on the socket: %v", err)
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode()&os.ModeSocket == 0 {
+		t.Errorf("the socket was taken away: %v", err)
 	}
 }
 
