@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 		"golang.org/x/time",
 	},
 	"mqtt/brokertest":                  {"github.com/eclipse/paho.mqtt.golang"},
-	"cmd/edge-agent/internal/web":      {"cmd/edge-agent/internal/terminal", "mqtt", "mqtt/contract", "github.com/prometheus/client_golang", "golang.org/x/net"},
+	"cmd/edge-agent/internal/web":      {"cmd/edge-agent/internal/terminal", "mqtt", "mqtt/contract", "github.com/prometheus/client_golang"},
 	"cmd/edge-agent/internal/build":    {},
 	"cmd/edge-agent/internal/terminal": {},
 	"cmd/edge-agent/internal/failure":  {"ingest", "decode", "mqtt/contract"},
