@@ -59,12 +59,13 @@ type site struct {
 	pictures *pictures // nil for none
 }
 
-// headers tell the browser to keep nothing, and to load nothing from elsewhere.
+// headers tell the browser to keep nothing, to load nothing from elsewhere, and to show nothing of it there.
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin") // the picture is not for pages from elsewhere
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		next.ServeHTTP(w, r)

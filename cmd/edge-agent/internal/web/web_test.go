@@ -115,6 +115,9 @@ func TestPage(t *testing.T) {
 	if got := r.Header.Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none'") {
 		t.Errorf("Content-Security-Policy: %s", got)
 	}
+	if got := r.Header.Get("Cross-Origin-Resource-Policy"); got != "same-origin" {
+		t.Errorf("other pages may show the picture: %q", got)
+	}
 	if page := body(t, ask(t, New(Options{Source: newBox()}), "/")); strings.Contains(page, "<img") {
 		t.Error("without snapshots the page has a picture")
 	}
