@@ -339,7 +339,7 @@ func (k *check) trial(ctx context.Context, std stdio, service *ingest.Service) e
 func settled(a *agent.Agent) bool {
 	s := a.Status()
 	if s.Info.GStreamer == "" {
-		return pictureTrouble(s).Code != ""
+		return pictureTrouble(s).Code != "" && allTried(s)
 	}
 	if a.Decoders().Time.IsZero() {
 		return false
@@ -357,6 +357,14 @@ func settled(a *agent.Agent) bool {
 	return true
 }
 
+// allTried says that each stream plays for a while or could not be pulled, whatever becomes of its pictures.
+func allTried(s web.Status) bool {
+	return !slices.ContainsFunc(s.Status.Streams, func(stream contract.StreamStatus) bool {
+		playing := stream.State.State == contract.Playing && time.Since(stream.State.Since.Time) > playFor
+		return !playing && len(totalsOf(s, stream.Name).Reconnects) == 0
+	})
+}
+
 // totalsOf are the totals of a stream; none where the agent, which may be of another version, does not give them.
 func totalsOf(s web.Status, stream string) web.Totals {
 	i := slices.IndexFunc(s.Totals, func(t web.Totals) bool { return t.Stream == stream })
@@ -371,6 +379,10 @@ func (k *check) judge(s web.Status) {
 	k.renderer(s)
 	k.display(s)
 	for _, stream := range s.Status.Streams {
+		if s.Info.GStreamer == "" && agent.OfTheProcess[stream.State.Code] {
+			k.undecoded(stream, s)
+			continue
+		}
 		k.stream(stream, totalsOf(s, stream.Name), stream.Name == s.Status.Shown)
 	}
 }
@@ -447,4 +459,25 @@ func (k *check) stream(s contract.StreamStatus, totals web.Totals, shown bool) {
 	default:
 		k.ok(what, "plays; frames received: %d", totals.Received)
 	}
+}
+
+// undecoded judges a stream that cannot be shown for want of a renderer, which has been said: by whether it comes.
+func (k *check) undecoded(s contract.StreamStatus, all web.Status) {
+	what := "stream " + s.Name
+	if s.State.State == contract.Playing {
+		k.ok(what, "comes; frames received: %d, which nothing can decode", totalsOf(all, s.Name).Received)
+		return
+	}
+	for _, e := range slices.Backward(all.Events) {
+		switch {
+		case e.Stream != s.Name || e.Severity == contract.SeverityInfo || agent.OfTheProcess[e.Code]:
+		case k.lacking && e.Code == ingest.CodeCredentials:
+			k.unknown(what, "it cannot be asked for without credentials")
+			return
+		default:
+			k.problem(what, e.Code, e.Message, "")
+			return
+		}
+	}
+	k.unknown(what, "%s for %v", s.State.State, time.Since(s.State.Since.Time).Round(time.Second))
 }
