@@ -95,6 +95,10 @@ func parseAddress(raw string) (address, *Fault) {
 	const form = `Write "mqtts://host" or "mqtt://host", with :port where it is not 8883 or 1883.`
 	fault := func(message, action string) (address, *Fault) { return address{}, &Fault{"broker", message, action} }
 	u, err := url.Parse(raw)
+	part := raw
+	if i := strings.IndexAny(raw, "?#"); i >= 0 {
+		part = raw[:i] // what follows may be secret
+	}
 	switch {
 	case raw == "":
 		return fault("is empty", form)
@@ -103,9 +107,9 @@ func parseAddress(raw string) (address, *Fault) {
 	case err != nil || u.Hostname() == "":
 		return fault("is no address of a broker", form)
 	case u.Scheme != "mqtt" && u.Scheme != "mqtts":
-		return fault(fmt.Sprintf("= %q has the unknown scheme %q", raw, u.Scheme), form)
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-		return fault(fmt.Sprintf("= %q goes on after the host", raw), form)
+		return fault(fmt.Sprintf("= %q has the unknown scheme %q", part, u.Scheme), form)
+	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(raw, "?#"):
+		return fault(fmt.Sprintf("= %q goes on after the host", part), form)
 	}
 	port := map[string]string{"mqtt": "1883", "mqtts": "8883"}[u.Scheme]
 	return address{host: u.Hostname(), port: cmp.Or(u.Port(), port), tls: u.Scheme == "mqtts"}, nil

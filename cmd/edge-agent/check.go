@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/decode/plan"
@@ -100,7 +102,7 @@ func printFinding(w io.Writer) func(finding) {
 		if f.Code != "" {
 			code = f.Code + ": "
 		}
-		fmt.Fprintf(w, "%-8s %-14s %s%s\n", mark[f.Result], f.Check, code, f.Message)
+		fmt.Fprintf(w, "%-8s %-14s %s%s\n", mark[f.Result], f.Check, code, terminal.Plain(f.Message))
 		if f.Action != "" {
 			fmt.Fprintf(w, "%-8s %-14s → %s\n", "", "", f.Action)
 		}
@@ -339,7 +341,7 @@ func (k *check) trial(ctx context.Context, std stdio, service *ingest.Service) e
 func settled(a *agent.Agent) bool {
 	s := a.Status()
 	if s.Info.GStreamer == "" {
-		return pictureTrouble(s).Code != ""
+		return pictureTrouble(s).Code != "" && allTried(s)
 	}
 	if a.Decoders().Time.IsZero() {
 		return false
@@ -347,7 +349,7 @@ func settled(a *agent.Agent) bool {
 	for _, stream := range s.Status.Streams {
 		state := stream.State
 		playing := state.State == contract.Playing && time.Since(state.Since.Time) > playFor
-		if shown := stream.Name == s.Status.Shown; playing && shown && state.Code == "" && !anyShown(s, stream.Name) {
+		if shown := stream.Name == s.Status.Shown; playing && shown && state.Code == "" && totalsOf(s, stream.Name).Shown == 0 {
 			return false
 		}
 		if !playing && state.Code == "" {
@@ -357,21 +359,33 @@ func settled(a *agent.Agent) bool {
 	return true
 }
 
-func anyShown(s web.Status, stream string) bool {
-	for _, t := range s.Totals {
-		if t.Stream == stream {
-			return t.Shown > 0
-		}
+// allTried says that each stream plays for a while or could not be pulled, whatever becomes of its pictures.
+func allTried(s web.Status) bool {
+	return !slices.ContainsFunc(s.Status.Streams, func(stream contract.StreamStatus) bool {
+		playing := stream.State.State == contract.Playing && time.Since(stream.State.Since.Time) > playFor
+		return !playing && len(totalsOf(s, stream.Name).Reconnects) == 0
+	})
+}
+
+// totalsOf are the totals of a stream; none where the agent, which may be of another version, does not give them.
+func totalsOf(s web.Status, stream string) web.Totals {
+	i := slices.IndexFunc(s.Totals, func(t web.Totals) bool { return t.Stream == stream })
+	if i < 0 {
+		return web.Totals{}
 	}
-	return false
+	return s.Totals[i]
 }
 
 // judge turns what an agent says of itself into findings.
 func (k *check) judge(s web.Status) {
 	k.renderer(s)
 	k.display(s)
-	for i, stream := range s.Status.Streams {
-		k.stream(stream, s.Totals[i], stream.Name == s.Status.Shown)
+	for _, stream := range s.Status.Streams {
+		if s.Info.GStreamer == "" && agent.OfTheProcess[stream.State.Code] {
+			k.undecoded(stream, s)
+			continue
+		}
+		k.stream(stream, totalsOf(s, stream.Name), stream.Name == s.Status.Shown)
 	}
 }
 
@@ -447,4 +461,25 @@ func (k *check) stream(s contract.StreamStatus, totals web.Totals, shown bool) {
 	default:
 		k.ok(what, "plays; frames received: %d", totals.Received)
 	}
+}
+
+// undecoded judges a stream that cannot be shown for want of a renderer, which has been said: by whether it comes.
+func (k *check) undecoded(s contract.StreamStatus, all web.Status) {
+	what := "stream " + s.Name
+	if s.State.State == contract.Playing {
+		k.ok(what, "comes; frames received: %d, which nothing can decode", totalsOf(all, s.Name).Received)
+		return
+	}
+	for _, e := range slices.Backward(all.Events) {
+		switch {
+		case e.Stream != s.Name || e.Severity == contract.SeverityInfo || agent.OfTheProcess[e.Code]:
+		case k.lacking && e.Code == ingest.CodeCredentials:
+			k.unknown(what, "it cannot be asked for without credentials")
+			return
+		default:
+			k.problem(what, e.Code, e.Message, "")
+			return
+		}
+	}
+	k.unknown(what, "%s for %v", s.State.State, time.Since(s.State.Since.Time).Round(time.Second))
 }

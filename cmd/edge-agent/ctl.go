@@ -12,6 +12,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 	"github.com/edge-agent/edge-agent/mqtt/secret"
@@ -239,7 +240,7 @@ func (c ctlFlags) caller(std stdio) (mqtt.Caller, error) {
 // sayLost tells that the connection to the broker broke.
 func sayLost(w io.Writer, err error) {
 	f := failure.Of(err)
-	fmt.Fprintf(w, "edge-agent: %s: %s; trying again\n", f.Code, f.Message)
+	fmt.Fprintf(w, "edge-agent: %s: %s; trying again\n", f.Code, terminal.Plain(f.Message))
 }
 
 func readSignKey(file string) (ed25519.PrivateKey, error) {

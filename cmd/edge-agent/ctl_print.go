@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -42,7 +43,7 @@ var printers = map[contract.Verb]func(io.Writer, json.RawMessage) error{
 func printer[T any](write func(io.Writer, T)) func(io.Writer, json.RawMessage) error {
 	return func(w io.Writer, text json.RawMessage) error {
 		var data T
-		if err := json.Unmarshal(text, &data); err != nil {
+		if err := terminal.DecodePlain(text, &data); err != nil {
 			return &failure.Failure{Code: "control.no_answer", Message: "the agent's response makes no sense: " + err.Error(), Err: err}
 		}
 		write(w, data)

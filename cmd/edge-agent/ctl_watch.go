@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -62,7 +63,7 @@ func fleetRows(agents []mqtt.AgentView) []fleetRow {
 			event = e.TS.Format("15:04:05 ") + strings.TrimSpace(e.Stream+" "+e.Code)
 		}
 		if len(a.Streams) == 0 {
-			rows = append(rows, fleetRow{a.ID, "-", online(a, "online"), figures(contract.Telemetry{}), "-", event})
+			rows = append(rows, fleetRow{terminal.Plain(a.ID), "-", online(a, "online"), figures(contract.Telemetry{}), "-", terminal.Plain(event)})
 		}
 		for _, s := range a.Streams {
 			state := strings.TrimSpace(string(s.State.State) + " " + s.State.Code)
@@ -70,7 +71,9 @@ func fleetRows(agents []mqtt.AgentView) []fleetRow {
 			if !a.Online { // what it said last does not hold now
 				telemetry, decoder = contract.Telemetry{}, ""
 			}
-			rows = append(rows, fleetRow{a.ID, s.Name, online(a, state), figures(telemetry), orDash(decoder), event})
+			rows = append(rows, fleetRow{
+				terminal.Plain(a.ID), terminal.Plain(s.Name), terminal.Plain(online(a, state)), figures(telemetry), terminal.Plain(orDash(decoder)), terminal.Plain(event),
+			})
 		}
 	}
 	return rows

@@ -27,6 +27,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/logging"
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
@@ -249,7 +250,7 @@ func printError(w io.Writer, err error) int {
 	}
 	if faults, ok := errors.AsType[config.Errors](err); ok {
 		for _, fault := range faults {
-			fmt.Fprintf(w, "edge-agent: %s: %s\n", fault.Code, fault)
+			fmt.Fprintf(w, "edge-agent: %s: %s\n", fault.Code, terminal.Plain(fault.Error()))
 		}
 		return exitFailed
 	}
@@ -259,7 +260,7 @@ func printError(w io.Writer, err error) int {
 		code, _ := contract.Lookup(f.Code)
 		action = code.Action
 	}
-	fmt.Fprintf(w, "edge-agent: %s %s\n", sentence(f.Error()), action)
+	fmt.Fprintf(w, "edge-agent: %s %s\n", sentence(terminal.Plain(f.Error())), action)
 	return exitFailed
 }
 

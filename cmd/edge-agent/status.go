@@ -46,12 +46,8 @@ func printAgent(w io.Writer, s web.Status, now time.Time) {
 	if len(s.Info.Displays) == 0 {
 		fmt.Fprintf(w, "display   none: %s\n", orNone(strings.Join(s.Info.PassedOver, "; ")))
 	}
-	for i, stream := range s.Status.Streams {
-		var totals web.Totals
-		if i < len(s.Totals) {
-			totals = s.Totals[i]
-		}
-		printOneStream(w, stream, totals, stream.Name == s.Status.Shown, now)
+	for _, stream := range s.Status.Streams {
+		printOneStream(w, stream, totalsOf(s, stream.Name), stream.Name == s.Status.Shown, now)
 	}
 	if len(s.Events) > 0 {
 		fmt.Fprintln(w, "\nnewest events:")

@@ -141,8 +141,13 @@ func TestAgentWithoutGStreamer(t *testing.T) {
 	}
 	p = startProgram(t, inside, nil, "/edge-agent", "check", "--config", "/etc/config.toml")
 	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), "PROBLEM  renderer       "+report.CodeRenderer) ||
-		!strings.Contains(p.output(), deb) || !strings.Contains(p.output(), "stream gate") {
+		!strings.Contains(p.output(), deb) || !strings.Contains(p.output(), "ok       stream gate    comes; frames received: ") {
 		t.Errorf("check: exit status %d", status)
+	}
+	s.server.Close()
+	p = startProgram(t, inside, nil, "/edge-agent", "check", "--config", "/etc/config.toml")
+	if status := p.wait(); status != exitFailed || !strings.Contains(p.output(), "PROBLEM  stream gate    ingest.unreachable: ") {
+		t.Errorf("check without the service: exit status %d", status)
 	}
 	if err := os.Remove(filepath.Join(root, decode.RendererName)); err != nil {
 		t.Fatal(err)

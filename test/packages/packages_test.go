@@ -217,6 +217,8 @@ apt-get install -q -y --download-only /packages/` + filepath.Base(deb))
 		{"reload", l.reload},
 		{"configuration with a fault", l.fault},
 		{"killed", l.killed},
+		{"stuck", l.stuck},
+		{"network outage", l.outage},
 		{"power cut", l.reboot},
 		{"upgrade", l.upgrade},
 		{"upgrade of what was stopped", l.upgradeStopped},

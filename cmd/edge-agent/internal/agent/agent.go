@@ -137,8 +137,9 @@ func (a *Agent) StreamCount() int { return len(a.all()) }
 
 // agentOf makes an agent that does nothing before prepare.
 func agentOf(cfg config.Config, log *slog.Logger) *Agent {
+	now := time.Now()
 	return &Agent{
-		cfg: cfg, settled: cfg, started: cfg, log: log, began: time.Now(),
+		cfg: cfg, settled: cfg, started: cfg, log: log, began: now, beat: heartbeat{began: now},
 		session: uuid.Must(uuid.NewV7()).String(), retick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -56,7 +57,7 @@ func socketPath(configured string, getenv func(string) string) string {
 	if configured != config.SocketAuto {
 		return configured
 	}
-	if dir := getenv("RUNTIME_DIRECTORY"); dir != "" {
+	if dir, _, _ := strings.Cut(getenv("RUNTIME_DIRECTORY"), ":"); dir != "" { // a drop-in may add others
 		return filepath.Join(dir, socketName)
 	}
 	return ""
@@ -158,12 +159,15 @@ func (a *Agent) Picture(ctx context.Context, stream string) ([]byte, error) {
 const aliveWithin = 15 * time.Second
 
 // heartbeat is when the main loop came round last. Neither network nor renderer can hold it up.
-type heartbeat struct{ last atomic.Int64 }
+type heartbeat struct {
+	began time.Time    // of the agent
+	last  atomic.Int64 // since then, in ns: whoever sets the clock does not change that
+}
 
-func (h *heartbeat) strike(now time.Time) { h.last.Store(now.UnixNano()) }
+func (h *heartbeat) strike(now time.Time) { h.last.Store(int64(now.Sub(h.began))) }
 
 func (h *heartbeat) age(now time.Time) time.Duration {
-	return time.Duration(now.UnixNano() - h.last.Load())
+	return now.Sub(h.began) - time.Duration(h.last.Load())
 }
 
 // Alive says whether the main loop still comes round, for package web.

@@ -12,7 +12,11 @@ import (
 
 func TestSocketPath(t *testing.T) {
 	for _, c := range []struct{ configured, dir, want string }{
-		{"auto", "/run/edge-agent", "/run/edge-agent/status.sock"}, {"auto", "", ""}, {"", "/run/edge-agent", ""}, {"/s", "/run/edge-agent", "/s"},
+		{"auto", "/run/edge-agent", "/run/edge-agent/status.sock"},
+		{"auto", "", ""},
+		{"", "/run/edge-agent", ""},
+		{"/s", "/run/edge-agent", "/s"},
+		{"auto", "/run/edge-agent:/run/more", "/run/edge-agent/status.sock"}, // a drop-in has added a folder
 	} {
 		if got := socketPath(c.configured, func(string) string { return c.dir }); got != c.want {
 			t.Errorf("%+v: %s", c, got)

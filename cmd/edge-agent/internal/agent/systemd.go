@@ -28,28 +28,33 @@ func (a *Agent) notifyWhile(ctx context.Context, notify func(state string), watc
 	if !a.waitsForConfig() { // else another agent follows in this process
 		defer notify(daemon.SdNotifyStopping)
 	}
-	feeding := time.NewTicker(feedEvery(watched))
-	defer feeding.Stop()
+	var feeding <-chan time.Time // nil for nobody who watches
+	if watched > 0 {
+		ticker := time.NewTicker(feedEvery(watched))
+		defer ticker.Stop()
+		feeding = ticker.C
+	}
 	status := time.NewTicker(statusEvery)
 	defer status.Stop()
-	fed := a.beat.last.Load()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-status.C:
 			notify("STATUS=" + a.summary())
-		case <-feeding.C:
-			if now := a.beat.last.Load(); now != fed && watched > 0 {
-				fed = now
+		case <-feeding:
+			if a.beat.age(time.Now()) < max(feedEvery(watched), slowBeat) {
 				notify(daemon.SdNotifyWatchdog)
 			}
 		}
 	}
 }
 
-// feedEvery is a third of the time after which the watchdog bites, but not less than the main loop takes.
-func feedEvery(watched time.Duration) time.Duration { return max(watched/3, 2*time.Second) }
+// slowBeat is how long the main loop, which comes round every second, may take on a busy box.
+const slowBeat = 2 * time.Second
+
+// feedEvery is a third of the time after which the watchdog bites, but not so short that it costs anything.
+func feedEvery(watched time.Duration) time.Duration { return max(watched/3, 100*time.Millisecond) }
 
 // summary is how the agent stands, in a line.
 func (a *Agent) summary() string {

@@ -46,6 +46,37 @@ func TestStuckMainLoop(t *testing.T) {
 	})
 }
 
+// However short the watchdog waits, an agent that works is not taken for stuck.
+func TestShortWatchdog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := agentOf(config.Defaults(), nil)
+		a.beat.strike(time.Now())
+		began := time.Now()
+		var longest, last time.Duration
+		ended := make(chan struct{})
+		ctx, stop := context.WithCancel(t.Context())
+		go func() {
+			defer close(ended)
+			a.notifyWhile(ctx, func(state string) {
+				if state == "WATCHDOG=1" {
+					now := time.Since(began)
+					longest, last = max(longest, now-last), now
+				}
+			}, time.Second)
+		}()
+		beat := time.NewTicker(time.Second)
+		defer beat.Stop()
+		for range 20 {
+			a.beat.strike(<-beat.C)
+		}
+		stop()
+		<-ended
+		if last == 0 || longest >= time.Second {
+			t.Errorf("not fed for %v", longest)
+		}
+	})
+}
+
 // An agent that only waited for a valid configuration is followed by one that works: the service does not stop.
 func TestWaitingIsNotStopping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

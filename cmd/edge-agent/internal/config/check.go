@@ -97,6 +97,8 @@ func checkAWS(a *AWS, shared bool, fault reportFault) {
 	u, err := url.Parse(a.Endpoint)
 	if hasSecret(a.Endpoint) {
 		fault("aws.endpoint", "holds a user name or password", "Write the address alone: credentials come from where AWS's own tools look for them.")
+	} else if goesOn(a.Endpoint) {
+		fault("aws.endpoint", "goes on after the address", `Write "https://host" or "http://host:port", or leave it empty for AWS.`)
 	} else if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		fault("aws.endpoint", fmt.Sprintf("= %q is no address of a service", a.Endpoint),
 			`Write "https://host" or "http://host:port", or leave it empty for AWS.`)
@@ -113,6 +115,8 @@ func checkIoT(c *IoT, shared bool, fault reportFault) {
 		fault(key, "is empty, but other keys of [aws.iot] are set", "Set it to the host that `aws iot describe-endpoint --endpoint-type iot:CredentialProvider` prints.")
 	case hasSecret(c.Endpoint):
 		fault(key, "holds a user name or password", "Write the host alone, without https://.")
+	case goesOn(c.Endpoint):
+		fault(key, "goes on after the host", "Write the host alone, without https://.")
 	case strings.ContainsAny(c.Endpoint, "/:@ "):
 		fault(key, fmt.Sprintf("= %q is no host name", c.Endpoint), "Write the host alone, without https://.")
 	case c.RoleAlias == "" || c.CertFile == "" || c.KeyFile == "":
@@ -140,6 +144,9 @@ func checkMQTT(m *MQTT, fault reportFault) {
 // hasSecret says that an address may hold a user name or password, also one that cannot be parsed. No valid address has
 // an @ otherwise. Such an address is refused and must not be printed: faults of a reload are published.
 func hasSecret(address string) bool { return strings.Contains(address, "@") }
+
+// goesOn says that an address has a query or a fragment, which may be secret as well.
+func goesOn(address string) bool { return strings.ContainsAny(address, "?#") }
 
 func checkDisplay(c *Config, fault reportFault) {
 	d := &c.Display

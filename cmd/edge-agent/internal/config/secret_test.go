@@ -34,6 +34,22 @@ func TestASecretInAnAddressIsNotPrinted(t *testing.T) {
 	}
 }
 
+// So is what a service would be told behind its address, such as a token.
+func TestASecretBehindAnAddressIsNotPrinted(t *testing.T) {
+	for name, table := range addressKeys {
+		key, _, _ := strings.Cut(name, " ")
+		for _, address := range []string{"https://host?token=canary", "mqtts://host/?token=canary", "mqtts://host#canary", "wss://host/mqtt?token=canary", "host?token=canary"} {
+			_, err := Parse("x.toml", fmt.Sprintf(table, fmt.Sprintf("%q", address)))
+			if err == nil || !strings.Contains(err.Error(), key) {
+				t.Errorf("%s = %q: %v", name, address, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "canary") {
+				t.Errorf("%s = %q is printed: %v", name, address, err)
+			}
+		}
+	}
+}
+
 // A new key for an address has to be in the test above.
 func TestEveryAddressKeyIsTested(t *testing.T) {
 	var find func(path string, table reflect.Type)

@@ -44,7 +44,10 @@ func (p *pictures) get(ctx context.Context, stream string) ([]byte, error) {
 	// Not that of the request: the next one may be waiting for the same picture.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pictureTimeout)
 	defer cancel()
-	p.jpeg, p.err = p.source.Picture(ctx, stream)
-	p.stream, p.made = stream, time.Now()
-	return p.jpeg, p.err
+	jpeg, err := p.source.Picture(ctx, stream)
+	if err != nil && p.stream != stream && time.Since(p.made) < pictureAge {
+		return nil, err // of a stream that is not shown: asking for one must not have the picture made again
+	}
+	p.stream, p.jpeg, p.err, p.made = stream, jpeg, err, time.Now()
+	return jpeg, err
 }

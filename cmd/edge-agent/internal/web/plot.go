@@ -37,7 +37,7 @@ func plot(points []Point, now time.Time) template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="plot" viewBox="0 0 %d %d" role="img" aria-label="lag over the last hour">`, plotWidth, plotHeight)
 	for i := range 3 { // the lines of 0, half and all
-		part := time.Duration(i) * top / 2
+		part := time.Duration(i) * (top / 2)
 		y := plotY(part, top)
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" y1="%.1f" x2="%d" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`,
 			plotLeft, y, plotWidth-plotRight, y, plotLeft-6, y+4, seconds(part))
@@ -94,8 +94,12 @@ func highest(points []Point) time.Duration {
 	return most
 }
 
-// roundUp gives the first of 1, 2 and 5 times a power of ten that is not below v, and not below a second.
+// longest is the highest round number that a duration can have. What is above it is outside the plot.
+const longest = 5_000_000_000 * time.Second
+
+// roundUp gives the first of 1, 2 and 5 times a power of ten that is not below v, from a second to longest.
 func roundUp(v time.Duration) time.Duration {
+	v = min(v, longest) // a service may say anything
 	for step := time.Second; ; step *= 10 {
 		for _, times := range []time.Duration{1, 2, 5} {
 			if step*times >= v {

@@ -12,6 +12,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 )
 
 // socketMode lets the agent's user and its group ask.
@@ -30,9 +32,12 @@ func ListenSocket(path string) (net.Listener, error) {
 	case info.Mode()&fs.ModeSocket == 0:
 		return nil, fmt.Errorf("%s is there and is no socket", path)
 	default:
-		if c, err := net.DialTimeout("unix", path, dialTimeout); err == nil {
+		switch c, err := net.DialTimeout("unix", path, dialTimeout); {
+		case err == nil:
 			_ = c.Close()
 			return nil, fmt.Errorf("another edge-agent answers at %s", path)
+		case !errors.Is(err, syscall.ECONNREFUSED): // which is what there is when nobody has it open
+			return nil, fmt.Errorf("another program holds %s and does not answer: %v", path, err)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, err
@@ -48,7 +53,8 @@ func ListenSocket(path string) (net.Listener, error) {
 // maxAnswer bounds what is read of an answer, in bytes: a status of 64 streams has some 200 KiB.
 const maxAnswer = 16 << 20
 
-// Ask asks the agent behind the socket at path how it stands: its Status as JSON.
+// Ask asks the agent behind the socket at path how it stands: its Status, whose texts can be printed, and the same as
+// the JSON that came.
 func Ask(ctx context.Context, path string) (Status, json.RawMessage, error) {
 	client := &http.Client{
 		Timeout: answerTimeout,
@@ -75,7 +81,7 @@ func Ask(ctx context.Context, path string) (Status, json.RawMessage, error) {
 		err = fmt.Errorf("it answered %s", answer.Status)
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &s)
+		err = terminal.DecodePlain(text, &s)
 	}
 	return s, text, err
 }

@@ -9,7 +9,7 @@
 //	/healthz        200 while the process works
 //	/readyz         200 while every wanted stream plays
 //
-// All of it can only be read. Read in the order status.go, web.go, guard.go, then what answers.
+// All of it can only be read. Read in the order status.go, web.go, crowd.go, guard.go, then what answers.
 package web
 
 import (
@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 )
 
 // Options say what the handler shows and to whom.
@@ -60,12 +59,13 @@ type site struct {
 	pictures *pictures // nil for none
 }
 
-// headers tell the browser to keep nothing, and to load nothing from elsewhere.
+// headers tell the browser to keep nothing, to load nothing from elsewhere, and to show nothing of it there.
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin") // the picture is not for pages from elsewhere
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		next.ServeHTTP(w, r)
@@ -107,19 +107,19 @@ const (
 	answerTimeout = 20 * time.Second
 	idleTimeout   = time.Minute
 	headerBytes   = 16 << 10
-	connections   = 32
 )
 
 // Serve serves the listener until ctx ends. It closes the listener.
 func Serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
+		Handler: serve(handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: headerBytes, BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: withGuest, ConnState: noteState,
 		ErrorLog: log.New(io.Discard, "", 0), // of clients that went away
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(netutil.LimitListener(l, connections)); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(newCrowd(l)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,10 +35,10 @@ func (b *box) Status() Status { return b.status }
 func (b *box) Alive() error   { return b.dead }
 
 func (b *box) Picture(_ context.Context, stream string) ([]byte, error) {
-	b.taken.Add(1)
 	if stream != b.status.Status.Shown {
 		return nil, errors.New(stream + " is not on the display")
 	}
+	b.taken.Add(1)
 	return []byte("\xff\xd8jpeg"), nil
 }
 
@@ -112,6 +114,9 @@ func TestPage(t *testing.T) {
 	}
 	if got := r.Header.Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none'") {
 		t.Errorf("Content-Security-Policy: %s", got)
+	}
+	if got := r.Header.Get("Cross-Origin-Resource-Policy"); got != "same-origin" {
+		t.Errorf("other pages may show the picture: %q", got)
 	}
 	if page := body(t, ask(t, New(Options{Source: newBox()}), "/")); strings.Contains(page, "<img") {
 		t.Error("without snapshots the page has a picture")
@@ -226,12 +231,13 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// However many ask, one picture a second is made.
+// However many ask, and for whatever, one picture a second is made.
 func TestPicturesAreRare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBox()
 		h := New(Options{Source: b, Snapshots: true})
 		for range 20 {
+			ask(t, h, "/picture/yard.jpg") // which is not shown, and must not make the picture be forgotten
 			if r := ask(t, h, "/picture/camera.jpg"); r.StatusCode != 200 || r.Header.Get("Content-Type") != "image/jpeg" {
 				t.Fatalf("%d %s", r.StatusCode, body(t, r))
 			}
@@ -264,10 +270,14 @@ func TestPlot(t *testing.T) {
 	for v, want := range map[time.Duration]time.Duration{
 		0: time.Second, time.Second: time.Second, 1100 * time.Millisecond: 2 * time.Second, 3 * time.Second: 5 * time.Second,
 		6 * time.Second: 10 * time.Second, time.Hour: 5000 * time.Second,
+		longest: longest, math.MaxInt64: longest,
 	} {
 		if got := roundUp(v); got != want {
 			t.Errorf("roundUp(%v) = %v, want %v", v, got, want)
 		}
+	}
+	if axis := string(plot([]Point{{At: now, Service: math.MaxInt64, Producer: -1, Local: -1}}, now)); !strings.Contains(axis, ">5e+09 s<") {
+		t.Errorf("the plot of a lag that is higher than any: %s", axis)
 	}
 	if plot(nil, now) != "" {
 		t.Error("a stream whose lag was never known has a plot")
@@ -328,6 +338,32 @@ func TestSocketOfAPredecessor(t *testing.T) {
 	}
 	if text, _ := os.ReadFile(file); string(text) != "precious" {
 		t.Error("a file was overwritten")
+	}
+}
+
+// An agent that stands still takes no calls; its socket is still its own.
+func TestSocketOfAStuckAgent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for { // until its queue is full
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			break
+		}
+		defer c.Close()
+	}
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another program holds "+path) {
+		t.Errorf("a second agent on the socket: %v", err)
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode()&os.ModeSocket == 0 {
+		t.Errorf("the socket was taken away: %v", err)
 	}
 }
 
