@@ -171,7 +171,9 @@ func (s *screen) counts(status *decode.Status, line *timeline.Timeline) {
 }
 
 // picture is what is on the screen, no wider than most.
-func (s *screen) picture(most int) (*image.RGBA, error) { return s.pictureWithin(snapshotTimeout, most) }
+func (s *screen) picture(most int) (*image.RGBA, error) {
+	return s.pictureWithin(snapshotTimeout, most)
+}
 
 // pictureWithin is picture; its conversion may take so long.
 func (s *screen) pictureWithin(limit time.Duration, most int) (*image.RGBA, error) {
