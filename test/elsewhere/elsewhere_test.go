@@ -419,7 +419,7 @@ bashio::services() {
 	"mqtt host") echo core-mosquitto ;;
 	"mqtt port") echo 1883 ;;
 	"mqtt ssl") echo false ;;
-	"mqtt username") echo addons ;;
+	"mqtt username") echo "$BROKER_USER" ;;
 	"mqtt password") echo "not a real password" ;;
 	esac
 }
@@ -442,24 +442,26 @@ func TestHomeAssistantRunScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	script, err := filepath.Abs(filepath.Join(root, "packaging/home-assistant/edge-agent/run.sh"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	asJSON(t, options, filepath.Join(dir, "options.json"))
-	cmd := exec.Command("bash", "-c", bashio)
-	cmd.Env = []string{
-		"SCRIPT=" + script, "PATH=" + filepath.Dir(program) + ":" + os.Getenv("PATH"), "HOME=" + dir,
-		"EDGE_AGENT_OPTIONS=" + filepath.Join(dir, "options.json"), "EDGE_AGENT_PRIVATE=" + filepath.Join(dir, "private"),
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for name, want := range map[string]string{"mqtt-password": "not a real password\n", "http-token": ""} {
-		got, err := os.ReadFile(filepath.Join(dir, "private", name))
-		if err != nil || want != "" && string(got) != want || len(got) < 16 {
-			t.Errorf("%s: %q, %v", name, got, err)
+	for user, password := range map[string]string{"addons": "not a real password\n", "null": ""} { // as bashio says it of a broker without users
+		dir := t.TempDir()
+		asJSON(t, options, filepath.Join(dir, "options.json"))
+		cmd := exec.Command("bash", "-c", bashio)
+		cmd.Env = []string{
+			"SCRIPT=" + script, "PATH=" + filepath.Dir(program) + ":" + os.Getenv("PATH"), "HOME=" + dir, "BROKER_USER=" + user,
+			"EDGE_AGENT_OPTIONS=" + filepath.Join(dir, "options.json"), "EDGE_AGENT_PRIVATE=" + filepath.Join(dir, "private"),
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", user, err, out)
+		}
+		if got, _ := os.ReadFile(filepath.Join(dir, "private", "mqtt-password")); string(got) != password {
+			t.Errorf("%s: the password is %q", user, got)
+		}
+		if token, err := os.ReadFile(filepath.Join(dir, "private", "http-token")); len(token) < 16 {
+			t.Errorf("%s: the token is %q, %v", user, token, err)
 		}
 	}
 }

@@ -45,10 +45,14 @@ if bashio::services.available mqtt; then
 		export EDGE_AGENT_MQTT_ALLOW_PLAINTEXT=true
 	fi
 	EDGE_AGENT_MQTT_BROKER="$scheme://$(bashio::services mqtt host):$(bashio::services mqtt port)"
-	EDGE_AGENT_MQTT_USERNAME=$(bashio::services mqtt username)
-	bashio::services mqtt password >"$private/mqtt-password"
-	export EDGE_AGENT_MQTT_BROKER EDGE_AGENT_MQTT_USERNAME
-	export EDGE_AGENT_MQTT_PASSWORD_FILE="$private/mqtt-password"
+	export EDGE_AGENT_MQTT_BROKER
+	# What a service does not have is the word null.
+	username=$(bashio::services mqtt username)
+	if [[ -n $username && $username != null ]]; then
+		bashio::services mqtt password >"$private/mqtt-password"
+		export EDGE_AGENT_MQTT_USERNAME=$username
+		export EDGE_AGENT_MQTT_PASSWORD_FILE="$private/mqtt-password"
+	fi
 	export EDGE_AGENT_HOMEASSISTANT_ENABLED=true
 fi
 
