@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +29,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/mqtt/secret"
 )
 
 const (
@@ -124,6 +127,7 @@ func (k *check) problem(what, code, message, action string) {
 		known, _ := contract.Lookup(code)
 		action = known.Action
 	}
+	message, _, _ = strings.Cut(message, "; trying again in ") // the agent's words, which goes on
 	k.found(finding{what, problem, code, strings.ReplaceAll(message, "\n", " "), action})
 }
 
@@ -179,6 +183,10 @@ func (k *check) stateDir() {
 
 func (k *check) clock() {
 	const what = "clock"
+	if k.cfg.Control.Clock == config.ClockSystem {
+		k.ok(what, "[control] clock says that it is kept right; it is %s", time.Now().UTC().Format("2006-01-02 15:04:05 UTC"))
+		return
+	}
 	switch now := time.Now().UTC().Format("2006-01-02 15:04:05 UTC"); agent.ReadClock() {
 	case ingest.ClockSynced:
 		k.ok(what, "synchronised; it is %s", now)
@@ -220,6 +228,12 @@ func (k *check) broker(ctx context.Context) {
 		}
 		return
 	}
+	for _, file := range []string{k.cfg.MQTT.PasswordFile, k.cfg.MQTT.KeyFile, k.cfg.MQTT.CertFile, k.cfg.MQTT.CAFile} {
+		if ofTheService(file) {
+			k.unknown(what, "only the service has %s: start it, and check again", file)
+			return
+		}
+	}
 	if u, err := url.Parse(k.cfg.MQTT.Broker); err == nil && !k.resolves(ctx, what, u.Hostname()) {
 		return
 	}
@@ -256,6 +270,26 @@ func (k *check) itsCredentials(s web.Status) {
 	k.unknown(what, "no stream of the service plays; what is wrong is said with the streams")
 }
 
+// ofTheService says that a file is a credential of systemd (LoadCredential=), which is there only while the service runs,
+// and that it is not there now.
+func ofTheService(file string) bool {
+	if file == "" || !strings.HasPrefix(file, "/run/credentials/") && strings.ContainsRune(file, '/') {
+		return false
+	}
+	_, err := os.Stat(secret.Credential(file))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// serviceHasCredentials says that a drop-in of the unit, below the folder of the unit's name, gives the service
+// credentials of AWS.
+func serviceHasCredentials(unit string) bool {
+	dropIns, _ := filepath.Glob(filepath.Join(unit+".d", "*.conf")) // the only error is one of the pattern
+	return slices.ContainsFunc(dropIns, func(path string) bool {
+		text, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(text), "\nEnvironment=AWS_")
+	})
+}
+
 // expiresSoon is how long credentials must at least be valid. The SDK fetches others well before that, where it can.
 const expiresSoon = 5 * time.Minute
 
@@ -278,6 +312,9 @@ func (k *check) credentials(ctx context.Context) *ingest.Service {
 	switch left := time.Until(until); {
 	case err != nil && len(k.cfg.Streams) == 0:
 		k.unknown(what, "there are none, and no streams that need them")
+	case err != nil && serviceHasCredentials(k.command.Unit):
+		k.lacking = true
+		k.unknown(what, "this user has none, and the service gets some from its unit: start it, and check again")
 	case err != nil:
 		k.lacking = true
 		f := failure.Of(err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,6 +92,26 @@ func TestCheckOfABoxThatLacksEverything(t *testing.T) {
 	if status != exitFailed {
 		t.Errorf("exit status %d", status)
 	}
+}
+
+// What only the service has is no fault of the box while the service does not run.
+func TestCheckWithoutTheSecretsOfTheService(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config, unit := filepath.Join(dir, "c.toml"), filepath.Join(dir, "edge-agent.service")
+	text := fmt.Sprintf("[agent]\nstate_dir = %q\n[aws]\nregion = \"us-east-1\"\nendpoint = \"http://127.0.0.1:1\"\n[mqtt]\nbroker = \"mqtts://broker.invalid\"\nusername = \"a\"\n"+
+		"password_file = \"/run/credentials/edge-agent-of-this-test/password\"\n[display]\nsink = \"none\"\n", dir) + cameraStream
+	for path, text := range map[string]string{config: text, filepath.Join(unit+".d", "c.conf"): "[Service]\nEnvironment=AWS_SHARED_CREDENTIALS_FILE=%d/aws\n"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "HOME=" + dir}
+	found, _ := findings(t, env, "--config", config, "--socket", filepath.Join(dir, "s"), "--unit", unit)
+	expect(t, found, map[string]string{
+		"configuration": "ok", "broker": "unknown only the service has /run/credentials/", "credentials": "unknown from its unit",
+		"stream gate": "unknown without credentials",
+	})
 }
 
 func TestCheckOfAConfigurationWithFaults(t *testing.T) {

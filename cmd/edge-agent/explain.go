@@ -4,17 +4,22 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/config"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
-// Run prints one code, or the table of all.
+// Run prints one code, those that begin with what was given, or the table of all.
 func (c explainCommand) Run(_ context.Context, std stdio) error {
 	if c.Code == "" {
-		return listCodes(std.Out)
+		listCodes(std.Out, "")
+		return nil
 	}
 	code, ok := contract.Lookup(c.Code)
+	if !ok && listCodes(std.Out, strings.TrimSuffix(c.Code, ".")+".") > 0 {
+		return nil
+	}
 	if !ok {
 		return unknownCode(c.Code)
 	}
@@ -22,13 +27,15 @@ func (c explainCommand) Run(_ context.Context, std stdio) error {
 	return err
 }
 
-func listCodes(w io.Writer) error {
+// listCodes prints the codes that begin so, and says how many there are.
+func listCodes(w io.Writer, beginning string) (n int) {
 	for _, c := range contract.Codes() {
-		if _, err := fmt.Fprintf(w, "%-45s %-8s %s\n", c.Code, c.Severity, c.Summary); err != nil {
-			return err
+		if strings.HasPrefix(c.Code, beginning) {
+			fmt.Fprintf(w, "%-45s %-8s %s\n", c.Code, c.Severity, c.Summary)
+			n++
 		}
 	}
-	return nil
+	return n
 }
 
 func unknownCode(code string) error {

@@ -82,6 +82,7 @@ type probeCommand struct {
 type checkCommand struct {
 	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default})."`
 	Socket string `default:"/run/edge-agent/status.sock" placeholder:"PATH" help:"Socket of the service (${default}), which is asked if it runs."`
+	Unit   string `hidden:"" default:"/etc/systemd/system/edge-agent.service" help:"Unit of the service; what gives it credentials stands in the folder of this name with .d at its end."`
 	JSON   bool   `name:"json" help:"One JSON object a line: check, result (ok, problem, unknown), code, message, action."`
 }
 

@@ -150,6 +150,10 @@ func TestExplain(t *testing.T) {
 	if status != exitOK || strings.Count(out, "\n") != len(contract.Codes()) {
 		t.Errorf("status %d, the list has %d lines, the table %d codes", status, strings.Count(out, "\n"), len(contract.Codes()))
 	}
+	status, out, _ = run("explain", "decode")
+	if status != exitOK || !strings.Contains(out, "decode.none ") || strings.Contains(out, "display.none") {
+		t.Errorf("status %d, of decode: %q", status, out)
+	}
 }
 
 func TestVersion(t *testing.T) {

@@ -256,5 +256,5 @@ var codeTable = []Code{
 	{"agent.http", SeverityError, "The address of [http] listen cannot be used, so there is no status page.", "Stop the other program or choose another port, or correct the address or token_file. The agent tries again; all else goes on."},
 	{"agent.socket", SeverityError, "The socket of edge-agent status cannot be used.", "Stop the other agent, or give each one a socket of its own ([http] socket). The agent tries again; all else goes on."},
 	{"check.dns", SeverityError, "A name cannot be resolved.", "Check the spelling, the network cable and the name server (resolvectl status). In a network without the internet, the names have to be known there."},
-	{"check.clock", SeverityWarning, "Nobody keeps the clock of the box right.", "Enable time synchronisation (timedatectl set-ntp true) and let the box reach a time server. Until then lags may be wrong and commands that change something are refused."},
+	{"check.clock", SeverityWarning, "Nobody keeps the clock of the box right.", "Enable time synchronisation (timedatectl set-ntp true). Where the host of a container keeps the clock, set [control] clock = \"system\". Until then commands that change something are refused."},
 }

@@ -51,7 +51,7 @@ const asideMark = ".damaged-"
 func SetAside(path string, cause error) (*Damage, error) {
 	aside := path + asideMark + time.Now().UTC().Format("20060102T150405.000000Z")
 	if err := os.Rename(path, aside); err != nil {
-		return nil, fmt.Errorf("%s cannot be used (%w), and not be moved aside: %w", path, cause, err)
+		return nil, fmt.Errorf("%s cannot be used (%w) and could not be moved aside: %w", path, cause, err)
 	}
 	removeOldest(path, filepath.Base(aside))
 	return &Damage{Path: path, Aside: aside, Err: cause}, nil
@@ -98,6 +98,9 @@ func open(path string, flag int, mode fs.FileMode, limit int64) (*os.File, error
 		f.Close()
 		return nil, err
 	}
+	if flag&os.O_CREATE != 0 {
+		hand(f, path)
+	}
 	return f, nil
 }
 
@@ -125,7 +128,30 @@ func checkOwner(path string, info fs.FileInfo) error {
 	if self == 0 && owner == ownerOf(dir) {
 		return nil
 	}
-	return fmt.Errorf("%w: it belongs to user %d, the agent is user %d", ErrDamaged, owner, self)
+	if self != ownerOf(dir) {
+		return fmt.Errorf("it belongs to user %d, and this is user %d: run the program as that user", owner, self)
+	}
+	return foreign{owner, self}
+}
+
+// foreign is a file of another user in a directory of this one. What it says may be false, so it counts as damaged.
+type foreign struct{ owner, self uint32 }
+
+func (f foreign) Error() string {
+	return fmt.Sprintf("it belongs to user %d, the agent is user %d", f.owner, f.self)
+}
+
+func (foreign) Is(target error) bool { return target == ErrDamaged }
+
+// hand gives a file that root has made to the owner of the directory: the service that works there as another user could
+// not use it. Where that cannot be done, the file stays as it is.
+func hand(f *os.File, path string) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	if dir, err := os.Stat(filepath.Dir(path)); err == nil && ownerOf(dir) != 0 {
+		_ = f.Chown(int(ownerOf(dir)), -1)
+	}
 }
 
 // owner is a variable because only root can make files of another user.
@@ -195,6 +221,7 @@ func Replace(path string, content []byte) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // fails once it is renamed
+	hand(f, path)
 	_, err = f.Write(content)
 	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
 		return err

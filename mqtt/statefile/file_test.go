@@ -3,6 +3,7 @@ package statefile
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -162,5 +163,53 @@ func TestPresentFindsARemovedFile(t *testing.T) {
 	must(t, os.WriteFile(path, nil, 0o600))
 	if err := Present(f, path); !errors.Is(err, ErrMissing) {
 		t.Errorf("another file of the same name: %v", err)
+	}
+}
+
+// What root makes in the directory of a service that runs as another user, that user can use afterwards.
+func TestRootHandsOverWhatItMakes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of another user")
+	}
+	dir := t.TempDir()
+	const service = 65534
+	must(t, os.Chown(dir, service, -1))
+	must(t, Replace(filepath.Join(dir, "replaced"), []byte("new")))
+	f, _, err := Open(filepath.Join(dir, "opened"), 1)
+	must(t, err)
+	f.Close()
+	db, _, err := OpenDB(Options{Path: filepath.Join(dir, "db")})
+	must(t, err)
+	must(t, db.Close())
+	for _, name := range []string{"replaced", "opened", "db"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		must(t, err)
+		if got := ownerOf(info); got != service {
+			t.Errorf("%s belongs to user %d", name, got)
+		}
+	}
+}
+
+// A file of another user is moved aside only in a directory of one's own: elsewhere it is what belongs there.
+func TestAFileOfAnotherUser(t *testing.T) {
+	before := owner
+	t.Cleanup(func() { owner = before })
+	owner = func(fs.FileInfo) uint32 { return 4711 }
+	path := filepath.Join(t.TempDir(), "x")
+	must(t, os.WriteFile(path, []byte("here"), 0o600))
+	damage, err := Read(path, 10, func([]byte) error { return nil })
+	if err != nil || damage == nil || !strings.HasSuffix(damage.Error(), fmt.Sprintf(": it belongs to user 4711, the agent is user %d", os.Geteuid())) {
+		t.Errorf("in a directory of one's own: %v, %v", damage, err)
+	}
+	if os.Geteuid() != 0 {
+		return // only root can make a directory of another user
+	}
+	must(t, os.Chown(filepath.Dir(path), 65534, -1))
+	must(t, os.WriteFile(path, []byte("here"), 0o600))
+	if damage, err := Read(path, 10, func([]byte) error { return nil }); damage != nil || err == nil || !strings.Contains(err.Error(), "run the program as that user") {
+		t.Errorf("in a directory of another user: %v, %v", damage, err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
@@ -86,7 +88,11 @@ func (a *Agent) find(name string) (*stream, error) {
 			return s, nil
 		}
 	}
-	return nil, &failure.Failure{Code: CodeFailed, Message: fmt.Sprintf("there is no stream %q", name)}
+	var names []string
+	for _, s := range a.all() {
+		names = append(names, s.name)
+	}
+	return nil, &failure.Failure{Code: CodeFailed, Message: fmt.Sprintf("there is no stream %q; there are: %s", name, cmp.Or(strings.Join(names, ", "), "none"))}
 }
 
 // Snapshot is what is on the display, as a JPEG that fits into a message.

@@ -262,14 +262,19 @@ func checkStream(at string, s *Stream, region string, fault reportFault) {
 		key = at + ".stream_arn"
 	}
 	if err := ingest.CheckStream(s.StreamName, s.StreamARN); err != nil {
-		fault(key, "is wrong: "+err.Error(), "")
+		switch {
+		case s.StreamName == "" && s.StreamARN == "":
+			fault(key, "and stream_arn are missing", "Write the name that the stream has in Kinesis Video Streams into one of them.")
+		default:
+			fault(key, "cannot be used: "+err.Error(), "")
+		}
 	} else if s.StreamARN != "" {
 		checkRegion(key, s.StreamARN, region, fault)
 	}
 	checkOneOf(at+".on_lag", s.OnLag, []string{lagJump, LagStay}, fault)
 	checkList(at+".decode_order", s.DecodeOrder, KnownFamilies, fault)
 	if _, err := ingest.ParseSelector(s.Start); err != nil {
-		fault(at+".start", "is wrong: "+err.Error(), "")
+		fault(at+".start", "cannot be used: "+err.Error(), "")
 	}
 }
 

@@ -118,6 +118,11 @@ func TestPage(t *testing.T) {
 	if got := r.Header.Get("Cross-Origin-Resource-Policy"); got != "same-origin" {
 		t.Errorf("other pages may show the picture: %q", got)
 	}
+	blind := newBox()
+	blind.status.Info.Displays = nil
+	if page := body(t, ask(t, New(Options{Source: blind}), "/")); strings.Contains(page, "on the display") || strings.Contains(page, "no other display") {
+		t.Error("without a display a stream is on it")
+	}
 	if page := body(t, ask(t, New(Options{Source: newBox()}), "/")); strings.Contains(page, "<img") {
 		t.Error("without snapshots the page has a picture")
 	}
