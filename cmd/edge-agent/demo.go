@@ -35,14 +35,14 @@ const (
 	// demoFaultsAt is when the faults are injected into a demo without an end.
 	demoFaultsAt = 20 * time.Second
 	// snapshotTime is how long a picture may take.
-	snapshotTime = 2 * time.Second
+	snapshotTime = 10 * time.Second
 )
 
 // demo is the agent between a simulated service and a real broker, all on this machine.
 type demo struct {
 	service *kvstest.Server
 	broker  *brokertest.Broker // nil when mosquitto is not installed
-	Agent   *agent.Agent
+	agent   *agent.Agent
 	view    *view
 	dir     string // for what the agent keeps
 
@@ -61,7 +61,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var all sync.WaitGroup
-	all.Go(func() { d.Agent.Run(working) })
+	all.Go(func() { d.agent.Run(working) })
 	if err := d.listen(working, &all); err != nil {
 		stop()
 		all.Wait()
@@ -81,7 +81,7 @@ func (c demoCommand) Run(ctx context.Context, std stdio) error {
 	}
 	if saved {
 		fmt.Fprintf(std.Out, "There is no display here (%s), so the picture is in %s.\n",
-			strings.Join(d.Agent.Pictures().Passed, "; "), demoSnapshot)
+			strings.Join(d.agent.Pictures().Passed, "; "), demoSnapshot)
 	}
 	return d.verdict(state)
 }
@@ -127,7 +127,7 @@ func (d *demo) setUp(ctx context.Context, std stdio) error {
 		Region:      cfg.AWS.Region,
 		Credentials: aws.NewCredentialsCache(credentials.StaticCredentialsProvider{Value: kvstest.Credentials()}),
 	}, cfg.AWS.Endpoint)
-	d.Agent, err = agent.New(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(d.view))
+	d.agent, err = agent.New(cfg, func() (*ingest.Service, error) { return service, nil }, slog.New(d.view))
 	fmt.Fprintf(std.Out, "The service is simulated at %s, the broker is at %s.\nThe status page is at http://%s/ .\n\n",
 		cfg.AWS.Endpoint, orNone(cfg.MQTT.Broker), cfg.HTTP.Listen)
 	return err
@@ -172,7 +172,7 @@ func (d *demo) listen(ctx context.Context, all *sync.WaitGroup) error {
 	if d.broker == nil {
 		return nil
 	}
-	topics := d.Agent.Topics()
+	topics := d.agent.Topics()
 	listener, err := mqtt.Listen(ctx, mqtt.Broker{URL: d.broker.URL()}, topics.All())
 	if err != nil {
 		return err
@@ -224,21 +224,21 @@ func (d *demo) status() demoStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return demoStatus{
-		StreamStatus: d.Agent.Statuses()[0],
-		picture:      d.Agent.Pictures(),
+		StreamStatus: d.agent.Statuses()[0],
+		picture:      d.agent.Pictures(),
 		telemetry:    d.telemetry, events: len(d.events),
 	}
 }
 
 // savePicture writes the picture to a file where there is no display to see it on.
 func (d *demo) savePicture() (bool, error) {
-	stats := d.Agent.Pictures()
+	stats := d.agent.Pictures()
 	if stats.Display.Sink != plan.None || stats.Shown == 0 {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTime)
 	defer cancel()
-	picture, err := d.Agent.PicturePNG(ctx)
+	picture, err := d.agent.PicturePNG(ctx)
 	if err == nil {
 		err = os.WriteFile(demoSnapshot, picture, 0o644)
 	}

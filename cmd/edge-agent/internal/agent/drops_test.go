@@ -128,7 +128,7 @@ func fakedStream(t *testing.T, fates string) *stream {
 		t.Fatal(err)
 	}
 	const long = kit.Patience
-	a := s.Agent
+	a := s.agent
 	a.renderer = decode.New(decode.Config{
 		Program: decode.NewProgram(self), Sandbox: decode.Sandbox{Off: true}, Sink: plan.None, DRM: fstest.MapFS{}, Dev: t.TempDir(),
 		Env:      []string{beRenderer + "=shown " + fates, deathMark + "=" + deathFile(t, fates), "GORACE=atexit_sleep_ms=0"},
@@ -212,7 +212,7 @@ func TestReloadPutsTheDecodeOrderIntoEffect(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := fakedStream(t, withVendor)
-			a := s.Agent
+			a := s.agent
 			a.cfg = c.before
 			s.input.Prefer(streamPreference(c.before, c.before.Streams[0]))
 			key := clipFrames(t)[0]
@@ -301,9 +301,9 @@ func TestDropsBeforeTheRendererAreTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := loneStream(t)
-			s.Agent.renderer = decode.New(decode.Config{Limits: test.limits, Report: s.Agent.pictureReport})
-			s.input = s.Agent.renderer.Input("gate", plan.Preference{})
-			s.Agent.renderer.Show(s.input)
+			s.agent.renderer = decode.New(decode.Config{Limits: test.limits, Report: s.agent.pictureReport})
+			s.input = s.agent.renderer.Input("gate", plan.Preference{})
+			s.agent.renderer.Show(s.input)
 			for _, f := range test.frames {
 				s.Frame(t.Context(), f)
 			}

@@ -119,7 +119,7 @@ func TestShow(t *testing.T) {
 
 func TestSlateTellsWhatIsWrong(t *testing.T) {
 	s := loneStream(t)
-	a := s.Agent
+	a := s.agent
 	a.cfg.Agent.ID, a.streams = "box", nil
 	if s := a.slate(); s.State != "No stream is configured" || s.Device != "box" || s.After != 3*time.Second {
 		t.Errorf("%+v", s)

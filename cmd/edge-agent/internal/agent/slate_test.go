@@ -24,7 +24,7 @@ func TestSlateTexts(t *testing.T) {
 	picture := func(code string) func(*stream) {
 		return func(s *stream) {
 			said(ingest.Playing, ingest.CodePlaying)(s)
-			s.Agent.pictureReport(report.Report{Code: code, Message: "details"})
+			s.agent.pictureReport(report.Report{Code: code, Message: "details"})
 		}
 	}
 	var b strings.Builder
@@ -32,7 +32,7 @@ func TestSlateTexts(t *testing.T) {
 		name string
 		as   func(*stream)
 	}{
-		{"no stream is configured", func(s *stream) { s.Agent.streams = nil }},
+		{"no stream is configured", func(s *stream) { s.agent.streams = nil }},
 		{"at the start", func(*stream) {}},
 		{"connecting", said(ingest.Starting, "")},
 		{"connected", said(ingest.Playing, ingest.CodePlaying)},
@@ -48,10 +48,10 @@ func TestSlateTexts(t *testing.T) {
 		{"stopped", said(ingest.Stopped, "")},
 	} {
 		s := loneStream(t)
-		s.Agent.cfg.Agent.ID = "gate-7"
+		s.agent.cfg.Agent.ID = "gate-7"
 		s.report.State = ingest.Starting
 		c.as(s)
-		slate := s.Agent.slate()
+		slate := s.agent.slate()
 		if code, known := contract.Lookup(slate.Code); known {
 			if slate.Message != code.Summary || slate.Action != code.Action {
 				t.Errorf("%s: the slate says other than the table: %+v", c.name, slate)

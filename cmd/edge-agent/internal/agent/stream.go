@@ -23,7 +23,7 @@ import (
 // reads.
 type stream struct {
 	name    string
-	Agent   *Agent
+	agent   *Agent
 	seeking atomic.Bool // a seek was asked for, and the session has not begun there yet
 	session *ingest.Session
 	input   *decode.Input
@@ -64,7 +64,7 @@ func (a *Agent) newStream(cfg config.Config, sc config.Stream, before *stream) (
 		return nil, err
 	}
 	now := time.Now()
-	s := &stream{name: sc.Name, Agent: a, since: now, window: window{from: now}}
+	s := &stream{name: sc.Name, agent: a, since: now, window: window{from: now}}
 	s.report.State = ingest.Starting // start follows: until then nobody has asked for a stop
 	if before != nil {
 		s.input = before.input
@@ -229,7 +229,7 @@ func (s *stream) Fragment(f mkv.Fragment) {
 	if f.HasBehind {
 		s.window.service.Add(f.Behind)
 	}
-	s.Agent.log.Debug("a fragment has come", "stream", s.name, "fragment_number", f.Number, "frames", f.Frames, "behind", f.Behind)
+	s.agent.log.Debug("a fragment has come", "stream", s.name, "fragment_number", f.Number, "frames", f.Frames, "behind", f.Behind)
 }
 
 // Report takes from the session what happens.
@@ -257,7 +257,7 @@ func (s *stream) Report(r ingest.Report) {
 	s.mu.Unlock()
 	s.publishState()
 	if r.Code != "" {
-		s.Agent.event(r.Code, s.name, r.Message, r.Detail)
+		s.agent.event(r.Code, s.name, r.Message, r.Detail)
 	}
 }
 
@@ -265,7 +265,7 @@ func (s *stream) Report(r ingest.Report) {
 func (s *stream) watchOverload(now time.Time) {
 	s.mu.Lock()
 	before := s.overload.code
-	display, picture := s.Agent.conditions(s.name)
+	display, picture := s.agent.conditions(s.name)
 	if s.shown() && display.code == "" && picture.code == "" { // or those are to blame
 		s.overload.note(s.input.Counts(), now)
 	} else {
@@ -274,20 +274,20 @@ func (s *stream) watchOverload(now time.Time) {
 	begun := s.overload.condition
 	s.mu.Unlock()
 	if begun.code != "" && before == "" {
-		s.Agent.event(begun.code, s.name, begun.message, nil)
+		s.agent.event(begun.code, s.name, begun.message, nil)
 	}
 }
 
 // publishState publishes the state when it differs from what was published last.
 func (s *stream) publishState() {
-	if s.Agent.mqtt == nil {
+	if s.agent.mqtt == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if state := s.state(); state != s.sent && !s.gone {
 		s.sent = state
-		s.Agent.mqtt.SetState(s.name, state)
+		s.agent.mqtt.SetState(s.name, state)
 	}
 }
 
@@ -296,7 +296,7 @@ func (s *stream) publishState() {
 func (s *stream) state() contract.State {
 	c := conditions{state: contract.StreamState(s.report.State), session: s.pulling, blocked: conditionOf(s.input.Blocked())}
 	if s.shown() {
-		c.display, c.picture = s.Agent.conditions(s.name)
+		c.display, c.picture = s.agent.conditions(s.name)
 		c.slow = s.overload.condition
 	}
 	wrong := c.worst()
@@ -316,14 +316,14 @@ func (s *stream) decoder() string {
 	if !s.shown() {
 		return ""
 	}
-	return s.Agent.renderer.Stats().Decoder
+	return s.agent.renderer.Stats().Decoder
 }
 
 // publishTelemetry sums up the time since the last call.
 func (s *stream) publishTelemetry(clock contract.Clock) {
 	t, ok := s.takeTelemetry(time.Now(), clock)
-	if ok && s.Agent.mqtt != nil {
-		s.Agent.mqtt.Telemetry(s.name, t)
+	if ok && s.agent.mqtt != nil {
+		s.agent.mqtt.Telemetry(s.name, t)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 func loneStream(t *testing.T) *stream {
 	t.Helper()
 	a := &Agent{cfg: config.Defaults(), renderer: decode.New(decode.Config{}), log: slog.New(slog.NewTextHandler(io.Discard, nil)), look: make(chan struct{}, 1)}
-	s := &stream{name: "gate", Agent: a, window: window{from: time.Now()}}
+	s := &stream{name: "gate", agent: a, window: window{from: time.Now()}}
 	s.input = a.renderer.Input("gate", plan.Preference{})
 	s.session = ingest.NewSession(ingest.Stream{Name: "gate", StreamName: "gate"}, nil, nil, s)
 	a.streams = []*stream{s}
@@ -175,7 +175,7 @@ func TestStateSaysWhyFramesCannotBeShown(t *testing.T) {
 	if got.State != contract.Playing || got.Code != report.CodeNoVideo || got.Message == "" {
 		t.Errorf("%+v", got)
 	}
-	if slate := s.Agent.slate(); slate.Code != report.CodeNoVideo || slate.State != "Connected, but no picture can be shown" || slate.Message == "" || slate.Since.IsZero() {
+	if slate := s.agent.slate(); slate.Code != report.CodeNoVideo || slate.State != "Connected, but no picture can be shown" || slate.Message == "" || slate.Since.IsZero() {
 		t.Errorf("%+v", slate)
 	}
 	s.Report(ingest.Report{State: ingest.Stalled, Code: ingest.CodeStall, Message: "nothing comes"})
