@@ -73,7 +73,7 @@ func TestSlateTexts(t *testing.T) {
 
 // Before its session has begun a stream connects: nobody has stopped it.
 func TestNewStreamIsNotStopped(t *testing.T) {
-	a := loneStream(t).Agent
+	a := loneStream(t).agent
 	s, err := a.newStream(a.cfg, config.DefaultStream(), nil)
 	if err != nil {
 		t.Fatal(err)
