@@ -49,7 +49,7 @@ type ctlFlags struct {
 	Prefix         string        `default:"edge-agent" placeholder:"WORD" help:"First level of the topics (${default})."`
 	ID             string        `name:"id" placeholder:"AGENT" help:"Agent to command; not for watch."`
 	SignKey        string        `placeholder:"FILE" help:"Ed25519 key to sign with, PEM; for agents that have [control] public_keys."`
-	Timeout        time.Duration `placeholder:"10s" help:"Wait no longer than this; by default as long as the verb may take. Watch ends after it."`
+	Timeout        time.Duration `placeholder:"TIME" help:"Wait no longer than this, such as 10s; by default as long as the verb may take. Watch ends after it."`
 	JSON           bool          `name:"json" help:"The response as JSON; not for watch."`
 }
 
@@ -124,9 +124,9 @@ type ctlShow struct {
 type ctlSet struct {
 	LogLevel          string         `placeholder:"LEVEL" complete:"levels" help:"debug, info, warn or error."`
 	DecodeOrder       []string       `placeholder:"FAMILY" complete:"families" help:"Decoder families, most wanted first."`
-	MaxLag            *time.Duration `placeholder:"10s" help:"How far streams may fall behind; 0s: any distance."`
+	MaxLag            *time.Duration `placeholder:"TIME" help:"How far streams may fall behind, such as 10s; 0s: any distance."`
 	Stream            string         `placeholder:"NAME" help:"Whose --max-lag; by default that of all."`
-	TelemetryInterval *time.Duration `placeholder:"10s" help:"How often telemetry is published."`
+	TelemetryInterval *time.Duration `placeholder:"TIME" help:"How often telemetry is published, such as 10s."`
 }
 
 type ctlSnapshot struct {

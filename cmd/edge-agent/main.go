@@ -58,7 +58,7 @@ type runCommand struct {
 }
 
 type demoCommand struct {
-	For time.Duration `placeholder:"20s" help:"End after this time; without, a signal ends it (Ctrl-C)."`
+	For time.Duration `placeholder:"TIME" help:"End after this time, such as 20s; without, a signal ends it (Ctrl-C)."`
 }
 
 type inspectCommand struct {
