@@ -50,7 +50,7 @@ type display struct {
 
 	// Of the goroutine that chooses, which waits for servers without holding mu.
 	refused xRefusal
-	xClient net.Conn // see xServer.access; nil when there is none
+	xClient net.Conn // see xserver.Server.Access; nil when there is none
 }
 
 // pass is a sink that is passed over.
@@ -81,7 +81,7 @@ type xRefusal struct {
 	until  time.Time
 }
 
-// xAccess is xServer.access, with a refusal kept for a while.
+// xAccess is xserver.Server.Access, with a refusal kept for a while.
 func (d *display) xAccess(s xserver.Server) error {
 	now := time.Now()
 	if d.refused.server == s.Name() && now.Before(d.refused.until) {

@@ -7,7 +7,7 @@ import (
 	"github.com/edge-agent/edge-agent/ingest/mkv"
 )
 
-// An assembler makes access units for the decoder of the blocks of one video track. Producers put into a block one
+// An Assembler makes access units for the decoder of the blocks of one video track. Producers put into a block one
 // access unit; some put parameter sets, or every slice, into a block of its own. How NAL units are told apart
 // and where the parameter sets are differs too:
 //
@@ -234,6 +234,7 @@ func (a *Assembler) formatNow() *Format {
 	return f
 }
 
+// DirectStream is the form in which blocks with lengths go to a decoder as they are.
 var DirectStream = map[Codec]StreamFormat{H264: AVC, H265: HVC1}
 
 // FormatFor is the format of a unit, key or not; nil with the reason why it cannot be decoded.

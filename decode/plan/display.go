@@ -108,7 +108,7 @@ type Surroundings struct {
 	Getenv     func(key string) string
 	Connectors []Connector
 	Reachable  func(network, address string) error // tries to connect to a Wayland compositor
-	XAccess    func(xserver.Server) error          // connects to an X server; an errXRefused when it refuses
+	XAccess    func(xserver.Server) error          // connects to an X server; a xserver.Refused when it refuses
 	Found      []string                            // GStreamer elements that exist
 	Denied     func(Sink) (why string, denied bool)
 }

@@ -129,6 +129,8 @@ func Choose(f format.Format, d Display, p Preference, k Known) []Plan {
 	return append(plans, broken...)
 }
 
+// CanSetColorimetry says that a decoder may leave the colorimetry out of its caps, as that of the Raspberry Pi 4 does: it
+// is tried again with one set.
 func CanSetColorimetry(d Decoder) bool { return d.Family == V4L2Stateful && d.Codec == format.H264 }
 
 // Decoder is an element that decodes a codec, and how it gets at the hardware.

@@ -32,4 +32,5 @@ func MapMemory(size int) ([]byte, error) {
 	return unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 }
 
+// UnmapMemory gives it back.
 func UnmapMemory(memory []byte) { _ = unix.Munmap(memory) } // fails only for memory that was not mapped

@@ -17,7 +17,8 @@ import (
 	"github.com/edge-agent/edge-agent/decode/report"
 )
 
-const DialTimeout = time.Second // for a display server
+// DialTimeout is how long a display server may take to answer.
+const DialTimeout = time.Second
 
 // An X server that answers may still refuse: every client shows a cookie (xauth(1)), which Xlib takes from the file in
 // XAUTHORITY, or ~/.Xauthority. The sink only says that it could not open the display, so that is found out here.
@@ -32,6 +33,7 @@ type Server struct {
 // Name tells servers, and the files with their cookies, apart.
 type Name struct{ Address, Authority string }
 
+// Name tells this server apart from others.
 func (s Server) Name() Name { return Name{s.Address, s.authority()} }
 
 // Refused is the reason that an X server gives for a connection that it refuses.
@@ -39,7 +41,7 @@ type Refused string
 
 func (e Refused) Error() string { return string(e) }
 
-// Access connects to the server as Xlib does. The error is an errXRefused when the server answers and refuses.
+// Access connects to the server as Xlib does. The error is a Refused when the server answers and refuses.
 //
 // The connection is to be closed once another client is connected: a server whose last client leaves begins again, and
 // closes the connections that are made meanwhile.

@@ -152,6 +152,7 @@ func admitTime(c Command, now time.Time) *Refusal {
 // Refusal says why a command is not carried out.
 type Refusal struct{ Code, Reason string }
 
+// Refuse makes a Refusal; what it quotes of the sender is cut.
 func Refuse(code, format string, args ...any) *Refusal {
 	return &Refusal{Code: code, Reason: Cut(fmt.Sprintf(format, args...), maxReason)}
 }

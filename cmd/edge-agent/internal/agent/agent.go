@@ -88,7 +88,7 @@ func New(cfg config.Config, load func() (*ingest.Service, error), log *slog.Logg
 	return a, a.prepare(load)
 }
 
-// FromFile is newAgent with a configuration that was read from a file. The agent reads it again when it is asked to;
+// FromFile is New with a configuration that was read from a file. The agent reads it again when it is asked to;
 // what the device shadow desired last stands over it.
 func FromFile(file string, cfg config.Config, load func(config.Config) (*ingest.Service, error), logger func(config.Log) (*slog.Logger, *slog.LevelVar)) (*Agent, error) {
 	cfg, shadow := underShadow(file, cfg)
@@ -144,7 +144,7 @@ func agentOf(cfg config.Config, log *slog.Logger) *Agent {
 	}
 }
 
-// prepare checks what can be checked before anything runs; see newAgent.
+// prepare checks what can be checked before anything runs; see New.
 func (a *Agent) prepare(load func() (*ingest.Service, error)) (err error) {
 	cfg, log := a.cfg, a.log
 	program := programOf(cfg.Decode)

@@ -24,6 +24,7 @@ const (
 	codeCaptureTruncated  = "capture.truncated"
 )
 
+// Open opens a capture. The error is a *failure.Failure.
 func Open(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {

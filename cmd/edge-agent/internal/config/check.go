@@ -340,6 +340,7 @@ func checkRenderer(c *Decode, fault reportFault) {
 	}
 }
 
+// DidYouMean proposes the allowed value that a wrong one was most likely meant to be, or names them all.
 func DidYouMean(value string, allowed []string) string {
 	action := "Allowed are " + Quoted(allowed) + "."
 	if near := Nearest(value, allowed); near != "" {
@@ -348,6 +349,7 @@ func DidYouMean(value string, allowed []string) string {
 	return action
 }
 
+// Quoted lists words, each in quotes.
 func Quoted(words []string) string {
 	return `"` + strings.Join(words, `", "`) + `"`
 }

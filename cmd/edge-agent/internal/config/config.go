@@ -66,7 +66,7 @@ type Config struct {
 	Streams []Stream `toml:"streams"` // nil when the file does not say, empty when it says streams = []
 }
 
-// Agent says who this agent is. LoadConfig fills an empty ID from the host name.
+// Agent says who this agent is. Load fills an empty ID from the host name.
 type Agent struct {
 	ID       string `toml:"id"`
 	StateDir string `toml:"state_dir"`
@@ -187,7 +187,7 @@ type TrackRef string
 // maxTrackRef is how long it may be, in bytes.
 const maxTrackRef = 200
 
-// UnmarshalText takes a name or a number in quotes; configDecoder takes a number without quotes too.
+// UnmarshalText takes a name or a number in quotes; decoder takes a number without quotes too.
 func (t *TrackRef) UnmarshalText(text []byte) error {
 	switch {
 	case len(text) > maxTrackRef:
@@ -226,11 +226,11 @@ func DefaultStream() Stream {
 }
 
 // Load reads and checks the file at path. On failure the error is a
-// ConfigErrors with every fault that was found, in the order of the file.
+// Errors with every fault that was found, in the order of the file.
 func Load(path string) (Config, error) { return LoadUnder(path, nil) }
 
-// LoadUnder is LoadConfig with what a device shadow desires put over the file; see
-// configDecoder.overlay.
+// LoadUnder is Load with what a device shadow desires put over the file; see
+// decoder.overlay.
 func LoadUnder(path string, desired json.RawMessage) (Config, error) {
 	environ := os.Environ()
 	text, err := ReadTOML(path)
@@ -260,7 +260,7 @@ func LoadUnder(path string, desired json.RawMessage) (Config, error) {
 // Parse turns the text of a file into a checked Config. name is for messages only.
 func Parse(name, text string) (Config, error) { return ParseUnder(name, text, nil, nil) }
 
-// ParseUnder is parseConfig with an environment over the text, and what a device shadow desires over both.
+// ParseUnder is Parse with an environment over the text, and what a device shadow desires over both.
 func ParseUnder(name, text string, environ []string, desired json.RawMessage) (Config, error) {
 	if line := CheckNesting(text); line > 0 {
 		return Config{}, Errors{TooNested(name, line)}

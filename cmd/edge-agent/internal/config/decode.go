@@ -204,6 +204,7 @@ func FieldOf(v reflect.Value, key string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
+// KeysOf are the keys of a table.
 func KeysOf(t reflect.Type) []string {
 	keys := make([]string, t.NumField())
 	for i := range keys {
@@ -260,6 +261,7 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
+// JoinKey is a key below a path, such as mqtt.broker.
 func JoinKey(path, key string) string {
 	if path == "" {
 		return key
@@ -267,6 +269,7 @@ func JoinKey(path, key string) string {
 	return path + "." + key
 }
 
+// CutLastKey is the reverse of JoinKey.
 func CutLastKey(at string) (table, key string) {
 	if i := strings.LastIndexByte(at, '.'); i >= 0 {
 		return at[:i], at[i+1:]

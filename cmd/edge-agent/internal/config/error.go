@@ -74,6 +74,7 @@ func (es Errors) Unwrap() []error {
 	return errs
 }
 
+// Sorted puts faults in the order of their lines.
 func (es Errors) Sorted() Errors {
 	slices.SortStableFunc(es, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
@@ -81,6 +82,7 @@ func (es Errors) Sorted() Errors {
 	return es
 }
 
+// Unreadable says that a file cannot be read.
 func Unreadable(file string, err error) *Error {
 	return &Error{
 		Code: CodeUnreadable, File: file, Err: err,
@@ -97,6 +99,7 @@ func RootCause(err error) error {
 	return err
 }
 
+// SyntaxError says where a file is not TOML.
 func SyntaxError(file string, err error) *Error {
 	e := &Error{
 		Code: CodeSyntax, File: file, Err: err, Message: "not valid TOML: " + err.Error(),

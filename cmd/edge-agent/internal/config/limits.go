@@ -92,6 +92,7 @@ func lengthUntil(text, mark string) int {
 	return len(text)
 }
 
+// TooNested says where a file nests deeper than anything in it has to.
 func TooNested(file string, line int) *Error {
 	return &Error{
 		Code: CodeSyntax, File: file, Line: line,

@@ -126,6 +126,7 @@ func ShadowFaults(faults Errors) map[string]contract.ShadowFault {
 // maxReason keeps what a shadow says about faults small: all of it has 8 KB.
 const maxReason = 400
 
+// Shorten cuts a text to what a shadow document has room for.
 func Shorten(text string) string {
 	if len(text) <= maxReason {
 		return text

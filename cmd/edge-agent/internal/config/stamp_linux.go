@@ -11,6 +11,7 @@ type Stamp struct {
 	changed  unix.Timespec
 }
 
+// StampOf is the stamp of a file as it is now.
 func StampOf(path string) Stamp {
 	var s unix.Stat_t
 	if err := unix.Stat(path, &s); err != nil {

@@ -122,7 +122,7 @@ var (
 	}
 )
 
-// Load reads and checks a script and the files that it names. On failure the error is a ConfigErrors with every
+// Load reads and checks a script and the files that it names. On failure the error is a config.Errors with every
 // fault, or the failure of a file.
 func Load(path string) (kvstest.Script, error) {
 	text, err := config.ReadTOML(path)
