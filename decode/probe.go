@@ -232,7 +232,7 @@ func (r ProbeReport) without(c Candidate, old ProbeReport) ProbeReport {
 func (s *stage) describeVA(ctx context.Context, all []plan.Decoder, nodes map[string]string) {
 	of := map[string]string{} // by what the elements of a device begin with
 	for _, d := range all {
-		gpu := plan.Plan{Family: d.Family, Element: d.Element}.Gpu()
+		gpu := plan.Plan{Family: d.Family, Element: d.Element}.GPU()
 		if gpu == "" || nodes[d.Element] != "" {
 			continue
 		}

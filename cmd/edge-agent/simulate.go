@@ -119,4 +119,4 @@ with this in FILE:
 }
 
 // streamTopic makes the service's name of a stream fit to be the agent's own.
-func streamTopic(name string) string { return config.IdFromHostname(name) }
+func streamTopic(name string) string { return config.IDFromHostname(name) }

@@ -226,15 +226,15 @@ func (p Plan) Pipeline() string {
 // download brings VA-API surfaces into system memory, where every sink and the
 // snapshot can read them; DMABuf with modifiers needs GStreamer 1.24.
 func (p Plan) download() []string {
-	if gpu := p.Gpu(); gpu != "" {
+	if gpu := p.GPU(); gpu != "" {
 		return []string{gpu + "postproc name=download", "video/x-raw,format=NV12"}
 	}
 	return nil
 }
 
-// Gpu is what the elements of one VA-API device begin with: va, or varenderD129 for a second one. "" for other
+// GPU is what the elements of one VA-API device begin with: va, or varenderD129 for a second one. "" for other
 // decoders.
-func (p Plan) Gpu() string {
+func (p Plan) GPU() string {
 	device, ok := strings.CutSuffix(p.Element, "dec")
 	if !ok || p.Family != VA || strings.HasPrefix(device, "vaapi") {
 		return ""

@@ -198,7 +198,7 @@ func BrokerOf(cfg config.Config) mqtt.Broker {
 		URL: cfg.MQTT.Broker, ClientID: cfg.MQTT.ClientID, Username: cfg.MQTT.Username, PasswordFile: cfg.MQTT.PasswordFile,
 		AllowPlaintext: cfg.MQTT.AllowPlaintext,
 	}
-	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.TlsFiles()
+	broker.CAFile, broker.CertFile, broker.KeyFile = cfg.TLSFiles()
 	if cfg.IsAWSIoT() { // where policies identify the client as the thing
 		broker.ClientID = cfg.Thing()
 	}

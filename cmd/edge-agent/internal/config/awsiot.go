@@ -22,9 +22,9 @@ func (c *Config) IsAWSIoT() bool { return mqtt.Profile(c.MQTT.Profile) == mqtt.A
 // Thing is the name of this box in AWS IoT Core.
 func (c *Config) Thing() string { return cmp.Or(c.AWS.IoT.ThingName, c.Agent.ID) }
 
-// TlsFiles are the broker's authorities and this box's certificate and key. With AWS IoT Core they
+// TLSFiles are the broker's authorities and this box's certificate and key. With AWS IoT Core they
 // need not be written twice: the certificate that gets credentials connects too.
-func (c *Config) TlsFiles() (ca, cert, key string) {
+func (c *Config) TLSFiles() (ca, cert, key string) {
 	ca, cert, key = c.MQTT.CAFile, c.MQTT.CertFile, c.MQTT.KeyFile
 	if c.IsAWSIoT() && cert == "" && key == "" {
 		cert, key = c.AWS.IoT.CertFile, c.AWS.IoT.KeyFile
@@ -51,7 +51,7 @@ func checkProfile(c *Config, fault reportFault) {
 	if c.HomeAssistant.Enabled {
 		fault("homeassistant.enabled", `is true, but with profile = "aws-iot" no Home Assistant is on the broker`, "Set it to false, or use another broker.")
 	}
-	switch _, cert, key := c.TlsFiles(); {
+	switch _, cert, key := c.TLSFiles(); {
 	case c.MQTT.ClientID != "":
 		fault("mqtt.client_id", "is set, but AWS IoT Core identifies the client by the name of its thing", "Leave client_id empty; set thing_name in [aws.iot] instead.")
 	case c.MQTT.Username != "":

@@ -252,7 +252,7 @@ func LoadUnder(path string, desired json.RawMessage) (Config, error) {
 				Message: "is empty and the host name cannot be read", Action: "Set an id.", Err: err,
 			}}
 		}
-		c.Agent.ID = IdFromHostname(host)
+		c.Agent.ID = IDFromHostname(host)
 	}
 	return c, nil
 }
@@ -286,8 +286,8 @@ func ParseUnder(name, text string, environ []string, desired json.RawMessage) (C
 	return c, nil
 }
 
-// IdFromHostname makes a host name fit what mqtt.ValidName allows.
-func IdFromHostname(host string) string {
+// IDFromHostname makes a host name fit what mqtt.ValidName allows.
+func IDFromHostname(host string) string {
 	fit := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r

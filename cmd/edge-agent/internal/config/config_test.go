@@ -177,8 +177,8 @@ func TestEmptyIDBecomesTheHostName(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := Load(path)
-	if err != nil || c.Agent.ID != IdFromHostname(host) {
-		t.Errorf("id %q, error %v, want %q", c.Agent.ID, err, IdFromHostname(host))
+	if err != nil || c.Agent.ID != IDFromHostname(host) {
+		t.Errorf("id %q, error %v, want %q", c.Agent.ID, err, IDFromHostname(host))
 	}
 }
 
@@ -192,7 +192,7 @@ func TestIDFromHostname(t *testing.T) {
 		"...":                           "edge-agent",
 		strings.Repeat("x", 63) + "..y": strings.Repeat("x", 63),
 	} {
-		if got := IdFromHostname(host); got != want {
+		if got := IDFromHostname(host); got != want {
 			t.Errorf("%q becomes %q, want %q", host, got, want)
 		}
 	}

@@ -27,7 +27,7 @@ func Salvage(path string, faults Errors) Salvaged {
 	s := salvageText(path, text, faults)
 	if s.Agent.ID == "" {
 		host, _ := os.Hostname()
-		s.Agent.ID = IdFromHostname(host)
+		s.Agent.ID = IDFromHostname(host)
 	}
 	return s
 }
