@@ -14,6 +14,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/mqtt/brokertest"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 // The tests of this file do to the connection with a real mosquitto what networks and other people do. Certificates
@@ -98,6 +99,7 @@ func TestAHalfOpenConnectionIsLeft(t *testing.T) {
 	defer start(c)()
 	in := listen(t, Broker{URL: b.URL()})
 	in.wait(c.Topics().Availability(), contract.Online)
+	kit.Await(t, "the confirmation of that", func() bool { return c.Status().Published > 0 }) // it may still be on its way
 
 	proxy.Stall()
 	c.Event(contract.Event{Code: "lag.high", Stream: "door"})
