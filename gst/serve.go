@@ -198,8 +198,8 @@ func (s *server) read(conn io.Reader) error {
 	r := decode.NewReader(conn, decode.FromAgent)
 	for {
 		m, err := r.Next()
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil
+		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+			return nil // the agent is gone; with words of ours unread, the connection is reset
 		}
 		if err != nil {
 			return err

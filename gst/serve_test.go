@@ -249,6 +249,15 @@ var (
 )
 
 // The agent is told how long each frame took to the decoder, unless it does not want to know.
+// An agent that ends with words of the renderer unread resets the connection. That is no fault of the renderer.
+func TestAgentEndsWithoutReading(t *testing.T) {
+	a := serve(t)
+	if _, err := a.conn.Read(make([]byte, 1)); err != nil { // of the next word
+		t.Fatal(err)
+	}
+	a.close()
+}
+
 func TestHandover(t *testing.T) {
 	frames := clip(t, "64x64", "30", x264...)
 	a := serve(t)
