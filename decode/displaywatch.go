@@ -42,6 +42,8 @@ type display struct {
 	connector string // that is wanted; "" for the best
 	number    uint32
 	failed    map[plan.Sink]pass
+	noPlane   bool   // the path over a plane failed with this screen
+	noPath    string // that the path that was asked for is not possible, as reported
 	seen      []plan.Connector
 	lost      bool          // one that was in use
 	why       string        // code of the newest failure
@@ -108,6 +110,7 @@ func (d *display) leaveX() {
 func (d *display) look(connectors []plan.Connector) {
 	if !slices.Equal(connectors, d.seen) {
 		d.seen = connectors
+		d.noPlane = false
 		clear(d.failed)
 	}
 }
@@ -266,7 +269,7 @@ func (r *Renderer) chooseDisplay(found []string, connectors []plan.Connector) pl
 	d := &r.display
 	d.mu.Lock()
 	d.look(connectors)
-	connector, failed := d.connector, maps.Clone(d.failed)
+	connector, failed, noPlane := d.connector, maps.Clone(d.failed), d.noPlane
 	d.mu.Unlock()
 	choice, err := plan.ChooseDisplay(r.config.Sink, connector, plan.Surroundings{
 		Getenv: os.Getenv, Connectors: connectors, Reachable: dial, XAccess: d.xAccess, Found: found,
@@ -279,6 +282,14 @@ func (r *Renderer) chooseDisplay(found []string, connectors []plan.Connector) pl
 	}
 	if err != nil {
 		choice.Display = plan.Display{Sink: plan.None}
+	}
+	if choice.Display.Sink != plan.None {
+		choice.Display.Rotate = r.config.Rotate
+	}
+	if choice.Display.Sink == plan.KMS {
+		if choice.Display.Path = r.config.Path; noPlane {
+			choice.Display.Path = plan.PathCopy
+		}
 	}
 	if news := d.chosen(err); news.Code != "" {
 		r.config.Report(news)
@@ -322,16 +333,22 @@ func (r *Renderer) screened(s Screened) {
 	r.mu.Unlock()
 	if current && s.Failure == nil {
 		r.mu.Lock()
-		r.stats.Mode = s.Mode
+		r.stats.Mode, r.stats.Path, r.stats.PathNotes = s.Mode, s.Path, s.Passed
 		r.mu.Unlock()
+		r.log.Info("the path of pictures to the screen", "path", s.Path, "display", now.String(), "passed_over", strings.Join(s.Passed, "; "))
 	}
 	if current && s.Failure == nil && now.Sink != plan.None {
 		d.mu.Lock()
 		d.trouble, d.told = report.Report{}, ""
 		d.mu.Unlock()
 	}
+	if current && s.Failure == nil && r.config.Path == plan.PathPlane && s.Path != plan.PathPlane {
+		r.pathImpossible(s.Passed)
+	}
 	switch {
 	case !current:
+	case s.Failure != nil && s.Failure.Code == report.CodePath:
+		r.pathFailed(s.Failure.failure().Report)
 	case s.Failure != nil:
 		fault := s.Failure.failure().Report
 		hangs := fault.Code == report.CodeHang
@@ -344,6 +361,33 @@ func (r *Renderer) screened(s Screened) {
 		d.lost, d.told, d.why = false, "", ""
 		d.mu.Unlock()
 		r.config.Report(report.Report{Code: report.CodeDisplayBack, Message: "showing on " + now.String() + " again", Detail: map[string]any{"display": now.String()}})
+	}
+}
+
+// pathFailed leaves the path over a plane, until something is plugged or unplugged: the display itself and the decoder
+// are not to blame.
+func (r *Renderer) pathFailed(why report.Report) {
+	r.display.mu.Lock()
+	r.display.noPlane = true
+	r.display.mu.Unlock()
+	r.mu.Lock()
+	r.stats.Display.Path = "" // so that the one that is chosen next is another one
+	r.mu.Unlock()
+	r.config.Report(why)
+}
+
+// pathImpossible reports, once, that the path that was asked for by name is not there on this box.
+func (r *Renderer) pathImpossible(why []string) {
+	news := report.Report{
+		Code:    report.CodePath,
+		Message: fmt.Sprintf("the path to the screen that [display] path names is not possible here (%s); the path %q is used", strings.Join(why, "; "), plan.PathCopy),
+	}
+	r.display.mu.Lock()
+	told := r.display.noPath == news.Message
+	r.display.noPath = news.Message
+	r.display.mu.Unlock()
+	if !told {
+		r.config.Report(news)
 	}
 }
 

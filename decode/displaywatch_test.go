@@ -36,7 +36,7 @@ func (o *outputs) Open(name string) (fs.File, error) {
 }
 
 func (o *outputs) plug(files ...string) {
-	m := drm(files...)
+	m := drmFiles(files...)
 	o.now.Store(&m)
 }
 
@@ -107,7 +107,7 @@ func TestUnplugAndPlug(t *testing.T) {
 func TestUnplugWhileLooking(t *testing.T) {
 	r, o := startWithOutputs(t, "none", plan.KMS, plugged...)
 	r.on("kms HDMI-A-1 1920x1080")
-	m := drm(unplugged...)
+	m := drmFiles(unplugged...)
 	o.next.Store(&m)
 	r.report(report.CodeDisplayLost)
 	r.on("none")
@@ -338,8 +338,8 @@ func TestWithin(t *testing.T) {
 	}
 }
 
-// drm is /sys/class/drm with these files, each "name=content" with commas for line ends.
-func drm(files ...string) fstest.MapFS {
+// drmFiles is /sys/class/drm with these files, each "name=content" with commas for line ends.
+func drmFiles(files ...string) fstest.MapFS {
 	m := fstest.MapFS{"version": {Data: []byte("drm 1.1.0")}}
 	for _, f := range files {
 		name, content, _ := strings.Cut(f, "=")

@@ -53,6 +53,8 @@ type Config struct {
 	Sandbox   Sandbox
 	Sink      plan.Sink // default: Auto
 	Connector string    // KMS output to use; default: the first connected
+	Path      plan.Path // to the screen; default: PathAuto
+	Rotate    int       // degrees by which pictures are rotated, clockwise
 	Prefer    plan.Preference
 	Latency   time.Duration
 	Unpaced   bool   // show as fast as pictures come
@@ -136,6 +138,9 @@ func New(c Config) *Renderer {
 	}
 	if c.Sink == "" {
 		c.Sink = plan.Auto
+	}
+	if c.Path == "" {
+		c.Path = plan.PathAuto
 	}
 	if c.Latency == 0 {
 		c.Latency = timeline.DefaultLatency

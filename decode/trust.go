@@ -16,6 +16,7 @@ import (
 // Bounds of what a child says.
 const (
 	mostElements = 1000    // there are some hundred
+	mostPassed   = 10      // paths to a screen that were not taken
 	mostMissing  = 10      // parts of a sandbox that are missing
 	mostName     = 100     // bytes of a name or version
 	mostText     = 1 << 10 // bytes of a message
@@ -25,7 +26,7 @@ const (
 )
 
 // childCodes are what a Failure of a child may be.
-var childCodes = []string{report.CodeError, report.CodeHang, report.CodeStream, report.CodeDisplayLost, report.CodeBusy, report.CodeNoDisplay}
+var childCodes = []string{report.CodeError, report.CodeHang, report.CodeStream, report.CodeDisplayLost, report.CodeBusy, report.CodeNoDisplay, report.CodePath}
 
 // reasons are what may become of a frame in a child.
 var reasons = []report.Reason{report.Shown, report.Hidden, report.DropOverload, report.DropLate, report.DropCatchUp, report.DropNoPicture, report.DropDecoderFailed}
@@ -70,6 +71,13 @@ func (f *Failure) bound() {
 func (s *Screened) bound() {
 	if s.Mode.Width < 0 || s.Mode.Height < 0 || s.Mode.Width > mostSize || s.Mode.Height > mostSize {
 		s.Mode = plan.Mode{}
+	}
+	if !slices.Contains(plan.Paths, s.Path) {
+		s.Path = ""
+	}
+	s.Passed = s.Passed[:min(len(s.Passed), mostPassed)]
+	for i, text := range s.Passed {
+		s.Passed[i] = shortened(text, mostText)
 	}
 	if s.Failure != nil {
 		s.Failure.bound()

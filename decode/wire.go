@@ -152,6 +152,8 @@ type Screen struct {
 type Screened struct {
 	Number  uint32
 	Mode    plan.Mode // of the screen, as far as it is known
+	Path    plan.Path // that pictures take
+	Passed  []string  // why it is no better one
 	Failure *Failure
 }
 

@@ -1,7 +1,6 @@
 #include "screen.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <gst/app/gstappsrc.h>
 #include <gst/video/video.h>
 #include <string.h>
@@ -34,6 +33,10 @@ struct Screen {
 	gboolean paced;             /* pictures wait for their time */
 	GstPad *source_pad;
 	gulong turn_probe;
+	int card; /* of the plane that shows pictures; -1: there is none */
+	PlaneColours colours;
+	GstCaps *coloured; /* that the plane was told of */
+	gboolean scaled;   /* that the plane scales was looked at */
 
 	/* The lock is never held while anything of GStreamer runs. */
 	GMutex lock;
@@ -41,6 +44,7 @@ struct Screen {
 	Picture ring[RING]; /* on their way from the source to the sink; they hold a reference of their fates */
 	guint first, count;
 	gboolean rendering;
+	gboolean painting; /* a slate that does not come through the pipeline */
 	gboolean pushing; /* what was noted last is on its way to the source: it is not to be overtaken */
 	gboolean picture; /* is on the screen */
 	guint64 pictures; /* that have been there */
@@ -181,6 +185,53 @@ static GstPadProbeReturn on_turn(GstPad *pad, GstPadProbeInfo *info, gpointer da
 	return ret;
 }
 
+/* As in the kernel's drm_mode.h, which is not everywhere. */
+struct plane_property {
+	guint64 value;
+	guint32 property, object, type, padding;
+};
+#define SET_PROPERTY _IOWR('d', 0xba, struct plane_property)
+#define OBJECT_PLANE 0xeeeeeeee
+
+static void set_property(Screen *s, guint32 property, guint64 value)
+{
+	struct plane_property p = {.value = value, .property = property, .object = s->colours.plane, .type = OBJECT_PLANE};
+	if (property != 0)
+		(void)ioctl(s->card, SET_PROPERTY, &p); /* where a driver refuses, its default stays */
+}
+
+/* colour tells the plane how the pictures' YUV becomes RGB, when that changes. The sink does not. */
+static void colour(Screen *s, GstPad *pad)
+{
+	GstCaps *caps = gst_pad_get_current_caps(pad);
+	GstVideoInfo info;
+	gboolean known = caps && caps != s->coloured && gst_video_info_from_caps(&info, caps);
+	if (known && GST_VIDEO_INFO_IS_YUV(&info)) {
+		const PlaneColours *c = &s->colours;
+		GstVideoColorMatrix m = info.colorimetry.matrix;
+		set_property(s, c->encoding, m == GST_VIDEO_COLOR_MATRIX_BT601 ? c->bt601 : m == GST_VIDEO_COLOR_MATRIX_BT2020 ? c->bt2020 : c->bt709);
+		set_property(s, c->range, info.colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255 ? c->full : c->limited);
+	}
+	if (known) {
+		gst_caps_replace(&s->coloured, caps);
+		s->scaled = FALSE;
+	}
+	gst_clear_caps(&caps);
+}
+
+/* check_scaling looks whether the plane took the first picture as it was to be. If it did not, the sink has shown the picture in its own
+ * size, and remembers that. */
+static void check_scaling(Screen *s)
+{
+	gboolean can = TRUE;
+	if (s->scaled)
+		return;
+	s->scaled = TRUE;
+	g_object_get(s->sink, "can-scale", &can, NULL);
+	if (!can)
+		GST_ELEMENT_ERROR(s->sink, RESOURCE, SETTINGS, ("The plane does not scale pictures."), ("the driver refused the size"));
+}
+
 /* on_render stands in for the sink's chain function, because only its return
  * tells that a picture has waited for its time and is on the screen. */
 static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer)
@@ -199,7 +250,11 @@ static GstFlowReturn on_render(GstPad *pad, GstObject *parent, GstBuffer *buffer
 		gst_buffer_unref(buffer);
 		return GST_FLOW_OK;
 	}
+	if (s->card >= 0)
+		colour(s, pad);
 	GstFlowReturn ret = s->render(pad, parent, buffer);
+	if (s->card >= 0 && ret == GST_FLOW_OK)
+		check_scaling(s);
 
 	g_mutex_lock(&s->lock);
 	gboolean first = known && count_render(s, &e, ret == GST_FLOW_OK);
@@ -219,6 +274,7 @@ Screen *screen_new(GstElement *pipeline, int fd)
 {
 	Screen *s = g_new0(Screen, 1);
 	s->refs = 1;
+	s->card = -1;
 	g_mutex_init(&s->lock);
 	g_cond_init(&s->moved);
 	s->pipeline = gst_object_ref(pipeline);
@@ -241,6 +297,12 @@ Screen *screen_new(GstElement *pipeline, int fd)
 	return s;
 }
 
+void screen_use_plane(Screen *s, int fd, PlaneColours colours)
+{
+	s->card = fd;
+	s->colours = colours;
+}
+
 Screen *screen_ref(Screen *s)
 {
 	g_atomic_int_inc(&s->refs);
@@ -256,6 +318,7 @@ void screen_unref(Screen *s)
 		gst_pad_set_chain_function_full(s->pad, s->render, NULL, NULL);
 	if (s->source_pad)
 		gst_pad_remove_probe(s->source_pad, s->turn_probe);
+	gst_clear_caps(&s->coloured);
 	gst_clear_object(&s->source_pad);
 	gst_clear_object(&s->pad);
 	gst_clear_object(&s->sink);
@@ -344,7 +407,7 @@ static gboolean refused(Screen *s, guint32 number)
 /* full says that nothing can be noted now. */
 static gboolean full(Screen *s)
 {
-	return s->count >= MOST_WAITING || s->pushing;
+	return s->count >= MOST_WAITING || s->pushing || s->painting;
 }
 
 /* note adds what is pushed next. Until push has come back nothing else is noted, so that all comes to the source in the order in
@@ -390,6 +453,31 @@ static GstSample *slate_sample(const void *pixels, int width, int height)
 	return sample;
 }
 
+/* takes_slate says that no picture is on its way, nor has come since whoever decided on the slate looked. */
+static gboolean takes_slate(Screen *s, guint64 pictures)
+{
+	return !s->closed && s->count == 0 && !s->pushing && !s->painting && !s->rendering && s->pictures == pictures;
+}
+
+gboolean screen_begin_slate(Screen *s, guint64 pictures)
+{
+	g_mutex_lock(&s->lock);
+	gboolean taken = takes_slate(s, pictures);
+	if (taken)
+		s->painting = TRUE;
+	g_mutex_unlock(&s->lock);
+	return taken;
+}
+
+void screen_end_slate(Screen *s)
+{
+	g_mutex_lock(&s->lock);
+	s->painting = FALSE;
+	s->picture = FALSE;
+	g_cond_broadcast(&s->moved);
+	g_mutex_unlock(&s->lock);
+}
+
 gboolean screen_slate(Screen *s, const void *pixels, int width, int height, guint64 pictures)
 {
 	if (width <= 0 || height <= 0)
@@ -398,7 +486,7 @@ gboolean screen_slate(Screen *s, const void *pixels, int width, int height, guin
 	g_mutex_lock(&s->lock);
 	/* A slow box takes a while to scale it; without this, it would be late on arrival. */
 	guint64 due = running_time() + 50 * GST_MSECOND;
-	gboolean taken = !s->closed && s->count == 0 && !s->pushing && !s->rendering && s->pictures == pictures;
+	gboolean taken = takes_slate(s, pictures);
 	if (taken)
 		note(s, (Picture){.due = due});
 	g_mutex_unlock(&s->lock);
@@ -507,16 +595,3 @@ gboolean x_screen_size(int *width, int *height)
 	return TRUE;
 }
 
-/* As in drm.h, which is not everywhere. */
-#define DRM_IOCTL_SET_MASTER _IO('d', 0x1e)
-#define DRM_IOCTL_DROP_MASTER _IO('d', 0x1f)
-
-int become_master(int fd)
-{
-	return ioctl(fd, DRM_IOCTL_SET_MASTER) == 0 ? 0 : errno;
-}
-
-void be_no_master(int fd)
-{
-	(void)ioctl(fd, DRM_IOCTL_DROP_MASTER); /* who is none need not become none */
-}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode"
 
+	"github.com/edge-agent/edge-agent/decode/drm"
 	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/decode/timeline"
 )
@@ -29,7 +30,9 @@ type screen struct {
 	asked    decode.Screen
 	pipeline *gst.Pipeline
 	c        *C.Screen
-	card     *os.File // DRM device of the sink
+	card     *drm.Card // of the sink
+	output   *output   // nil where the sink sets the screen's mode
+	path     plan.PathChoice
 
 	work sync.WaitGroup // listen, and those who look at the picture
 	quit chan struct{}
@@ -49,29 +52,34 @@ func newScreen(asked decode.Screen, first func(), failed func(error)) (*screen, 
 		}
 		d.Mode = mode
 	}
-	pipeline, err := gst.NewPipelineFromString(asked.Display.Pipeline(asked.Unpaced))
-	if err != nil {
+	s := &screen{asked: asked, quit: make(chan struct{})}
+	fd := C.int(-1)
+	if err := s.openOutput(); err != nil {
 		return nil, err
 	}
-	s := &screen{asked: asked, pipeline: pipeline, quit: make(chan struct{})}
-	fd := C.int(-1)
-	if asked.Display.Card != "" {
-		if s.card, err = openCard(asked.Display.Card); err != nil {
-			return nil, err
-		}
-		fd = C.int(s.card.Fd()) // the very card, where the sink's list of drivers has gaps
+	if s.card != nil {
+		fd = C.int(s.card.File.Fd()) // the very card, where the sink's list of drivers has gaps
 	}
+	pipeline, err := gst.NewPipelineFromString(s.asked.Display.Pipeline(asked.Unpaced))
+	if err != nil {
+		s.closeCard()
+		return nil, err
+	}
+	s.pipeline = pipeline
 	s.c = C.screen_new(element(pipeline), fd)
 	runtime.KeepAlive(pipeline)
 	if s.c == nil {
 		s.closeCard()
 		return nil, errors.New("the display's pipeline lacks source or sink")
 	}
+	if s.output != nil {
+		C.screen_use_plane(s.c, fd, s.output.colours())
+	}
 	if err := setState(pipeline, gst.StatePlaying, startTimeout); err != nil {
 		if n := waitNews(pipeline, 0); n.kind == C.NEWS_ERROR {
 			err = &startError{n}
 		}
-		return nil, errors.Join(err, s.close())
+		return nil, s.pathError(errors.Join(err, s.close()))
 	}
 	s.work.Go(func() { s.listen(first, failed) })
 	return s, nil
@@ -98,12 +106,12 @@ func xScreen() (plan.Mode, error) {
 }
 
 // openCard opens a graphics card and takes the right to set its modes, which only one program has.
-func openCard(path string) (*os.File, error) {
-	card, err := os.OpenFile(path, os.O_RDWR, 0)
+func openCard(path string) (*drm.Card, error) {
+	card, err := drm.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("the graphics card cannot be opened, is the user in the groups video and render? %w", err)
 	}
-	if err := masterError(syscall.Errno(C.become_master(C.int(card.Fd())))); err != nil {
+	if err := masterError(card.BecomeMaster()); err != nil {
 		_ = card.Close()
 		return nil, err
 	}
@@ -112,8 +120,8 @@ func openCard(path string) (*os.File, error) {
 
 // masterError is errBusy when the kernel's answer says that another program may set the modes. Other
 // answers are left for the sink to find out about: not all drivers know the question.
-func masterError(errno syscall.Errno) error {
-	if errno == syscall.EBUSY || errno == syscall.EACCES {
+func masterError(err error) error {
+	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EACCES) {
 		return errBusy
 	}
 	return nil
@@ -134,7 +142,7 @@ func (s *screen) listen(first func(), failed func(error)) {
 		case n.kind == C.NEWS_ERROR && !told:
 			told = true
 			C.screen_close(s.c) // nobody is to wait for it
-			failed(&startError{n})
+			failed(s.pathError(&startError{n}))
 		}
 	}
 }
@@ -147,6 +155,14 @@ func (s *screen) drain(timeout time.Duration) { C.screen_drain(s.c, C.guint64(ma
 
 // slate shows a slate at once. It is false when pictures wait, or when there have been more on the screen than so many.
 func (s *screen) slate(img *image.RGBA, pictures uint64) bool {
+	if s.output != nil {
+		if C.screen_begin_slate(s.c, C.guint64(pictures)) == 0 {
+			return false
+		}
+		defer C.screen_end_slate(s.c)
+		s.output.paint(img)
+		return true
+	}
 	return C.screen_slate(s.c, unsafe.Pointer(unsafe.SliceData(img.Pix)), C.int(img.Rect.Dx()), C.int(img.Rect.Dy()), C.guint64(pictures)) != 0
 }
 
@@ -177,6 +193,9 @@ func (s *screen) picture(most int) (*image.RGBA, error) {
 
 // pictureWithin is picture; its conversion may take so long.
 func (s *screen) pictureWithin(limit time.Duration, most int) (*image.RGBA, error) {
+	if s.output != nil && C.screen_blank(s.c) != 0 {
+		return s.output.picture(most)
+	}
 	var width, height C.int
 	var text *C.char
 	data := C.screen_pixels(s.c, C.int(most), C.guint64(limit), &width, &height, &text)
@@ -218,7 +237,9 @@ func (s *screen) close() error {
 	C.bus_wake(element(s.pipeline))
 	s.work.Wait()
 	if err := setState(s.pipeline, gst.StateNull, stopTimeout); errors.Is(err, errFrozen) {
-		keepOpen(s.card)
+		if s.card != nil {
+			keepOpen(s.card.File)
+		}
 		return err
 	}
 	C.screen_forget(s.c)
@@ -236,9 +257,6 @@ var openCards struct {
 
 // keepOpen keeps a card open for as long as the process lives.
 func keepOpen(card *os.File) {
-	if card == nil {
-		return
-	}
 	openCards.mu.Lock()
 	defer openCards.mu.Unlock()
 	openCards.files = append(openCards.files, card)
@@ -247,8 +265,12 @@ func keepOpen(card *os.File) {
 // closeCard gives the right to set modes back before it closes: the sink may leave a picture mapped when it fails,
 // which keeps the file open, and then this very process would be the other program that holds the display.
 func (s *screen) closeCard() {
-	if s.card != nil {
-		C.be_no_master(C.int(s.card.Fd()))
-		_ = s.card.Close()
+	if s.card == nil {
+		return
 	}
+	if s.output != nil {
+		s.output.close()
+	}
+	s.card.DropMaster()
+	_ = s.card.Close()
 }

@@ -52,6 +52,20 @@ gboolean screen_put(Screen *s, GstSample *sample, Picture picture);
  * whoever decided on the slate looked: pictures is what ScreenCounts had then. */
 gboolean screen_slate(Screen *s, const void *pixels, int width, int height, guint64 pictures);
 
+/* screen_begin_slate is screen_slate for a slate that does not come through the pipeline: when TRUE, no picture comes to the screen until
+ * screen_end_slate, before which it is to be painted. */
+gboolean screen_begin_slate(Screen *s, guint64 pictures);
+void screen_end_slate(Screen *s);
+
+/* PlaneColours are the properties of a display plane that say how YUV pictures become RGB. An id of 0: it has none. */
+typedef struct {
+	guint32 plane, encoding, range; /* ids */
+	guint64 bt601, bt709, bt2020, limited, full;
+} PlaneColours;
+
+/* screen_use_plane tells that pictures go to a plane of the open card that fd is. To be called before the pipeline runs. */
+void screen_use_plane(Screen *s, int fd, PlaneColours colours);
+
 /* screen_blank says that no picture is on the screen: nothing at all, or the slate. */
 gboolean screen_blank(Screen *s);
 
@@ -76,11 +90,5 @@ void *screen_pixels(Screen *s, int most_width, guint64 timeout_ns, int *width, i
 
 /* x_screen_size asks the X server at DISPLAY for the size of its screen. FALSE when there is none, or no libX11. */
 gboolean x_screen_size(int *width, int *height);
-
-/* become_master makes an open DRM device's file the one that sets modes; 0 or an errno. */
-int become_master(int fd);
-
-/* be_no_master gives that right back. */
-void be_no_master(int fd);
 
 #endif

@@ -21,7 +21,6 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/gst/sandbox"
 
-	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/decode/report"
 )
 
@@ -307,10 +306,10 @@ func (s *server) openScreen(asked decode.Screen) error {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, displayFailure(err)))
 	}
 	if err != nil {
-		s.screened(asked.Number, plan.Mode{}, err)
+		s.screened(decode.Screened{Number: asked.Number}, err)
 		return nil // the agent will ask for another
 	}
-	s.screened(asked.Number, screen.asked.Display.Mode, nil)
+	s.screened(decode.Screened{Number: asked.Number, Mode: screen.asked.Display.Mode, Path: screen.path.Path, Passed: screen.path.Passed}, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.screen = screen
@@ -340,7 +339,7 @@ func (s *server) newScreen(asked decode.Screen) (*screen, error) {
 	done, over := make(chan result), make(chan struct{})
 	go func() {
 		var r result
-		r.screen, r.err = newScreen(asked, s.tell, func(err error) { s.screened(asked.Number, plan.Mode{}, err) })
+		r.screen, r.err = newScreen(asked, s.tell, func(err error) { s.screened(decode.Screened{Number: asked.Number}, err) })
 		select {
 		case done <- r:
 		case <-over:
@@ -365,9 +364,8 @@ func (s *server) newScreen(asked decode.Screen) (*screen, error) {
 	}
 }
 
-// screened tells the agent what became of a display, and the size of its screen.
-func (s *server) screened(number uint32, mode plan.Mode, err error) {
-	answer := decode.Screened{Number: number, Mode: mode}
+// screened tells the agent what became of a display.
+func (s *server) screened(answer decode.Screened, err error) {
 	if err != nil {
 		f := displayFailure(err)
 		answer.Failure = &f
@@ -393,6 +391,8 @@ func (s *server) closeScreen() error {
 func displayFailure(err error) decode.Failure {
 	f := failureOf(0, err)
 	switch {
+	case errors.Is(err, errPath):
+		f.Code, f.Message = report.CodePath, err.Error()
 	case errors.Is(err, errBusy):
 		f.Code = report.CodeBusy
 	case errors.Is(err, errNoAnswer):

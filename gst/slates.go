@@ -18,6 +18,8 @@ const (
 // snapshots show the slate.
 func slateSize(d plan.Display) plan.Mode {
 	switch {
+	case d.Mode.Width > 0 && (d.Rotate == 90 || d.Rotate == 270):
+		return plan.Mode{Width: d.Mode.Height, Height: d.Mode.Width}
 	case d.Mode.Width > 0:
 		return d.Mode
 	case d.Sink == plan.None:

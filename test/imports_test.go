@@ -37,12 +37,13 @@ var allowed = map[string][]string{
 	"decode/format":            {"ingest/mkv", "decode/report"},
 	"decode/format/formattest": {},
 	"decode/xserver":           {"decode/report"},
+	"decode/drm":               {},
 	"decode/plan":              {"decode/format", "decode/report", "decode/xserver"},
 	"decode": {
-		"decode/report", "decode/system", "decode/timeline", "decode/format", "decode/xserver", "decode/plan", "ingest/mkv", "mqtt/statefile", "golang.org/x/sys",
+		"decode/report", "decode/system", "decode/timeline", "decode/format", "decode/xserver", "decode/plan", "decode/drm", "ingest/mkv", "mqtt/statefile", "golang.org/x/sys",
 	},
 	"gst": {
-		"decode", "decode/plan", "decode/report", "decode/system", "decode/timeline", "gst/sandbox", "github.com/go-gst", "golang.org/x/image",
+		"decode", "decode/drm", "decode/plan", "decode/report", "decode/system", "decode/timeline", "gst/sandbox", "github.com/go-gst", "golang.org/x/image",
 	},
 	"gst/sandbox": {
 		"github.com/landlock-lsm/go-landlock", "github.com/elastic/go-seccomp-bpf", "kernel.org/pub/linux/libs/security/libcap/cap", "golang.org/x/sys",

@@ -41,7 +41,7 @@ func printAgent(w io.Writer, s web.Status, now time.Time) {
 	fmt.Fprintf(w, "mqtt      %s\n", brokerLine(s))
 	fmt.Fprintf(w, "clock     %s\n", s.Status.Clock)
 	for _, d := range s.Info.Displays {
-		fmt.Fprintf(w, "display   %s by %s, %dx%d\n", orNone(d.Connector), d.Sink, d.Width, d.Height)
+		fmt.Fprintf(w, "display   %s by %s, %dx%d%s\n", orNone(d.Connector), d.Sink, d.Width, d.Height, pathText(d.Path))
 	}
 	if len(s.Info.Displays) == 0 {
 		fmt.Fprintf(w, "display   none: %s\n", orNone(strings.Join(s.Info.PassedOver, "; ")))
@@ -109,4 +109,12 @@ func counted[N uint64 | int64](title string, by map[string]N) string {
 		return ""
 	}
 	return title + " " + strings.Join(parts, ", ")
+}
+
+// pathText is how pictures get to a display, as far as it is known.
+func pathText(path string) string {
+	if path == "" {
+		return ""
+	}
+	return ", path " + path
 }

@@ -53,6 +53,13 @@ type Display struct {
 	Connector   string // KMS: such as HDMI-A-1
 	ConnectorID int    // KMS: of the connector; 0 when the kernel does not tell
 	Mode        Mode   // size to scale to; zero: on X11 that of the screen, else leave it to the sink
+	Path        Path   // wanted; "" is PathAuto
+	Rotate      int    // degrees, clockwise
+
+	// Of a path over a plane, as the renderer found it: the plane's number, 0 for another path, and whether the driver waits for
+	// the screen by itself.
+	Plane  uint32
+	Atomic bool
 }
 
 // String names the display for people: "kms HDMI-A-1 1920x1080".
@@ -71,13 +78,26 @@ func (d Display) String() string {
 // understands it. The elements that the renderer looks at are named source and sink.
 func (d Display) Pipeline(unpaced bool) string {
 	parts := []string{"appsrc name=source format=time is-live=true do-timestamp=false block=false max-bytes=0 emit-signals=false"}
-	if d.Sink != None {
-		parts = append(parts, "videoconvertscale")
+	switch {
+	case d.Sink == None:
+	case d.Plane != 0: // a converter that has nothing to convert hands on what comes
+		return strings.Join(append(parts, "videoconvert", d.sink(unpaced)), " ! ")
+	default:
+		parts = append(append(parts, d.flip()...), "videoconvertscale")
 	}
 	if d.Mode.Width > 0 {
 		parts = append(parts, fmt.Sprintf("video/x-raw,width=%d,height=%d,pixel-aspect-ratio=1/1", d.Mode.Width, d.Mode.Height))
 	}
 	return strings.Join(append(parts, d.sink(unpaced)), " ! ")
+}
+
+// flip rotates, before pictures are made larger.
+func (d Display) flip() []string {
+	directions := map[int]string{90: "90r", 180: "180", 270: "90l"}
+	if direction, ok := directions[d.Rotate]; ok {
+		return []string{"videoconvert", "videoflip video-direction=" + direction}
+	}
+	return nil
 }
 
 func (d Display) sink(unpaced bool) string {
@@ -87,7 +107,10 @@ func (d Display) sink(unpaced bool) string {
 		if d.ConnectorID > 0 {
 			text += fmt.Sprintf(" connector-id=%d", d.ConnectorID)
 		}
-		if d.Mode.Width > 0 {
+		switch {
+		case d.Plane != 0:
+			text += fmt.Sprintf(" plane-id=%d restore-crtc=false skip-vsync=%t", d.Plane, d.Atomic)
+		case d.Mode.Width > 0:
 			text += " force-modesetting=true"
 		}
 	case Wayland:

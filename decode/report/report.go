@@ -38,6 +38,7 @@ const (
 	CodeDisplayLost = "display.lost"      // the display failed while it was in use
 	CodeDisplayBack = "display.back"      // a display is there again
 	CodeBusy        = "display.busy"      // another program holds the display
+	CodePath        = "display.path"      // the way to the screen that was wanted does not work
 	CodeNoPicture   = "display.snapshot"  // there is no picture to take
 )
 

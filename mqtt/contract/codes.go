@@ -257,4 +257,5 @@ var codeTable = []Code{
 	{"agent.socket", SeverityError, "The socket of edge-agent status cannot be used.", "Stop the other agent, or give each one a socket of its own ([http] socket). The agent tries again; all else goes on."},
 	{"check.dns", SeverityError, "A name cannot be resolved.", "Check the spelling, the network cable and the name server (resolvectl status). In a network without the internet, the names have to be known there."},
 	{"check.clock", SeverityWarning, "Nobody keeps the clock of the box right.", "Enable time synchronisation (timedatectl set-ntp true). Where the host of a container keeps the clock, set [control] clock = \"system\". Until then commands that change something are refused."},
+	{"display.path", SeverityWarning, "The way to the screen that spares the processor does not work, so the processor scales and converts every picture.", "Nothing has to be done unless the box is too slow. The message says what is missing: an update of the kernel may bring it. Set [display] path to \"copy\" to end this message."},
 }

@@ -145,6 +145,7 @@ type Display struct {
 	Sink      string `json:"sink"`      // as in the configuration: kms, wayland, x11
 	Width     int    `json:"width"`     // pixels of the current mode, 0 when not known
 	Height    int    `json:"height"`
+	Path      string `json:"path,omitempty"` // of pictures to the screen: plane, copy
 }
 
 // StreamState is where a stream stands.

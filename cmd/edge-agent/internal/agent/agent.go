@@ -153,6 +153,7 @@ func (a *Agent) prepare(load func() (*ingest.Service, error)) (err error) {
 	a.renderer = decode.New(decode.Config{
 		Program: program, Sandbox: sandboxOf(cfg.Decode),
 		Sink: plan.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
+		Path: plan.Path(cfg.Display.Path), Rotate: cfg.Display.Rotate,
 		Prefer: preference(cfg), Latency: time.Duration(cfg.Display.Latency), Log: log,
 		Report: a.pictureReport, Devices: a.prober.devices,
 	})
@@ -398,7 +399,7 @@ func (a *Agent) inform() contract.Info {
 	return contract.Info{
 		Version: build.Version, Commit: build.Commit(), Arch: runtime.GOARCH, OS: runtime.GOOS,
 		GStreamer: stats.GStreamer, SessionID: a.session, ConfigHash: a.config().Hash(),
-		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats), PassedOver: stats.Passed, Commands: a.commands(),
+		Decoders: decoders(stats.Decoders, a.prober.last()), Displays: displays(stats), PassedOver: slices.Concat(stats.Passed, stats.PathNotes), Commands: a.commands(),
 		Shown: a.shown(),
 	}
 }
@@ -465,5 +466,5 @@ func displays(stats decode.Stats) []contract.Display {
 	if d.Sink == "" || d.Sink == plan.None {
 		return []contract.Display{}
 	}
-	return []contract.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: stats.Mode.Width, Height: stats.Mode.Height}}
+	return []contract.Display{{Connector: d.Connector, Sink: string(d.Sink), Width: stats.Mode.Width, Height: stats.Mode.Height, Path: string(stats.Path)}}
 }

@@ -23,6 +23,7 @@ type reportFault func(key, message, action string)
 
 // What the values of some keys may be.
 var (
+	knownPaths      = texts(plan.Paths...)
 	knownSinks      = texts(plan.Auto, plan.KMS, plan.Wayland, plan.X11, plan.None)
 	KnownFamilies   = append(texts(plan.DefaultOrder...), BothV4L2)
 	KnownLogLevels  = []string{"debug", "info", "warn", "error"}
@@ -53,6 +54,7 @@ func checkConfig(c *Config, fault reportFault) {
 	checkMQTT(&c.MQTT, fault)
 	checkProfile(c, fault)
 	checkOneOf("display.sink", c.Display.Sink, knownSinks, fault)
+	checkOneOf("display.path", c.Display.Path, knownPaths, fault)
 	checkDisplay(c, fault)
 	checkList("decode.order", c.Decode.Order, KnownFamilies, fault)
 	if len(c.Decode.Order) == 0 {
@@ -153,6 +155,12 @@ func checkDisplay(c *Config, fault reportFault) {
 	if d.Connector != "" && d.Sink != "auto" && d.Sink != "kms" {
 		fault("display.connector", fmt.Sprintf("is set but sink = %q has no connectors", d.Sink),
 			`Set sink to "kms" or "auto", or leave connector empty.`)
+	}
+	if d.Path == string(plan.PathPlane) && d.Sink != "auto" && d.Sink != "kms" {
+		fault("display.path", fmt.Sprintf("is \"plane\" but sink = %q has no planes", d.Sink), `Set sink to "kms" or "auto", or path to "auto".`)
+	}
+	if !slices.Contains(plan.Rotations, d.Rotate) {
+		fault("display.rotate", fmt.Sprintf("= %d is no rotation", d.Rotate), "Write 0, 90, 180 or 270: degrees, clockwise.")
 	}
 	var names []string
 	for _, s := range c.Streams {

@@ -112,6 +112,8 @@ type MQTT struct {
 type Display struct {
 	Sink       string   `toml:"sink"`
 	Connector  string   `toml:"connector"`
+	Path       string   `toml:"path"`
+	Rotate     int      `toml:"rotate"`
 	Show       string   `toml:"show"`
 	Latency    Duration `toml:"latency"`
 	SlateAfter Duration `toml:"slate_after"`
@@ -210,7 +212,7 @@ func Defaults() Config {
 	return Config{
 		Agent:   Agent{StateDir: "/var/lib/edge-agent"},
 		MQTT:    MQTT{Profile: string(mqtt.Standard), TopicPrefix: contract.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
-		Display: Display{Sink: "auto", Latency: Duration(timeline.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
+		Display: Display{Sink: "auto", Path: "auto", Latency: Duration(timeline.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
 		Decode:  Decode{Order: []string{"va", BothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
 		Control: Control{Allow: []string{}, PublicKeys: []string{}, Clock: clockSynced},
 		HTTP:    HTTP{Snapshots: true, Socket: SocketAuto},

@@ -106,7 +106,7 @@ func TestConfigReadsEveryKey(t *testing.T) {
 			CAFile: "ca.pem", CertFile: "cert.pem", KeyFile: "key.pem", AllowPlaintext: true,
 		},
 		Display: Display{
-			Sink: "kms", Connector: "HDMI-A-1", Show: "gate",
+			Sink: "kms", Connector: "HDMI-A-1", Path: "copy", Rotate: 90, Show: "gate",
 			Latency: Duration(120 * time.Millisecond), SlateAfter: Duration(5 * time.Second),
 		},
 		Decode: Decode{
@@ -222,7 +222,7 @@ func TestConfigHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := whole.Hash(); got != "c166f1544535c0e6" {
+	if got := whole.Hash(); got != "f63a62500620323d" {
 		t.Errorf("%s: a key has come or gone, or a value is read otherwise", got)
 	}
 	hashes := map[string]string{whole.Hash(): "the whole file"}

@@ -63,6 +63,10 @@ func (d *decoder) value(at string, value any, into reflect.Value) {
 		d.text(at, value, text)
 		return
 	}
+	if n, ok := value.(int64); ok && into.Kind() == reflect.Int {
+		into.SetInt(n)
+		return
+	}
 	if reflect.TypeOf(value) != into.Type() {
 		d.wrongType(at, value, into.Type())
 		return
@@ -128,6 +132,7 @@ func (d *decoder) wrongType(at string, value any, want reflect.Type) {
 	wanted := map[reflect.Type]string{
 		reflect.TypeFor[string]():   `text in quotes, such as "text"`,
 		reflect.TypeFor[bool]():     "true or false, without quotes",
+		reflect.TypeFor[int]():      "a whole number, without quotes",
 		reflect.TypeFor[[]string](): `a list of texts, such as ["one", "two"]`,
 		reflect.TypeFor[TrackRef](): `the number of a track, or its name in quotes`,
 		reflect.TypeFor[Duration](): `a duration in quotes, such as "10s"`,

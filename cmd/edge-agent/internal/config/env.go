@@ -139,6 +139,10 @@ func keysIn(path string, table reflect.Type) (keys []configKey) {
 // value is a text as TOML would have it. What cannot be read stays text, which is then of the wrong type.
 func (k configKey) value(text string) any {
 	switch k.kind.Kind() {
+	case reflect.Int:
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return n
+		}
 	case reflect.Bool:
 		if v, err := strconv.ParseBool(text); err == nil {
 			return v

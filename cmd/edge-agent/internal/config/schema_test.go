@@ -15,6 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/test/kit"
 )
@@ -84,7 +85,7 @@ func descriptions(text string) map[string]string {
 
 // choices are what the values of some keys may be.
 var choices = map[string][]string{
-	"mqtt.profile": {string(mqtt.Standard), string(mqtt.AWSIoT)}, "display.sink": knownSinks, "decode.order": KnownFamilies,
+	"mqtt.profile": {string(mqtt.Standard), string(mqtt.AWSIoT)}, "display.sink": knownSinks, "display.path": knownPaths, "decode.order": KnownFamilies,
 	"streams.decode_order": KnownFamilies, "control.allow": knownVerbs, "control.clock": {clockSynced, ClockSystem},
 	"log.level": KnownLogLevels, "log.format": knownLogFormats, "streams.on_lag": {lagJump, LagStay},
 }
@@ -128,6 +129,8 @@ func keySchema(at string, v reflect.Value, description string) object {
 		s["type"] = []string{"string", "integer"}
 	case v.Kind() == reflect.Bool:
 		s["type"] = "boolean"
+	case v.Kind() == reflect.Int:
+		s["type"], s["enum"] = "integer", plan.Rotations // there is no other number
 	case v.Kind() == reflect.Slice:
 		s["type"], s["items"] = "array", object{"type": "string"}
 		if of := choices[at]; of != nil {

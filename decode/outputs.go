@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/edge-agent/edge-agent/decode/drm"
 	"github.com/edge-agent/edge-agent/decode/plan"
 )
 
@@ -35,7 +36,7 @@ func askAbout(connectors []plan.Connector, dev string) error {
 		if !c.Unknown || c.Preferred != (plan.Mode{}) || c.ID == 0 {
 			continue
 		}
-		err := within(askTimeout, func() error { return ask(filepath.Join(dev, "dri", c.Card), c.ID) })
+		err := within(askTimeout, func() error { return drm.Look(filepath.Join(dev, "dri", c.Card), c.ID) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("the kernel could not be asked about the output %s: %w", c.Name, err))
 		}
