@@ -142,7 +142,7 @@ var All = []Row{
 		Source: "raspberrypi/linux#7485",
 	},
 	{
-		ID: "edid-unread", Where: "Pi 5 and Intel", Drivers: []string{"vc4", "vc4-drm", "i915", "xe"},
+		ID: "edid-unread", Where: "Pi 5 and Intel", Screens: true, Drivers: []string{"vc4", "vc4-drm", "i915", "xe"},
 		Actions: []Action{Report},
 		Text:    "An output is connected and has no modes, because its EDID was not read.",
 		Does:    "if there are no modes, the output is looked at again", Source: "Screenly/Anthias#3155",
