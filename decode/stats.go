@@ -17,7 +17,7 @@ type Stats struct {
 	Display   plan.Display   // in use, or last used
 	Mode      plan.Mode      // of the screen there, as far as it is known
 	Passed    []string
-	Denied    []string // elements and sinks that failed and are passed over now
+	Denied    []string // decoders that failed and are passed over now, by plan.Plan.DeniedBy
 
 	Fed      uint64 // frames given to children, replayed ones each time
 	Decoded  uint64 // pictures
