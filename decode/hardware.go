@@ -64,6 +64,48 @@ func (r *ProbeReport) device(element string) plan.Device {
 	return plan.Device{}
 }
 
+// cardDrivers are the kernel drivers of the graphics cards that have outputs.
+func cardDrivers(sys fs.FS) []string {
+	drm, err := fs.Sub(sys, "class/drm")
+	if err != nil {
+		return nil
+	}
+	var drivers []string
+	for _, c := range plan.Connectors(drm) {
+		if c.Driver != "" && !slices.Contains(drivers, c.Driver) {
+			drivers = append(drivers, c.Driver)
+		}
+	}
+	return drivers
+}
+
+// Faults lists the known faults of the box, each once: of the decoders that were found, and of the graphics cards.
+func (r *ProbeReport) Faults(p plan.Preference) (all quirk.Rows) {
+	add := func(rows quirk.Rows) {
+		for _, row := range rows {
+			if !slices.ContainsFunc(all, func(have quirk.Row) bool { return have.ID == row.ID }) {
+				all = append(all, row)
+			}
+		}
+	}
+	for _, c := range r.Candidates {
+		add(r.Quirks(c, p))
+	}
+	for _, driver := range r.Cards {
+		add(quirk.Except(p.IgnoredQuirks).On(r.box(), quirk.Use{Driver: driver}))
+	}
+	return all
+}
+
+// OnThisBox completes what is known of decoders elsewhere by what this box says of itself: what it is, its graphics cards
+// and the chips of its devices.
+func (r *ProbeReport) OnThisBox(sys fs.FS) {
+	r.Chips, r.Cards = readChips(sys), cardDrivers(sys)
+	for i := range r.Candidates {
+		r.Candidates[i].Chip = chipOf(sys, r.Candidates[i].Device)
+	}
+}
+
 // Slower says that an element was slower in its trial than a software decoder.
 func (r *ProbeReport) Slower(element string, c format.Codec) bool {
 	have := r.candidate(element, c)

@@ -59,6 +59,7 @@ type ProbeReport struct {
 	Kernel     string      `json:"kernel"`
 	Chips      []string    `json:"chips"`          // of the device tree, or maker and model
 	Time       time.Time   `json:"time"`           // of the newest trial
+	Cards      []string    `json:"cards"`          // kernel drivers of graphics cards that have outputs
 	Closed     []string    `json:"closed_devices"` // nodes that this user may not open: decoders behind them are missing
 	Candidates []Candidate `json:"candidates"`
 }
@@ -173,7 +174,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 		return ProbeReport{}, asError(err)
 	}
 	stage.describeVA(ctx, plan.Decoders(c.Prefer, hello.Elements), devices.Nodes)
-	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel(), Chips: readChips(c.Sys), Closed: ClosedDevices()}
+	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel(), Chips: readChips(c.Sys), Cards: cardDrivers(c.Sys), Closed: ClosedDevices()}
 	old := c.readCache()
 	if old.GStreamer != report.GStreamer || old.Kernel != report.Kernel {
 		old = ProbeReport{}

@@ -115,6 +115,14 @@ func (t Table) On(b Box, u Use) (found Rows) {
 	return found
 }
 
+// IDs are those of the rows, in the order of the table.
+func (r Rows) IDs() (ids []string) {
+	for _, row := range r {
+		ids = append(ids, row.ID)
+	}
+	return ids
+}
+
 // Has says that one of the rows asks for an action.
 func (r Rows) Has(a Action) bool { return r.With(a) != nil }
 

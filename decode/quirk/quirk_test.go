@@ -1,12 +1,15 @@
 package quirk
 
 import (
+	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/test/kit"
 )
 
 func ids(rows Rows) string {
@@ -120,3 +123,35 @@ func TestTable(t *testing.T) {
 		}
 	}
 }
+
+// docs/hardware.md shows the table; -update writes it there.
+func TestTableInTheDocumentation(t *testing.T) {
+	const file, mark = "../../docs/hardware.md", "<!-- known faults -->\n"
+	const after = "`edge-agent explain CODE`"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, marked := strings.Cut(string(b), mark)
+	_, end, ended := strings.Cut(rest, after)
+	if !marked || !ended {
+		t.Fatal("the place of the table is not marked")
+	}
+	var table strings.Builder
+	table.WriteString("| id | where | fault | what is done | source |\n|---|---|---|---|---|\n")
+	for _, r := range All {
+		source := r.Source
+		if !strings.HasPrefix(source, "test/") {
+			source = issue.ReplaceAllString(source, "[$0](https://github.com/$1/issues/$2)")
+		}
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s |\n", r.ID, r.Place(), r.Text, r.Does, source)
+	}
+	want := before + mark + table.String() + "\n" + after + end
+	if kit.Updating() {
+		kit.ReplaceFile(t, file, want)
+	} else if string(b) != want {
+		t.Error("docs/hardware.md differs from the table: go test ./decode/quirk -update")
+	}
+}
+
+var issue = regexp.MustCompile(`([\w.-]+/[\w.-]+)#(\d+)`)
