@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -33,10 +34,20 @@ func (c probeCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Lstat(c.Report); c.Report != "" && err == nil {
+		return usageError(fmt.Sprintf("%s is there already; name a new file for the report", c.Report))
+	}
 	probe.Again, probe.Failed = c.Again, true
 	report, err := decode.Probe(ctx, probe)
 	if err != nil {
 		return err
+	}
+	if c.Report != "" {
+		text, err := thisMachine().report(report, probe.Prefer)
+		if err != nil {
+			return err
+		}
+		return errors.Join(writeReport(std, c.Report, text), noneWorks(report))
 	}
 	if c.JSON {
 		err = listProbeJSON(std.Out, report, probe.Prefer)
