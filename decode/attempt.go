@@ -65,7 +65,7 @@ func newAttempt(r *Renderer, c *child, nodes []deviceNode, again bool, over <-ch
 		r: r, nodes: nodes, seen: nodes, child: c, again: again, out: out,
 		whereabouts: make(chan struct{}), pipelines: make(map[string]int),
 		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
-		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: c.atWork, writing: out.since},
+		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: c.atWork, effort: c.effort, writing: out.since},
 	}
 }
 
