@@ -26,12 +26,13 @@ func TestNewRendererAfterSoManyPipelines(t *testing.T) {
 // What a device takes at once includes trials. What the picture needs is never refused.
 func TestPlaces(t *testing.T) {
 	var p Places
-	gpu, other := plan.Device{Node: "/dev/dri/renderD128"}, plan.Device{Node: "/dev/dri/renderD129"}
+	gpu := plan.Plan{Family: plan.VA, Element: "vah264dec", Device: plan.Device{Node: "/dev/dri/renderD128"}}
+	other := plan.Plan{Family: plan.VA, Element: "varenderD129h264dec", Device: plan.Device{Node: "/dev/dri/renderD129"}}
 	picture := p.use(gpu)
 	if _, free := p.take(gpu, 1); free {
 		t.Error("a second pipeline on a device that takes one")
 	}
-	for what, d := range map[string]plan.Device{"other": other, "unknown": {}} {
+	for what, d := range map[string]plan.Plan{"other": other, "unknown": {}} {
 		if _, free := p.take(d, 1); !free {
 			t.Error(what)
 		}
@@ -46,6 +47,11 @@ func TestPlaces(t *testing.T) {
 	if _, free := p.take(gpu, 1); !free {
 		t.Error("it was given back")
 	}
+	early := p.use(plan.Plan{Family: plan.VA, Element: "vah265dec"}) // before its node is known
+	if _, free := p.take(gpu, 2); free {
+		t.Error("the same device by another element")
+	}
+	early()
 	if _, free := (*Places)(nil).take(gpu, 1); !free {
 		t.Error("nobody counts")
 	}
@@ -106,4 +112,17 @@ func TestReadHardware(t *testing.T) {
 	kit.Expect(t, "chip", deviceAt(sys, "/dev/dri/renderD128").Chip, "8086:46d0")
 	kit.Expect(t, "half of it", deviceAt(sys, "/dev/dri/renderD129").Chip, "")
 	kit.Expect(t, "no device", deviceAt(sys, ""), plan.Device{})
+}
+
+// A decoder is not tried out beside the picture on a device that takes no more pipelines; once there is room it is.
+func TestProbeLeavesADeviceThatIsInUse(t *testing.T) {
+	var places Places
+	leave := places.use(plan.Plan{Family: plan.VA, Element: "vah264dec"})
+	for _, want := range []Result{Untried, Passed} {
+		r, _ := probe(t, "none", func(c *ProbeConfig) { c.Sys, c.Places = sysWith("amdgpu"), &places })
+		if c := r.candidate("vah264dec", format.H264); c == nil || c.Driver != "amdgpu" || c.Result != want {
+			t.Errorf("%+v; want %s", c, want)
+		}
+		leave()
+	}
 }

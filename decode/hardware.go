@@ -253,7 +253,7 @@ func (a *attempt) located(p plan.Plan) plan.Plan {
 
 // takePlace counts the pipeline of the picture, in place of the one before.
 func (a *attempt) takePlace(p plan.Plan) {
-	leave := a.r.places.use(p.Device)
+	leave := a.r.places.use(p)
 	a.mu.Lock()
 	leave, a.place = a.place, leave
 	a.mu.Unlock()

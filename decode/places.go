@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/edge-agent/edge-agent/decode/plan"
@@ -11,40 +12,50 @@ import (
 // the picture is one of them. Use its zero value; a nil one counts nothing.
 type Places struct {
 	mu    sync.Mutex
-	taken map[string]int // by node
+	taken map[string]int // by names of devices
 }
 
-// take takes a place on a device, of which there are so many; 0: any number. leave gives it back, once; it is nil when
-// there is none.
-func (p *Places) take(d plan.Device, most int) (leave func(), free bool) {
-	if p == nil || d.Node == "" {
+// deviceNames are those of a plan's device: its node, and what its VA-API elements begin with, which is known from the start.
+func deviceNames(p plan.Plan) (names []string) {
+	for _, name := range []string{p.Device.Node, p.GPU()} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// take takes a place on a plan's device, of which there are so many; 0: any number. leave gives it back, once; it is nil
+// when there is none.
+func (p *Places) take(of plan.Plan, most int) (leave func(), free bool) {
+	if p == nil {
 		return func() {}, true
 	}
+	names := deviceNames(of)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if most > 0 && p.taken[d.Node] >= most {
+	if most > 0 && slices.ContainsFunc(names, func(name string) bool { return p.taken[name] >= most }) {
 		return nil, false
 	}
-	return p.count(d.Node), true
-}
-
-// use takes a place on a device whether there is one or not: for the picture itself.
-func (p *Places) use(d plan.Device) (leave func()) {
-	leave, _ = p.take(d, 0)
-	return leave
-}
-
-// count counts one more pipeline. p.mu is held.
-func (p *Places) count(node string) (leave func()) {
 	if p.taken == nil {
 		p.taken = make(map[string]int)
 	}
-	p.taken[node]++
+	for _, name := range names {
+		p.taken[name]++
+	}
 	return sync.OnceFunc(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.taken[node]--
-	})
+		for _, name := range names {
+			p.taken[name]--
+		}
+	}), true
+}
+
+// use takes a place on a device whether there is one or not: for the picture itself.
+func (p *Places) use(of plan.Plan) (leave func()) {
+	leave, _ = p.take(of, 0)
+	return leave
 }
 
 // atOnce is how many pipelines the device of a candidate runs at once; 0: any number.

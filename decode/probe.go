@@ -194,7 +194,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 				candidate.Down = have.Down
 			}
 			c.writeCache(report.without(candidate, old))
-			if leave, free := c.Places.take(plan.Device{Node: node}, report.atOnce(candidate, c.Prefer)); free {
+			if leave, free := c.Places.take(plan.Plan{Family: d.Family, Element: d.Element, Device: plan.Device{Node: node}}, report.atOnce(candidate, c.Prefer)); free {
 				candidate.try(ctx, stage, c.Clips[i], report.box(), c.Prefer.IgnoredQuirks)
 				leave()
 				report.Time = time.Now()

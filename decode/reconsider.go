@@ -61,7 +61,7 @@ func (a *attempt) reconsider(ctx context.Context) {
 			continue
 		}
 		waited = 0
-		leave, free := a.r.places.take(plan.Device, plan.AtOnce)
+		leave, free := a.r.places.take(plan, plan.AtOnce)
 		if !free { // the picture comes from the same device, which takes no more pipelines
 			continue
 		}
