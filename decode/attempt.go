@@ -35,14 +35,20 @@ type attempt struct {
 	slating sync.Mutex // one slate is sent at a time
 	slated  Slate      // the one that was sent last
 
+	whereabouts chan struct{}  // closed once nodesOf is set
+	asked       bool           // for nodesOf; of feed
+	pipelines   map[string]int // opened so far, by element; of feed
+	place       func()         // gives the place on the decoder's device back; nil when there is none
+
 	sentTo sentTo // what became of the frames is not known yet
 
 	mu      sync.Mutex
-	found   []string       // elements that exist now
-	feeding *Input         // whose frames the child gets
-	plan    *plan.Plan     // in use
-	format  *format.Format // that plan decodes
-	showing time.Time      // since when plan shows pictures; zero before
+	found   []string          // elements that exist now
+	nodesOf map[string]string // device nodes of own, as far as the child has said
+	feeding *Input            // whose frames the child gets
+	plan    *plan.Plan        // in use
+	format  *format.Format    // that plan decodes
+	showing time.Time         // since when plan shows pictures; zero before
 	waiter  chan picture
 	request int64 // number of the snapshot that waiter waits for
 
@@ -57,8 +63,9 @@ func newAttempt(r *Renderer, c *child, nodes []deviceNode, again bool, over <-ch
 	return &attempt{
 		over: over, outbox: outbox{filled: make(chan struct{}, 1)},
 		r: r, nodes: nodes, seen: nodes, child: c, again: again, out: out,
+		whereabouts: make(chan struct{}), pipelines: make(map[string]int),
 		hello: make(chan Hello, 1), screened: make(chan Screened, 8), greeted: make(chan struct{}), moved: make(chan struct{}, 1),
-		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: c.atWork, writing: out.since},
+		progress: progress{patience: r.config.Patience, started: time.Now(), atWork: c.atWork, effort: c.effort, writing: out.since},
 	}
 }
 
@@ -176,6 +183,7 @@ func (a *attempt) lack(err error, f *format.Format, piped bool) error {
 // cut has the child give up the pipeline at once.
 func (a *attempt) cut() error {
 	a.progress.cut()
+	a.leavePlace()
 	a.sentTo.cut()
 	return a.out.Raw(KindCut, 0, 0, nil)
 }
@@ -200,10 +208,18 @@ func (a *attempt) room(ctx context.Context, g *Gate) error {
 
 // open asks for a pipeline. Its answer is not awaited: frames may follow at once.
 func (a *attempt) open(ctx context.Context, f *format.Format) error {
+	if err := a.locateDenied(ctx); err != nil {
+		return err
+	}
 	p, err := a.r.choose(*f, a.own)
 	if err != nil {
 		return err
 	}
+	if p.Pipelines > 0 && a.pipelines[p.Element] >= p.Pipelines {
+		return errSpent
+	}
+	a.pipelines[p.Element]++
+	a.takePlace(p)
 	a.mu.Lock()
 	a.plan, a.format, a.showing, a.lacking = &p, f, time.Time{}, nil
 	in := a.feeding
@@ -215,7 +231,7 @@ func (a *attempt) open(ctx context.Context, f *format.Format) error {
 	if err := a.out.JSON(KindOpen, Open{Number: number, Plan: p, Latency: a.r.config.Latency}); err != nil {
 		return broken(ctx, err)
 	}
-	return nil
+	return a.askForNodes(ctx)
 }
 
 // read takes in what the child says until it says no more.
@@ -277,6 +293,12 @@ func (a *attempt) take(m Message) error {
 			return err
 		}
 		return f.failure()
+	case KindDevices:
+		var d Devices
+		if err := m.decodeBounded(&d); err != nil {
+			return err
+		}
+		a.takeNodes(d.Nodes)
 	case KindScreened:
 		var s Screened
 		if err := m.decodeBounded(&s); err != nil {
@@ -356,6 +378,10 @@ func (a *attempt) blame(err error) error {
 	defer a.mu.Unlock()
 	if f.Code != report.CodeNoDecoder && f.Code != report.CodeDisplayLost && f.Code != report.CodeStream {
 		f.plan = a.plan
+		if f.plan != nil {
+			p := a.located(*f.plan)
+			f.plan = &p
+		}
 	}
 	if !a.showing.IsZero() {
 		f.worked = time.Since(a.showing)

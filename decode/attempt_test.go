@@ -13,7 +13,7 @@ import (
 func TestWriteThatFailsIsNotTheReason(t *testing.T) {
 	ours, theirs := net.Pipe()
 	_, _ = ours.Close(), theirs.Close()
-	a := &attempt{r: New(Config{}), out: NewWriter(ours), own: []string{"avdec_h264"}}
+	a := &attempt{pipelines: map[string]int{}, r: New(Config{}), out: NewWriter(ours), own: []string{"avdec_h264"}}
 	ctx, end := context.WithCancelCause(context.Background())
 	crash := failed(report.CodeCrash, "killed")
 	end(crash)

@@ -154,6 +154,12 @@ func (c *child) atWork() (yes bool) {
 	return yes
 }
 
+// effort is what the process has done so far; see the function of this name.
+func (c *child) effort() (computed time.Duration, faults uint64, runs bool) {
+	c.whileThere(func(pid int) { computed, faults, runs = effort(pid) })
+	return computed, faults, runs
+}
+
 // stop ends the process and returns when it is gone: after grace at the latest
 // by force, with everything it started. A process that cannot be killed is left behind; keep waits for it.
 func (c *child) stop(grace time.Duration) {

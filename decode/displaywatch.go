@@ -287,6 +287,9 @@ func (r *Renderer) chooseDisplay(found []string, connectors []plan.Connector) pl
 		choice.Display.Rotate = r.config.Rotate
 	}
 	if choice.Display.Sink == plan.KMS {
+		r.mu.Lock()
+		noPlane = noPlane || r.copied
+		r.mu.Unlock()
 		if choice.Display.Path = r.config.Path; noPlane {
 			choice.Display.Path = plan.PathCopy
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/quirk"
 	"github.com/edge-agent/edge-agent/decode/report"
 )
 
@@ -35,6 +36,7 @@ type Candidate struct {
 	Element string       `json:"element"`
 	Device  string       `json:"device"` // node, such as /dev/dri/renderD128; "" when the element does not say
 	Driver  string       `json:"driver"` // kernel driver of the device; "" when not known
+	Chip    string       `json:"chip"`   // PCI id of the device, such as 8086:46d0; "" when it has none
 
 	Result   Result  `json:"result"`
 	Pictures uint64  `json:"pictures"` // that came of the clip's frames
@@ -55,7 +57,9 @@ type Candidate struct {
 type ProbeReport struct {
 	GStreamer  string      `json:"gstreamer"`
 	Kernel     string      `json:"kernel"`
+	Chips      []string    `json:"chips"`          // of the device tree, or maker and model
 	Time       time.Time   `json:"time"`           // of the newest trial
+	Cards      []string    `json:"cards"`          // kernel drivers of graphics cards that have outputs
 	Closed     []string    `json:"closed_devices"` // nodes that this user may not open: decoders behind them are missing
 	Candidates []Candidate `json:"candidates"`
 }
@@ -90,7 +94,9 @@ func (r *ProbeReport) Differs(element string, c format.Codec) bool {
 
 // First gives the decoder that is taken first for a codec by what is known here; nil when there is none.
 func (r *ProbeReport) First(c format.Codec, p plan.Preference) *Candidate {
-	known := plan.Known{Broken: r.Broken, Differs: r.Differs, Unnegotiated: r.Unnegotiated}
+	known := plan.Known{
+		Broken: r.Broken, Differs: r.Differs, Unnegotiated: r.Unnegotiated, Device: r.device, Slower: r.Slower, Box: r.box(),
+	}
 	for _, have := range r.Candidates {
 		if have.Codec == c {
 			known.Found = append(known.Found, have.Element)
@@ -125,6 +131,7 @@ type ProbeConfig struct {
 	Again   bool          // try again what the cache has
 	Failed  bool          // try again of that what failed, as something passing may have been to blame
 	Sys     fs.FS         // default: /sys
+	Places  *Places       // of the renderer that decodes meanwhile; nil: there is none
 	Log     *slog.Logger
 
 	// Tried is told of each candidate as it is known.
@@ -167,7 +174,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 		return ProbeReport{}, asError(err)
 	}
 	stage.describeVA(ctx, plan.Decoders(c.Prefer, hello.Elements), devices.Nodes)
-	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel(), Closed: ClosedDevices()}
+	report := ProbeReport{GStreamer: hello.GStreamer, Kernel: kernel(), Chips: readChips(c.Sys), Cards: cardDrivers(c.Sys), Closed: ClosedDevices()}
 	old := c.readCache()
 	if old.GStreamer != report.GStreamer || old.Kernel != report.Kernel {
 		old = ProbeReport{}
@@ -175,7 +182,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 	report.Time = old.Time
 	for _, d := range plan.Decoders(c.Prefer, hello.Elements) {
 		node := devices.Nodes[d.Element]
-		candidate := Candidate{Codec: d.Codec, Family: d.Family, Element: d.Element, Device: node, Driver: driverOf(c.Sys, node), Result: Untried}
+		candidate := Candidate{Codec: d.Codec, Family: d.Family, Element: d.Element, Device: node, Driver: driverOf(c.Sys, node), Chip: chipOf(c.Sys, node), Result: Untried}
 		have := old.candidate(d.Element, d.Codec)
 		if have != nil && !have.sameHardware(candidate) {
 			have = nil
@@ -187,8 +194,15 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeReport, error) {
 				candidate.Down = have.Down
 			}
 			c.writeCache(report.without(candidate, old))
-			candidate.try(ctx, stage, c.Clips[i])
-			report.Time = time.Now()
+			if leave, free := c.Places.take(plan.Plan{Family: d.Family, Element: d.Element, Device: plan.Device{Node: node}}, report.atOnce(candidate, c.Prefer)); free {
+				candidate.try(ctx, stage, c.Clips[i], report.box(), c.Prefer.IgnoredQuirks)
+				leave()
+				report.Time = time.Now()
+			} else if have != nil {
+				candidate = *have
+			} else {
+				c.Log.Info("a decoder is not tried out while its device is in use", "element", d.Element, "device", node)
+			}
 		}
 		if ctx.Err() != nil {
 			c.writeCache(report.with(old.Candidates...))
@@ -251,14 +265,20 @@ func (s *stage) describeVA(ctx context.Context, all []plan.Decoder, nodes map[st
 
 // sameHardware says that the results of a trial are still true.
 func (c *Candidate) sameHardware(now Candidate) bool {
-	return c.Result != Untried && c.Family == now.Family && c.Device == now.Device && c.Driver == now.Driver
+	return c.Result != Untried && c.Family == now.Family && c.Device == now.Device && c.Driver == now.Driver && c.Chip == now.Chip
 }
 
 // try fills in what comes of a trial, or of two where a colorimetry may be missing.
-func (c *Candidate) try(ctx context.Context, s *stage, clip Clip) {
-	found := plan.Known{Found: []string{c.Element}}
-	only := plan.Preference{Order: []plan.Family{c.Family}, Vendor: []string{c.Element}}
-	p := plan.Choose(clip.Format, plan.Display{Sink: plan.None}, only, found)[0]
+func (c *Candidate) try(ctx context.Context, s *stage, clip Clip, box quirk.Box, ignored []string) {
+	found := plan.Known{Found: []string{c.Element}, Box: box, Device: func(string) plan.Device {
+		return plan.Device{Node: c.Device, Driver: c.Driver, Chip: c.Chip}
+	}}
+	only := plan.Preference{Order: []plan.Family{c.Family}, Vendor: []string{c.Element}, IgnoredQuirks: ignored}
+	plans := plan.Choose(clip.Format, plan.Display{Sink: plan.None}, only, found)
+	if len(plans) == 0 { // a known fault forbids it
+		return
+	}
+	p := plans[0]
 	t, err := s.try(ctx, p, clip.Units)
 	var f *failure
 	if errors.As(err, &f) && f.unnegotiated && plan.CanSetColorimetry(plan.Decoder{Element: c.Element, Family: c.Family, Codec: c.Codec}) {

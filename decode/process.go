@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // processState says in words what a process does that does not answer.
@@ -37,6 +40,25 @@ func atWork(pid int) bool {
 		}
 	}
 	return false
+}
+
+// effort is what a process has done so far: how long it has computed, and how often it waited for memory that is read
+// from disk. runs says that a thread computes or waits for its turn to.
+func effort(pid int) (computed time.Duration, faults uint64, runs bool) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from the state on, the third of proc(5)
+	const state, majflt, utime, stime = 3, 12, 14, 15
+	if len(fields) > stime-state {
+		number := func(field int) uint64 { n, _ := strconv.ParseUint(fields[field-state], 10, 64); return n }
+		faults = number(majflt)
+		computed = time.Duration(number(utime)+number(stime)) * (time.Second / 100) // USER_HZ
+	}
+	folder := fmt.Sprintf("/proc/%d/task", pid)
+	threads, _ := os.ReadDir(folder)
+	for _, thread := range threads {
+		runs = runs || schedulerState(folder+"/"+thread.Name()+"/stat") == 'R'
+	}
+	return computed, faults, runs
 }
 
 // schedulerState is the letter of proc(5) for what a process or thread does, 0 when it is gone.

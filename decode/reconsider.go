@@ -61,7 +61,12 @@ func (a *attempt) reconsider(ctx context.Context) {
 			continue
 		}
 		waited = 0
+		leave, free := a.r.places.take(plan, plan.AtOnce)
+		if !free { // the picture comes from the same device, which takes no more pipelines
+			continue
+		}
 		t, err := stage.try(ctx, plan, units)
+		leave()
 		if err == nil {
 			err = t.works(units, a.r.standsStill(plan))
 		}
@@ -76,13 +81,17 @@ func (a *attempt) reconsider(ctx context.Context) {
 // no such plan or no picture to lose.
 func (a *attempt) better() (plan.Plan, []Unit) {
 	a.mu.Lock()
-	current, format, found, busy := a.plan, a.format, a.found, a.showing.IsZero() || a.promoted != nil
+	var current plan.Plan
+	format, found, busy := a.format, a.found, a.plan == nil || a.showing.IsZero() || a.promoted != nil
+	if !busy {
+		current = a.located(*a.plan)
+	}
 	a.mu.Unlock()
 	if busy {
 		return plan.Plan{}, nil
 	}
 	best, denied := a.r.best(*format, found)
-	if denied || best.Name() == current.Name() {
+	if denied || best.DeniedBy() == current.DeniedBy() {
 		return plan.Plan{}, nil
 	}
 	in, _ := a.r.showing()
@@ -97,7 +106,7 @@ func (a *attempt) better() (plan.Plan, []Unit) {
 func (a *attempt) promote(p plan.Plan, err error) {
 	if err != nil {
 		a.r.mu.Lock()
-		span := a.r.deny.deny(p.Name(), 0, false, time.Now())
+		span := a.r.deny.deny(p.DeniedBy(), 0, false, time.Now())
 		a.r.mu.Unlock()
 		a.r.log.Info("a decoder was tried again and still fails", "element", p.Element, "cause", err, "passed_over_for", span)
 		return
@@ -122,7 +131,8 @@ func (a *attempt) takesOver(u Unit) (bool, error) {
 	promoted := a.promoted
 	a.promoted = nil
 	a.r.replace(a.plan)
-	if !slices.Contains(a.own, promoted.Element) {
+	if !slices.Contains(a.own, promoted.Element) || a.nodesOf[promoted.Element] != "" && promoted.Device.Node != "" &&
+		a.nodesOf[promoted.Element] != promoted.Device.Node { // the name was that of another device
 		return false, errRenewed
 	}
 	return true, nil
@@ -183,13 +193,14 @@ func (a *attempt) rescan(ctx context.Context, s *stage) {
 	}
 	a.nodes = nodes
 	a.r.devicesNow(nodes)
-	hello, _, err := s.describe(ctx, false, func([]string) []string { return nil })
+	hello, devices, err := s.describe(ctx, false, a.r.toLocate)
 	if err != nil {
 		a.r.log.Warn("devices have come or gone, and which decoders there are now cannot be found out", "cause", err)
 		return
 	}
 	a.r.log.Info("devices have come or gone")
 	a.r.greet(hello)
+	a.r.locate(devices.Nodes)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.found = hello.Elements

@@ -41,6 +41,7 @@ import (
 
 	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/quirk"
 	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/decode/timeline"
 	"github.com/edge-agent/edge-agent/ingest/mkv"
@@ -75,6 +76,7 @@ type Config struct {
 	Log     *slog.Logger
 
 	DRM fs.FS  // default: /sys/class/drm
+	Sys fs.FS  // default: /sys
 	Dev string // default: /dev
 }
 
@@ -122,6 +124,9 @@ type Renderer struct {
 	// unnegotiated are the elements that found no format for their pictures.
 	unnegotiated map[string]bool
 	probe        ProbeReport  // empty before SetProbe
+	hardware     hardware     // behind the elements
+	places       Places       // on devices
+	copied       bool         // a known fault of the decoder forbids to show its pictures from a plane
 	after        *failure     // since which no picture was shown
 	replaced     *plan.Plan   // by a better one, which has not shown a picture yet
 	nodes        []deviceNode // that there were at the last look
@@ -169,8 +174,12 @@ func New(c Config) *Renderer {
 	if c.Dev == "" {
 		c.Dev = "/dev"
 	}
+	if c.Sys == nil {
+		c.Sys = os.DirFS("/sys")
+	}
 	r := &Renderer{config: c, memory: c.Limits.pool(), log: c.Log, unnegotiated: make(map[string]bool), turned: make(chan struct{}), snapshots: make(chan struct{}, 1)}
 	r.display.connector = c.Connector
+	r.hardware.chips = readChips(c.Sys)
 	r.own = r.Input("", c.Prefer)
 	r.own.gate.Unpark()
 	r.shown = r.own
@@ -230,7 +239,7 @@ func (r *Renderer) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if errors.Is(err, errRenewed) {
+		if errors.Is(err, errRenewed) || errors.Is(err, errSpent) {
 			r.log.Info(err.Error())
 			continue
 		}
@@ -272,6 +281,7 @@ func (r *Renderer) once(ctx context.Context, again bool) error {
 	a := newAttempt(r, c, nodes, again, running.Done())
 	r.setCurrent(a)
 	defer r.setCurrent(nil)
+	defer a.leavePlace()
 
 	unblock := context.AfterFunc(running, func() { _ = c.conn.SetWriteDeadline(time.Now()) })
 	defer unblock()
@@ -312,6 +322,9 @@ func (r *Renderer) devicesNow(nodes []deviceNode) {
 	r.mu.Lock()
 	changed := r.looked && !slices.Equal(nodes, r.nodes)
 	r.nodes, r.looked = nodes, true
+	if changed {
+		r.hardware.moved()
+	}
 	r.mu.Unlock()
 	if changed {
 		r.config.Devices()
@@ -352,7 +365,7 @@ func (r *Renderer) note(err error, wait time.Duration) {
 	if f.plan != nil {
 		name, now := f.plan.Name(), time.Now()
 		r.mu.Lock()
-		span := r.deny.deny(name, f.worked, f.plan.Family == plan.Software, now)
+		span := r.deny.deny(f.plan.DeniedBy(), f.worked, f.plan.Family == plan.Software, now)
 		if f.unnegotiated {
 			r.unnegotiated[f.plan.Element] = true
 		}
@@ -389,6 +402,7 @@ func (r *Renderer) choose(f format.Format, found []string) (plan.Plan, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Decoder, r.stats.Family = p.Element, p.Family
+	r.copied = p.Copied
 	return p, nil
 }
 
@@ -413,7 +427,7 @@ func (r *Renderer) best(f format.Format, found []string) (p plan.Plan, denied bo
 	if len(plans) == 0 {
 		denied, known.Denied = true, nil
 		plans = plan.Choose(f, r.stats.Display, prefer, known)
-		slices.SortStableFunc(plans, func(a, b plan.Plan) int { return r.deny.soonest(a.Name(), b.Name()) })
+		slices.SortStableFunc(plans, func(a, b plan.Plan) int { return r.deny.soonest(a.DeniedBy(), b.DeniedBy()) })
 	}
 	if len(plans) == 0 {
 		return plan.Plan{}, denied
@@ -426,7 +440,7 @@ func (r *Renderer) best(f format.Format, found []string) (p plan.Plan, denied bo
 func (r *Renderer) SetProbe(p ProbeReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.probe = p
+	r.probe, r.hardware.stale = p, false
 }
 
 // known is what this renderer knows of the decoders. r.mu is held, also while the
@@ -434,7 +448,10 @@ func (r *Renderer) SetProbe(p ProbeReport) {
 func (r *Renderer) known(found []string, now time.Time) plan.Known {
 	return plan.Known{
 		Found:        found,
-		Denied:       func(name string) bool { return r.deny.denied(name, now) },
+		Denied:       func(by string) bool { return r.deny.denied(by, now) },
+		Device:       r.device,
+		Slower:       r.probe.Slower,
+		Box:          quirk.Box{GStreamer: r.stats.GStreamer, Chips: r.hardware.chips},
 		Broken:       r.probe.Broken,
 		Differs:      r.probe.Differs,
 		Unnegotiated: func(element string) bool { return r.unnegotiated[element] || r.probe.Unnegotiated(element) },

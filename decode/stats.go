@@ -19,7 +19,7 @@ type Stats struct {
 	Passed    []string
 	Path      plan.Path // of pictures to the display
 	PathNotes []string  // why it is no better one
-	Denied    []string  // elements and sinks that failed and are passed over now
+	Denied    []string  // decoders that failed and are passed over now, by plan.Plan.DeniedBy
 
 	Fed      uint64 // frames given to children, replayed ones each time
 	Decoded  uint64 // pictures

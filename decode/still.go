@@ -46,7 +46,7 @@ func (s *stillness) check(now Status, patience time.Duration, frames uint64, at 
 // fault of a decoder any more.
 type stillFormats struct {
 	caps   string   // of the format
-	blamed []string // plans that failed with it
+	blamed []string // plans that failed with it, by what they are denied by
 	stream bool     // it is the stream
 }
 
@@ -61,7 +61,7 @@ func (s *stillFormats) of(caps string) *stillFormats {
 // blame takes in that a plan failed.
 func (s *stillFormats) blame(p *plan.Plan) {
 	s = s.of(p.Caps)
-	s.blamed = append(s.blamed, p.Name())
+	s.blamed = append(s.blamed, p.DeniedBy())
 }
 
 // acquit takes in that it is the stream of a format, and takes back what others were blamed for.

@@ -11,6 +11,7 @@ import (
 type Patience struct {
 	Hello  time.Duration // from its start to Hello; the first start on a box searches all plugins
 	Open   time.Duration // to build and start a pipeline, and to read what is sent
+	Load   time.Duration // the same while nothing is done for it: see progress.lives; 0: as Open
 	Status time.Duration // between two Status messages
 	Screen time.Duration // to open a display, or to say that it cannot be opened; 0: for ever
 	First  time.Duration // from the first frames to the first picture out of the decoder
@@ -23,7 +24,7 @@ type Patience struct {
 // DefaultPatience is for hardware, which has software behind it: together with the start of the next child it leaves
 // a picture that stands still for a second and a half. Boxes as slow as a Raspberry Pi under load keep to it.
 var DefaultPatience = Patience{
-	Hello: 30 * time.Second, Open: 10 * time.Second, Status: time.Second, Screen: 8 * time.Second,
+	Hello: 30 * time.Second, Open: 10 * time.Second, Load: 1700 * time.Millisecond, Status: time.Second, Screen: 8 * time.Second,
 	First: time.Second, Next: 700 * time.Millisecond, Still: 750 * time.Millisecond, Frames: 24, More: 10,
 }
 
@@ -41,6 +42,10 @@ type progress struct {
 	patience Patience
 	atWork   func() bool // tells whether the child computes, or would if the box let it
 
+	// effort tells what the child has done so far: a slow box takes its time to load a decoder, and works meanwhile.
+	// nil: it is not known.
+	effort func() (computed time.Duration, faults uint64, runs bool)
+
 	// writing tells when the write to the child that is under way began; zero when there is none. nil: it is not
 	// watched.
 	writing func() time.Time
@@ -51,6 +56,12 @@ type progress struct {
 	heard   time.Time // last message; zero before the first
 	greeted bool      // Hello has come: what comes before it says nothing
 	opening time.Time // when the pipeline was asked for; zero when it is open or none was
+	busy    bool      // the child says that the pipeline waits for something else
+	lived   time.Time // when the child last did something for it
+
+	computed time.Duration // of effort, then
+	faults   uint64
+
 	screen  uint32    // number of the display that was asked for
 	screens time.Time // when it was; zero when it is open or has failed
 	number  uint32    // of the pipeline
@@ -85,7 +96,7 @@ func (p *progress) open(software bool, now time.Time) uint32 {
 	defer p.mu.Unlock()
 	p.number++
 	p.asked = p.number
-	p.opening, p.software, p.excused = now, software, false
+	p.opening, p.lived, p.software, p.excused = now, now, software, false
 	p.fed, p.stuckFed, p.statuses, p.had, p.still = 0, 0, 0, 0, stillness{}
 	return p.number
 }
@@ -116,7 +127,7 @@ func (p *progress) screened(number uint32, now time.Time) {
 	}
 	p.screens = time.Time{}
 	p.stuck, p.statuses = now, 0
-	for _, at := range []*time.Time{&p.opening, &p.blocked} {
+	for _, at := range []*time.Time{&p.opening, &p.lived, &p.blocked} {
 		if !at.IsZero() {
 			*at = now
 		}
@@ -162,6 +173,7 @@ func (p *progress) excuse() {
 func (p *progress) advance(s Status, now time.Time) (before Status, current bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.busy = s.Busy
 	if s.Number == 0 || s.Number > p.asked || s.Number < p.status.Number { // not one that it can have
 		return s, false
 	}
@@ -206,7 +218,7 @@ func (p *progress) waiting() uint64 {
 func (p *progress) forgive(now time.Time) {
 	slept := now.Sub(p.checked) - checkEvery
 	if !p.checked.IsZero() && slept > checkEvery {
-		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.screens, &p.blocked, &p.stuck} {
+		for _, at := range []*time.Time{&p.started, &p.heard, &p.opening, &p.lived, &p.screens, &p.blocked, &p.stuck} {
 			if !at.IsZero() && at.Before(now) {
 				*at = at.Add(min(slept, now.Sub(*at)))
 			}
@@ -252,10 +264,33 @@ func (p *progress) check(now time.Time) error {
 		if now.Sub(p.opening) > p.patience.Open {
 			return failed(report.CodeHang, "the pipeline did not start within %v", p.patience.Open)
 		}
+		if limit := p.patience.Load; limit > 0 && !p.lives(now) && now.Sub(p.lived) > limit {
+			return failed(report.CodeHang, "the pipeline did not start, and for %v nothing was done for that", limit)
+		}
 	default:
 		return p.checkPictures(now)
 	}
 	return nil
+}
+
+// What a child does at least that loads a decoder, between two moments at which it lives. Its heartbeat takes less.
+const (
+	leastComputed = 100 * time.Millisecond
+	leastFaults   = 10
+)
+
+// lives says whether the child does something for the pipeline that was asked for, as far as can be seen: it computes,
+// would if the box let it, or reads from disk; or the display or the pipeline before keeps it. p.mu is held.
+func (p *progress) lives(now time.Time) bool {
+	if p.effort == nil {
+		return true
+	}
+	computed, faults, runs := p.effort()
+	if runs || p.busy || computed-p.computed >= leastComputed || faults-p.faults >= leastFaults {
+		p.lived, p.computed, p.faults = now, computed, faults
+		return true
+	}
+	return false
 }
 
 // checkPictures returns the failure of a decoder that does not work in a child that does. p.mu is held.

@@ -257,3 +257,45 @@ func TestLateChecksForgiveNothing(t *testing.T) {
 		kit.Expect(t, "looked at every "+every.String()+": silence is found", at, want)
 	}
 }
+
+// A decoder that hangs while it is loaded is found soon. A child that works for it has its time, and so has one in
+// which it waits for the display or the pipeline before it.
+func TestHangWhileLoading(t *testing.T) {
+	type doing struct {
+		computed time.Duration
+		faults   uint64
+		runs     bool
+	}
+	for name, tc := range map[string]struct {
+		does func(n int) doing // at the nth look, each 100 ms
+		busy bool
+		want time.Duration // when it is a failure
+	}{
+		"nothing":            {does: func(int) doing { return doing{} }, want: 1800 * ms},
+		"its heartbeat":      {does: func(n int) doing { return doing{computed: time.Duration(n/5) * 10 * ms} }, want: 1800 * ms},
+		"computes":           {does: func(n int) doing { return doing{computed: time.Duration(n) * 30 * ms} }, want: 10100 * ms},
+		"reads from disk":    {does: func(n int) doing { return doing{faults: uint64(n) * 3} }, want: 10100 * ms},
+		"waits for its turn": {does: func(n int) doing { return doing{runs: n%10 == 0} }, want: 10100 * ms},
+		"computes, then not": {does: func(n int) doing { return doing{computed: time.Duration(min(n, 20)) * 50 * ms} }, want: 3800 * ms},
+		"waits for another":  {does: func(int) doing { return doing{} }, busy: true, want: 10100 * ms},
+	} {
+		w := newWatched()
+		w.patience.Load = 1700 * ms
+		n := 0
+		w.effort = func() (time.Duration, uint64, bool) {
+			d := tc.does(n)
+			return d.computed, d.faults, d.runs
+		}
+		w.open(false, w.base)
+		var failed time.Duration
+		for n = 1; failed == 0 && n < 200; n++ {
+			after := time.Duration(n) * 100 * ms
+			w.hearing(w.at(after), true)
+			w.advance(Status{Busy: tc.busy}, w.at(after))
+			if w.check(w.at(after)) != nil {
+				failed = after
+			}
+		}
+		kit.Expect(t, name, failed, tc.want)
+	}
+}

@@ -201,6 +201,7 @@ type Status struct {
 	Late     uint64 // pictures that were dropped because their time was over
 	Skipped  uint64 // frames that were not decoded: the decoder was behind, or made no picture of them
 	Anchored uint64 // how often the time line was anchored
+	Busy     bool   // a pipeline that was asked for waits for the one before it, or for the display
 
 	// Of the newest picture on the screen; zero before the first.
 	FrameTime time.Duration // on the producer's line

@@ -22,14 +22,18 @@ struct Pictures {
 	guint64 looked, fresh;
 	gint64 next;      /* when a picture in a device's memory is looked at again */
 	gboolean changed; /* the last one differed */
+	guint64 close[SURFACES]; /* checksums of all rows, of pictures that were looked at closely */
+	guint64 again, closely; /* pictures that seemed to be there before, and of these those that were looked at closely */
 	int unreadable; /* in a row */
 
 	GMutex lock; /* of sums */
 	GArray *sums;
 };
 
-/* Without checksums one row of this many is looked at. Text that shows the time is higher. */
+/* Without checksums one row of this many is looked at. Text that shows the time is higher. What is smaller lies between
+ * these rows: of pictures that seem to have been there before, one of CLOSELY is looked at row by row. */
 #define ROW_STEP 8
+#define CLOSELY 3
 
 static guint64 mix(guint64 h, guint64 word)
 {
@@ -92,7 +96,7 @@ static gboolean in_memory(GstCaps *caps)
 
 /* checksum of a picture, never 0; 0 when it cannot be looked at. It is unreadable when it should be in memory and
  * is not. */
-static guint64 checksum(Pictures *p, GstBuffer *buffer, gboolean *unreadable)
+static guint64 checksum(Pictures *p, GstBuffer *buffer, int row_step, gboolean *unreadable)
 {
 	GstPad *pad = p->pad;
 	gboolean whole = p->keep;
@@ -106,7 +110,7 @@ static guint64 checksum(Pictures *p, GstBuffer *buffer, gboolean *unreadable)
 	if (known && gst_video_frame_map(&frame, &info, buffer, GST_MAP_READ)) {
 		int components = whole ? GST_VIDEO_FRAME_N_COMPONENTS(&frame) : 1;
 		for (int c = 0; c < components; c++)
-			h = component(h, &frame, c, whole ? 1 : ROW_STEP);
+			h = component(h, &frame, c, row_step);
 		gst_video_frame_unmap(&frame);
 	} else if (whole && gst_buffer_map(buffer, &map, GST_MAP_READ)) {
 		g_atomic_int_set(&p->opaque, TRUE);
@@ -119,12 +123,27 @@ static guint64 checksum(Pictures *p, GstBuffer *buffer, gboolean *unreadable)
 	return h ? h : 1;
 }
 
-static gboolean seen(Pictures *p, guint64 sum)
+static gboolean seen(const guint64 *recent, guint64 looked, guint64 sum)
 {
-	for (guint64 i = 0; i < MIN(p->looked, SURFACES); i++)
-		if (p->recent[i] == sum)
+	for (guint64 i = 0; i < MIN(looked, SURFACES); i++)
+		if (recent[i] == sum)
 			return TRUE;
 	return FALSE;
+}
+
+/* changed looks closely at a picture that seems to have been there before, if it is its turn. The first one of all has
+ * nothing to be compared with. */
+static gboolean changed(Pictures *p, GstBuffer *buffer)
+{
+	gboolean unreadable = FALSE;
+	if (p->again++ % CLOSELY)
+		return FALSE;
+	guint64 sum = checksum(p, buffer, 1, &unreadable);
+	if (!sum)
+		return FALSE;
+	gboolean news = p->closely > 0 && !seen(p->close, p->closely, sum);
+	p->close[p->closely++ % SURFACES] = sum;
+	return news;
 }
 
 /* give_up says on the bus that pictures cannot be read. */
@@ -165,11 +184,11 @@ static void look(Pictures *p, GstBuffer *buffer)
 			__atomic_add_fetch(&p->fresh, 1, __ATOMIC_RELEASE);
 		return;
 	}
-	guint64 sum = checksum(p, buffer, &unreadable);
+	guint64 sum = checksum(p, buffer, p->keep ? 1 : ROW_STEP, &unreadable);
 	p->unreadable = unreadable ? p->unreadable + 1 : 0;
 	if (p->unreadable == UNREADABLE)
 		give_up(p);
-	p->changed = sum == 0 || !seen(p, sum);
+	p->changed = sum == 0 || !seen(p->recent, p->looked, sum) || (!p->keep && changed(p, buffer));
 	if (p->changed)
 		__atomic_add_fetch(&p->fresh, 1, __ATOMIC_RELEASE);
 	p->recent[p->looked++ % SURFACES] = sum;

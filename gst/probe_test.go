@@ -3,6 +3,7 @@ package gst
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -96,5 +97,54 @@ func TestRegistryWhileDevicesAreClosed(t *testing.T) {
 	}
 	if a, b := registryWith("/dev/video0"), registryWith("/dev/video0", "/dev/media0"); a == b || a == "/cache/registry.bin" {
 		t.Errorf("%s with one device closed, %s with two", a, b)
+	}
+}
+
+// A picture that changes between the rows that are looked at first is another one. One that stays is not, whatever is
+// looked at.
+func TestSmallChangesAreSeen(t *testing.T) {
+	initOnce()
+	const width, height, size = 64, 64, 64 * 64 * 3 / 2
+	for what, tc := range map[string]struct {
+		changes  bool
+		from, to uint64 // pictures that differ
+	}{"changes": {true, 10, 60}, "stays": {false, 2, 2}} {
+		var raw []byte
+		for i := range 60 {
+			picture := make([]byte, size)
+			if tc.changes {
+				picture[3*width+5] = byte(i)
+			}
+			raw = append(raw, picture...)
+		}
+		last := make([]byte, size)
+		last[0] = 1 // in the first row: that the end was reached
+		file := filepath.Join(t.TempDir(), "raw")
+		if err := os.WriteFile(file, append(raw, last...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pipeline, err := gst.NewPipelineFromString(fmt.Sprintf("filesrc location=%s blocksize=%d ! "+
+			"rawvideoparse format=i420 width=%d height=%d ! identity name=decoder ! fakesink", file, size, width, height))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &player{pipeline: pipeline}
+		seen := newPictures(p, false)
+		if err := p.start(); err != nil {
+			t.Fatal(err)
+		}
+		fresh := func() uint64 {
+			var s decode.Status
+			seen.counts(&s)
+			return s.Fresh
+		}
+		until(t, what, func() bool { return fresh() >= tc.from })
+		if err := setState(pipeline, gst.StateNull, 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if got := fresh(); got < tc.from || got > tc.to {
+			t.Errorf("%s: %d pictures differ", what, got)
+		}
+		seen.close()
 	}
 }

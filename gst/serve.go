@@ -108,6 +108,7 @@ type server struct {
 	telling sync.Mutex // statuses are sent in the order in which they came about
 	loading sync.WaitGroup
 	taking  sync.Mutex   // one snapshot is made at a time: it costs a core
+	busy    atomic.Bool  // a pipeline that is to be opened waits for something else; see decode.Status
 	hung    atomic.Int32 // displays that are still being opened, given up
 
 	// Set by the reader, which alone opens and closes; used by others with mu held.
@@ -160,6 +161,7 @@ func (s *server) tell() {
 	}
 	s.slates.picture(status.Wall)
 	s.mu.Unlock()
+	status.Busy = s.busy.Load()
 	_ = s.out.JSON(decode.KindStatus, status) // a broken connection ends the reader
 }
 
@@ -272,6 +274,8 @@ const (
 
 // open builds and starts a pipeline, in place of the one there is.
 func (s *server) open(open decode.Open) error {
+	s.busy.Store(true)
+	defer s.busy.Store(false)
 	if err := s.drain(changeTimeout); err != nil {
 		return err
 	}
@@ -283,6 +287,7 @@ func (s *server) open(open decode.Open) error {
 	s.mu.Lock()
 	s.slates.opening(time.Now())
 	s.mu.Unlock()
+	s.busy.Store(false)
 	show, err := newShow(open, s.screen, s.out, s.tell)
 	if errors.Is(err, errFrozen) || err != nil && show == nil {
 		return errors.Join(err, s.out.JSON(decode.KindFailure, failureOf(open.Number, err)))

@@ -38,9 +38,11 @@ var allowed = map[string][]string{
 	"decode/format/formattest": {},
 	"decode/xserver":           {"decode/report"},
 	"decode/drm":               {},
-	"decode/plan":              {"decode/format", "decode/report", "decode/xserver"},
+	"decode/quirk":             {"decode/format"},
+	"decode/plan":              {"decode/format", "decode/quirk", "decode/report", "decode/xserver"},
 	"decode": {
-		"decode/report", "decode/system", "decode/timeline", "decode/format", "decode/xserver", "decode/plan", "decode/drm", "ingest/mkv", "mqtt/statefile", "golang.org/x/sys",
+		"decode/report", "decode/system", "decode/timeline", "decode/format", "decode/xserver", "decode/quirk", "decode/plan", "decode/drm",
+		"ingest/mkv", "mqtt/statefile", "golang.org/x/sys",
 	},
 	"gst": {
 		"decode", "decode/drm", "decode/plan", "decode/report", "decode/system", "decode/timeline", "gst/sandbox", "github.com/go-gst", "golang.org/x/image",
@@ -62,7 +64,7 @@ var allowed = map[string][]string{
 	"cmd/edge-agent/internal/terminal": {},
 	"cmd/edge-agent/internal/failure":  {"ingest", "decode/report", "mqtt/contract"},
 	"cmd/edge-agent/internal/config": {
-		"ingest", "decode/plan", "decode/timeline", "mqtt", "mqtt/contract", "mqtt/secret", "github.com/BurntSushi/toml", "golang.org/x/sys",
+		"ingest", "decode/plan", "decode/quirk", "decode/timeline", "mqtt", "mqtt/contract", "mqtt/secret", "github.com/BurntSushi/toml", "golang.org/x/sys",
 	},
 	"cmd/edge-agent/internal/logging": {"cmd/edge-agent/internal/config", "github.com/coreos/go-systemd"},
 	"cmd/edge-agent/internal/capture": {"cmd/edge-agent/internal/failure", "ingest/mkv"},
@@ -72,14 +74,14 @@ var allowed = map[string][]string{
 	},
 	"cmd/edge-agent/internal/agent": {
 		"cmd/edge-agent/internal/build", "cmd/edge-agent/internal/config", "cmd/edge-agent/internal/failure", "cmd/edge-agent/internal/web",
-		"ingest", "ingest/mkv", "ingest/kvstest/clip", "decode", "decode/plan", "decode/report", "mqtt", "mqtt/contract", "mqtt/secret", "mqtt/statefile",
+		"ingest", "ingest/mkv", "ingest/kvstest/clip", "decode", "decode/plan", "decode/quirk", "decode/report", "mqtt", "mqtt/contract", "mqtt/secret", "mqtt/statefile",
 		"github.com/aws/aws-sdk-go-v2", "github.com/coreos/go-systemd", "github.com/google/uuid", "go.etcd.io/bbolt", "golang.org/x/sync",
 	},
 	"cmd/edge-agent": {
 		"cmd/edge-agent/internal/agent", "cmd/edge-agent/internal/build", "cmd/edge-agent/internal/capture", "cmd/edge-agent/internal/config",
 		"cmd/edge-agent/internal/failure", "cmd/edge-agent/internal/logging", "cmd/edge-agent/internal/simulator", "cmd/edge-agent/internal/terminal",
 		"cmd/edge-agent/internal/web",
-		"ingest", "ingest/kvstest", "ingest/kvstest/clip", "decode", "decode/format", "decode/plan", "decode/report", "mqtt", "mqtt/contract", "mqtt/secret",
+		"ingest", "ingest/kvstest", "ingest/kvstest/clip", "decode", "decode/format", "decode/plan", "decode/quirk", "decode/report", "mqtt", "mqtt/contract", "mqtt/secret",
 		"mqtt/brokertest",
 		"github.com/alecthomas/kong", "github.com/alecthomas/mango-kong", "github.com/muesli/roff", "github.com/aws/aws-sdk-go-v2", "github.com/BurntSushi/toml",
 		"golang.org/x/sys", "golang.org/x/term",

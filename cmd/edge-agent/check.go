@@ -24,6 +24,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/terminal"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
 	"github.com/edge-agent/edge-agent/decode"
+	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/decode/report"
 	"github.com/edge-agent/edge-agent/ingest"
@@ -465,6 +466,21 @@ func (k *check) renderer(s web.Status) {
 		text += "; failed: " + strings.Join(failed, ", ")
 	}
 	k.ok("decoders", "%s", text)
+	k.faults(s)
+}
+
+// faults names the known faults of drivers that apply to this box.
+func (k *check) faults(s web.Status) {
+	r := decode.ProbeReport{GStreamer: s.Info.GStreamer}
+	for _, d := range s.Info.Decoders {
+		r.Candidates = append(r.Candidates, decode.Candidate{
+			Element: d.Name, Codec: format.Codec(d.Codec), Device: d.Device, Driver: d.Driver,
+		})
+	}
+	r.OnThisBox(os.DirFS("/sys"))
+	for _, row := range r.Faults(plan.Preference{IgnoredQuirks: k.cfg.Decode.IgnoreQuirks}) {
+		k.ok("known fault", "%s: %s", row.ID, row)
+	}
 }
 
 func (k *check) display(s web.Status) {

@@ -77,6 +77,7 @@ type probeCommand struct {
 	Config string `default:"/etc/edge-agent/config.toml" placeholder:"FILE" help:"Configuration to use (${default}): the order of decoders, and where results are kept."`
 	JSON   bool   `name:"json" help:"One JSON object a line instead of a table."`
 	Again  bool   `help:"Try again what is known from before. Without, that is done when driver, kernel, device or GStreamer have changed."`
+	Report string `type:"path" placeholder:"FILE" help:"Write a report for the issue form, after it was shown: the probe, messages of video drivers, versions, and EDIDs without serial numbers."`
 }
 
 type checkCommand struct {

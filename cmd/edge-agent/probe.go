@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -18,6 +19,7 @@ import (
 	"github.com/edge-agent/edge-agent/decode"
 	"github.com/edge-agent/edge-agent/decode/format"
 	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/quirk"
 	"github.com/edge-agent/edge-agent/decode/report"
 )
 
@@ -32,13 +34,23 @@ func (c probeCommand) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Lstat(c.Report); c.Report != "" && err == nil {
+		return usageError(fmt.Sprintf("%s is there already; name a new file for the report", c.Report))
+	}
 	probe.Again, probe.Failed = c.Again, true
 	report, err := decode.Probe(ctx, probe)
 	if err != nil {
 		return err
 	}
+	if c.Report != "" {
+		text, err := thisMachine().report(report, probe.Prefer)
+		if err != nil {
+			return err
+		}
+		return errors.Join(writeReport(std, c.Report, text), noneWorks(report))
+	}
 	if c.JSON {
-		err = listProbeJSON(std.Out, report)
+		err = listProbeJSON(std.Out, report, probe.Prefer)
 	} else {
 		err = listProbe(std.Out, report, probe.Prefer)
 	}
@@ -93,8 +105,21 @@ func listProbe(w io.Writer, r decode.ProbeReport, p plan.Preference) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(w)
-	return err
+	fmt.Fprintln(w)
+	return listFaults(w, r.Faults(p))
+}
+
+// listFaults names the known faults that apply to a box, with their ids.
+func listFaults(w io.Writer, faults quirk.Rows) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	fmt.Fprint(w, "\nKnown faults of this box (docs/hardware.md); [decode] ignore_quirks turns one off:\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range faults {
+		fmt.Fprintf(t, "  %s\t%s\n", row.ID, row)
+	}
+	return t.Flush()
 }
 
 func orDash(s string) string {
@@ -136,8 +161,16 @@ func verdict(r decode.ProbeReport, codec format.Codec, p plan.Preference) string
 	return fmt.Sprintf("%s (%s) is taken first", first.Element, first.Family)
 }
 
+// orNothing is a list that is [] in JSON when it is empty.
+func orNothing(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
 // listProbeJSON writes the report for programs: a line for the box and one for each candidate.
-func listProbeJSON(w io.Writer, r decode.ProbeReport) error {
+func listProbeJSON(w io.Writer, r decode.ProbeReport, p plan.Preference) error {
 	out := json.NewEncoder(w)
 	var at *string
 	if !r.Time.IsZero() {
@@ -151,7 +184,10 @@ func listProbeJSON(w io.Writer, r decode.ProbeReport) error {
 		Time      *string `json:"time"` // of the newest trial, RFC 3339
 
 		Closed []string `json:"closed_devices"` // that this user may not open
-	}{"box", r.GStreamer, r.Kernel, at, r.Closed})
+		Chips  []string `json:"chips"`          // of the device tree, or maker and model
+		Cards  []string `json:"cards"`          // kernel drivers of graphics cards that have outputs
+		Quirks []string `json:"quirks"`         // known faults that apply, by id
+	}{"box", r.GStreamer, r.Kernel, at, r.Closed, orNothing(r.Chips), orNothing(r.Cards), orNothing(r.Faults(p).IDs())})
 	for _, c := range r.Candidates {
 		if err == nil {
 			err = out.Encode(struct {

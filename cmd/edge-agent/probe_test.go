@@ -16,7 +16,7 @@ import (
 // probed is a box with something of everything.
 var probed = decode.ProbeReport{
 	GStreamer: "1.22.0", Kernel: "6.1.0-13-arm64", Time: time.Date(2026, 3, 1, 12, 0, 10, 0, time.UTC),
-	Closed: []string{"/dev/media0", "/dev/video19"},
+	Closed: []string{"/dev/media0", "/dev/video19"}, Chips: []string{"raspberrypi,4-model-b", "brcm,bcm2711"}, Cards: []string{"vc4-drm"},
 	Candidates: []decode.Candidate{
 		{
 			Codec: format.H264, Family: plan.VA, Element: "vah264dec", Device: "/dev/dri/renderD128", Driver: "i915",
@@ -41,7 +41,7 @@ func TestProbeListings(t *testing.T) {
 		if err := listProbe(&table, r, plan.Preference{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := listProbeJSON(&lines, r); err != nil {
+		if err := listProbeJSON(&lines, r, plan.Preference{}); err != nil {
 			t.Fatal(err)
 		}
 		kit.Golden(t, filepath.Join("probe", name+".txt"), table.String())

@@ -77,6 +77,48 @@ func layers(sps []byte) int {
 	return int(sps[2]>>1&7) + 1
 }
 
+// Picture is what the first SPS says of the pictures: their size in pixels and profile_idc, for H.265 general_profile_idc.
+// All are 0 when there is none that can be read.
+func (f Format) Picture() (width, height int, profile byte) {
+	codec := map[Codec]string{H264: mkv.CodecH264, H265: mkv.CodecH265}[f.Codec]
+	sps := f.sps(codec)
+	if len(sps) <= profileAt[codec] {
+		return 0, 0, 0
+	}
+	width, height = mkv.PictureSize(codec, sps)
+	profile = sps[profileAt[codec]]
+	if f.Codec == H265 {
+		profile &= 0x1f // behind general_profile_space and general_tier_flag
+	}
+	return width, height, profile
+}
+
+// sps is the first SPS.
+func (f Format) sps(codec string) []byte {
+	var sets ParameterSets
+	switch f.Stream {
+	case ByteStream:
+		units := mkv.NewNALUnits(f.CodecData, 0)
+		for nal := units.Next(); nal != nil; nal = units.Next() {
+			sets.Learn(codec, nal)
+		}
+	case AVC:
+		if c, err := mkv.ReadAVCC(f.CodecData); err == nil && len(c.SPS) > 0 {
+			return c.SPS[0]
+		}
+	case HVC1:
+		if c, err := mkv.ReadHVCC(f.CodecData); err == nil && len(c.SPS) > 0 {
+			return c.SPS[0]
+		}
+	}
+	for _, set := range sets.list {
+		if set.kind == mkv.SPS {
+			return set.nal
+		}
+	}
+	return nil
+}
+
 // Equal says that a decoder set up for f can go on with g.
 func (f Format) Equal(g Format) bool {
 	return f.Codec == g.Codec && f.Stream == g.Stream && f.Width == g.Width && f.Height == g.Height &&

@@ -86,9 +86,18 @@ func (d Display) Pipeline(unpaced bool) string {
 		parts = append(append(parts, d.flip()...), "videoconvertscale")
 	}
 	if d.Mode.Width > 0 {
-		parts = append(parts, fmt.Sprintf("video/x-raw,width=%d,height=%d,pixel-aspect-ratio=1/1", d.Mode.Width, d.Mode.Height))
+		parts = append(parts, fmt.Sprintf("video/x-raw,%swidth=%d,height=%d,pixel-aspect-ratio=1/1", d.formats(), d.Mode.Width, d.Mode.Height))
 	}
 	return strings.Join(append(parts, d.sink(unpaced)), " ! ")
+}
+
+// formats are those of the screen itself. A card may show YUV too, or say so, but not by the matrix and range of the picture: the sink
+// does not tell it.
+func (d Display) formats() string {
+	if d.Sink == KMS {
+		return "format=(string){BGRx,RGBx,xRGB,xBGR,BGRA,RGBA,BGR,RGB,RGB16},"
+	}
+	return ""
 }
 
 // flip rotates, before pictures are made larger.

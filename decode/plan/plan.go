@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/edge-agent/edge-agent/decode/format"
+	"github.com/edge-agent/edge-agent/decode/quirk"
 )
 
 // Family is a way to reach decoders; configuration orders them.
@@ -61,17 +62,43 @@ type Plan struct {
 	Prefix  []byte // goes in before the first frame
 	Display Display
 
+	Device Device // that decodes; empty when not known
+
 	Colorimetry bool // set a colorimetry that the stream leaves open; see Known.Unnegotiated
+	MMAP        bool // have a stateful V4L2 decoder write to mapped memory; see quirk.MMAPCapture
+	Pipelines   int  // that one renderer process opens with it; 0: any number. See quirk.NewRenderer
+	Copied      bool // its pictures are not to be shown from where they were decoded; see quirk.CopyPath
+	AtOnce      int  // pipelines that the device runs at the same time; 0: any number. See quirk.Decoders
 	Unpaced     bool // show as fast as pictures come, for trials and tests
 	Checksums   bool // of every picture, for trials and tests
 }
 
-// Name is what a plan is denied by.
+// Device is the hardware behind an element. Fields are empty where they are not known.
+type Device struct {
+	Node   string // such as /dev/dri/renderD128
+	Driver string // of the kernel
+	Chip   string // PCI id, such as 8086:46d0
+}
+
+// Name tells a plan from others of the same renderer process.
 func (p Plan) Name() string {
 	if p.Colorimetry {
 		return p.Element + " with colorimetry"
 	}
 	return p.Element
+}
+
+// deviceNumber is what elements of a second device have in their names.
+var deviceNumber = regexp.MustCompile(`^(va)renderD\d+|^(v4l2|v4l2sl)video\d+`)
+
+// DeniedBy is what a plan is denied by: device, driver and kind of element. The name of an element moves to the next device
+// when the first one goes away. Where the device is not known it is the name.
+func (p Plan) DeniedBy() string {
+	if p.Device.Node == "" {
+		return p.Name()
+	}
+	kind := deviceNumber.ReplaceAllString(p.Name(), "$1$2")
+	return strings.Join([]string{kind, p.Device.Driver, p.Device.Node}, " ")
 }
 
 // Preference is what the configuration says about decoders.
@@ -81,6 +108,8 @@ type Preference struct {
 
 	// Trusted are elements whose pictures may differ from those of the processor.
 	Trusted []string
+	// IgnoredQuirks are the known faults that do not count; see quirk.Row.ID.
+	IgnoredQuirks []string
 }
 
 // SoftwareOnly says that the configuration wants no hardware.
@@ -98,29 +127,60 @@ type Known struct {
 	// Differs says that an element passed its last trial with other pictures than those of the
 	// processor. It is treated like a broken one, unless the configuration trusts it.
 	Differs func(element string, c format.Codec) bool
-	// Denied says that a plan failed a short while ago, by the plan's name.
-	Denied func(name string) bool
+	// Denied says that a plan failed a short while ago, by Plan.DeniedBy.
+	Denied func(by string) bool
 	// Unnegotiated says that an element found no format for its pictures. The stateful
 	// driver of the Raspberry Pi 4 does that when the stream leaves its colorimetry open.
 	Unnegotiated func(element string) bool
+	// Device gives the hardware behind an element.
+	Device func(element string) Device
+	// Slower says that an element was slower in its trial than the software decoder.
+	Slower func(element string, c format.Codec) bool
+
+	Box quirk.Box // by which known faults are found
+}
+
+// faults are the known faults of a decoder with a format.
+func (k Known) faults(known quirk.Table, c Decoder, d Device, f format.Format) quirk.Rows {
+	width, height, profile := f.Picture()
+	return known.On(k.Box, quirk.Use{
+		Driver: d.Driver, Chip: d.Chip, Element: c.Element, Codec: f.Codec, Width: width, Height: height, Profile: profile,
+	})
+}
+
+func (k Known) device(element string) Device {
+	if k.Device == nil {
+		return Device{}
+	}
+	return k.Device(element)
 }
 
 // Choose lists the plans for a format, best first: families in the given order,
 // within a family the better element first, and at the end those that the probe saw failing or making
-// wrong pictures.
+// wrong pictures, and those for which a known fault says that software is better.
 // Software is always the last family, also when the order leaves it out.
 func Choose(f format.Format, d Display, p Preference, k Known) []Plan {
 	var plans, broken []Plan
+	known := quirk.Except(p.IgnoredQuirks)
 	for _, c := range Candidates(f.Codec, p, k.Found) {
+		device := k.device(c.Element)
+		faults := k.faults(known, c, device, f)
+		unnegotiated := k.Unnegotiated != nil && k.Unnegotiated(c.Element)
 		plan := Plan{
 			Family: c.Family, Element: c.Element, Parser: string(f.Codec) + "parse",
-			Caps: f.Caps(), Prefix: f.Prefix(), Display: d,
-			Colorimetry: CanSetColorimetry(c) && k.Unnegotiated != nil && k.Unnegotiated(c.Element),
+			Caps: f.Caps(), Prefix: f.Prefix(), Display: d, Device: device,
+			Colorimetry: CanSetColorimetry(c) && unnegotiated,
+			MMAP:        c.Family == V4L2Stateful && faults.Has(quirk.MMAPCapture),
+			Pipelines:   faults.Least(quirk.NewRenderer),
+			Copied:      faults.Has(quirk.CopyPath),
+			AtOnce:      faults.Least(quirk.Decoders),
 		}
 		switch {
-		case k.Denied != nil && k.Denied(plan.Name()):
+		case faults.Has(quirk.Denied), k.Denied != nil && k.Denied(plan.DeniedBy()):
 		case k.Broken != nil && k.Broken(c.Element, f.Codec),
-			k.Differs != nil && k.Differs(c.Element, f.Codec) && !slices.Contains(p.Trusted, c.Element):
+			k.Differs != nil && k.Differs(c.Element, f.Codec) && !slices.Contains(p.Trusted, c.Element),
+			c.Family != Software && faults.Has(quirk.Software),
+			k.Slower != nil && faults.Has(quirk.ByRate) && k.Slower(c.Element, f.Codec):
 			broken = append(broken, plan)
 		default:
 			plans = append(plans, plan)
@@ -217,7 +277,11 @@ func (p Plan) Pipeline() string {
 	if p.Colorimetry {
 		parts = append(parts, `capssetter join=true replace=false caps="video/x-h264,colorimetry=(string)bt709"`)
 	}
-	parts = append(parts, p.Element+" name=decoder")
+	decoder := p.Element + " name=decoder"
+	if p.MMAP {
+		decoder += " capture-io-mode=mmap"
+	}
+	parts = append(parts, decoder)
 	parts = append(parts, p.download()...)
 	parts = append(parts, "appsink name=sink sync=false async=false qos=false max-buffers=1 enable-last-sample=false")
 	return strings.Join(parts, " ! ")

@@ -150,6 +150,7 @@ func (a *Agent) prepare(load func() (*ingest.Service, error)) (err error) {
 	program := programOf(cfg.Decode)
 	a.prober = newProber(cfg, log, func(r decode.ProbeReport) { a.renderer.SetProbe(r) })
 	a.prober.program = program
+	a.prober.places = func() *decode.Places { return a.renderer.Places() }
 	a.renderer = decode.New(decode.Config{
 		Program: program, Sandbox: sandboxOf(cfg.Decode),
 		Sink: plan.Sink(cfg.Display.Sink), Connector: cfg.Display.Connector,
@@ -258,7 +259,10 @@ func (a *Agent) all() []*stream {
 
 // preference is what the configuration says about decoders.
 func preference(cfg config.Config) plan.Preference {
-	return plan.Preference{Order: families(cfg.Decode.Order), Vendor: cfg.Decode.VendorElements, Trusted: cfg.Decode.TrustedElements}
+	return plan.Preference{
+		Order: families(cfg.Decode.Order), Vendor: cfg.Decode.VendorElements, Trusted: cfg.Decode.TrustedElements,
+		IgnoredQuirks: cfg.Decode.IgnoreQuirks,
+	}
 }
 
 // streamPreference is preference for one stream.

@@ -62,6 +62,8 @@ type prober struct {
 
 	program *decode.Program // the agent's own, which is open; nil: that of the configuration
 
+	places func() *decode.Places // of the devices that decode meanwhile; nil: none do
+
 	changed chan struct{} // holds a token after devices have come or gone
 
 	damage *statefile.Damage // of the file, found at the start
@@ -90,6 +92,9 @@ func (p *prober) run(ctx context.Context, change func(*decode.ProbeConfig)) (dec
 	c.Cache = p.cache
 	if p.program != nil {
 		c.Program = p.program
+	}
+	if p.places != nil {
+		c.Places = p.places()
 	}
 	change(&c)
 	report, err := decode.Probe(ctx, c)

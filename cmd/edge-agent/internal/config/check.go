@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/edge-agent/edge-agent/decode/plan"
+	"github.com/edge-agent/edge-agent/decode/quirk"
 	"github.com/edge-agent/edge-agent/ingest"
 	"github.com/edge-agent/edge-agent/mqtt"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
@@ -62,6 +63,7 @@ func checkConfig(c *Config, fault reportFault) {
 	}
 	checkElements("decode.vendor_elements", c.Decode.VendorElements, fault)
 	checkElements("decode.trusted_elements", c.Decode.TrustedElements, fault)
+	checkList("decode.ignore_quirks", c.Decode.IgnoreQuirks, quirk.IDs(), fault)
 	checkRenderer(&c.Decode, fault)
 	checkControl(c, fault)
 	checkHTTP(&c.HTTP, fault)

@@ -120,13 +120,15 @@ type Display struct {
 }
 
 // Decode orders the decoder families, most wanted first, and names elements of the
-// vendor family, and elements whose pictures need not be those of the processor; see decode.Choose. The rest says
+// vendor family, elements whose pictures need not be those of the processor, see plan.Choose, and known faults of
+// drivers that do not count, see package quirk. The rest says
 // which program decodes and what its processes may do; see decode.Program and decode.Sandbox.
 type Decode struct {
 	Order          []string `toml:"order"`
 	VendorElements []string `toml:"vendor_elements"`
 
 	TrustedElements []string `toml:"trusted_elements"`
+	IgnoreQuirks    []string `toml:"ignore_quirks"`
 
 	Renderer      string   `toml:"renderer"`
 	Sandbox       bool     `toml:"sandbox"`
@@ -213,7 +215,7 @@ func Defaults() Config {
 		Agent:   Agent{StateDir: "/var/lib/edge-agent"},
 		MQTT:    MQTT{Profile: string(mqtt.Standard), TopicPrefix: contract.DefaultPrefix, TelemetryInterval: Duration(10 * time.Second)},
 		Display: Display{Sink: "auto", Path: "auto", Latency: Duration(timeline.DefaultLatency), SlateAfter: Duration(3 * time.Second)},
-		Decode:  Decode{Order: []string{"va", BothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
+		Decode:  Decode{Order: []string{"va", BothV4L2, "vendor", "software"}, VendorElements: []string{}, TrustedElements: []string{}, IgnoreQuirks: []string{}, Sandbox: true, RendererEnv: []string{}, RendererPaths: []string{}},
 		Control: Control{Allow: []string{}, PublicKeys: []string{}, Clock: clockSynced},
 		HTTP:    HTTP{Snapshots: true, Socket: SocketAuto},
 		Log:     Log{Level: "info", Format: "text"},
