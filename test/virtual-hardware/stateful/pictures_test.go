@@ -1,0 +1,122 @@
+//go:build hardware
+
+package stateful
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
+)
+
+// x265 is made to work on one frame at a time: with several it crashes in there.
+const x265 = "log-level=error:frame-threads=1:pools=2:no-wpp=1:"
+
+// save writes a clip into a file.
+func save(t *testing.T, clip []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "clip.mkv")
+	if err := os.WriteFile(file, clip, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// launch decodes a file with an element of GStreamer, and gives the pictures.
+func launch(t *testing.T, file, codec, element string) []byte {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), element)
+	pipeline := "filesrc location=" + file + " ! matroskademux ! " + codec + "parse ! " + element +
+		" ! videoconvert ! video/x-raw,format=I420 ! filesink location=" + to
+	out, err := exec.Command("timeout", append([]string{"60", "gst-launch-1.0", "-q"}, strings.Fields(pipeline)...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", element, err, out)
+	}
+	pictures, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pictures
+}
+
+// GStreamer decodes with the driver to the same pictures as with the processor. The size is one that needs no padding, because
+// filesink would write it.
+func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
+	const size, bytesOfOne = "640x368", 640 * 368 * 3 / 2
+	for _, c := range []struct {
+		name, codec string
+		encoder     []string
+	}{
+		{"H.264", "h264", []string{"-c:v", "libx264", "-bf", "0"}},
+		{"H.264 with B-frames", "h264", []string{"-c:v", "libx264", "-bf", "3", "-x264-params", "b-pyramid=normal:open-gop=1"}},
+		{"H.264 baseline", "h264", []string{"-c:v", "libx264", "-profile:v", "baseline"}},
+		{"H.265", "h265", []string{"-c:v", "libx265", "-preset", "ultrafast", "-x265-params", x265 + "bframes=0"}},
+		{"H.265 with B-frames", "h265", []string{"-c:v", "libx265", "-preset", "fast", "-x265-params", x265 + "bframes=4"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := save(t, box.Clip(t, size, "60", c.encoder...))
+			want, got := launch(t, file, c.codec, "avdec_"+c.codec), launch(t, file, c.codec, "v4l2"+c.codec+"dec")
+			if len(want) != 60*bytesOfOne || !bytes.Equal(got, want) {
+				t.Errorf("%d pictures and %d of the processor, which differ", len(got)/bytesOfOne, len(want)/bytesOfOne)
+			}
+		})
+	}
+}
+
+// twoSizes is a clip that changes its size after half of it. Each half begins with its own parameter sets.
+func twoSizes(t *testing.T, codec, encoder string, options ...string) []byte {
+	t.Helper()
+	folder := t.TempDir()
+	var whole []byte
+	for _, size := range []string{"640x368", "320x176"} {
+		args := append([]string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=30:size=" + size, "-frames:v", "30", "-g", "30",
+			"-pix_fmt", "yuv420p", "-c:v", encoder}, options...)
+		half := filepath.Join(folder, size)
+		if out, err := exec.Command("ffmpeg", append(args, "-f", codec, half)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		b, err := os.ReadFile(half)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole = append(whole, b...)
+	}
+	return whole
+}
+
+// frames decodes with ffmpeg and gives a checksum of each picture in its own size, such as "345600, 0x1234…".
+func frames(t *testing.T, file, codec, decoder string) []string {
+	t.Helper()
+	var args []string
+	if decoder != "" {
+		args = []string{"-c:v", decoder}
+	}
+	args = append(append([]string{"60", "ffmpeg", "-v", "error", "-f", codec}, args...), "-i", file, "-autoscale", "0", "-pix_fmt", "yuv420p", "-f", "framemd5", "-")
+	out, err := exec.Command("timeout", args...).Output()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", decoder, err, out)
+	}
+	var sums []string
+	for line := range strings.Lines(string(out)) {
+		if fields := strings.Split(line, ","); !strings.HasPrefix(line, "#") && len(fields) == 6 {
+			sums = append(sums, strings.TrimSpace(fields[4])+" "+strings.TrimSpace(fields[5]))
+		}
+	}
+	return sums
+}
+
+// ffmpeg is another client of the interface: it goes by the events of a change of size, and drains.
+func TestSizeChangesForAnotherClient(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "clip")
+	if err := os.WriteFile(file, twoSizes(t, "h264", "libx264", "-bf", "2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want, got := frames(t, file, "h264", ""), frames(t, file, "h264", "h264_v4l2m2m")
+	if len(want) != 60 || strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%d pictures:\n%s\nwant %d:\n%s", len(got), strings.Join(got, "\n"), len(want), strings.Join(want, "\n"))
+	}
+}
