@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// helperInput is kept open as long as the helper is needed.
+var helperInput io.WriteCloser
+
 // startHelper builds and starts what decodes, and makes the first device. The helper ends with its standard input, and so
 // with this process.
 func startHelper() error {
@@ -46,7 +50,8 @@ func startHelper() error {
 	}
 	helper := exec.Command(filepath.Join(folder, "virtual-decoder-helper"))
 	helper.Stderr = os.Stderr
-	if _, err := helper.StdinPipe(); err != nil {
+	var err error
+	if helperInput, err = helper.StdinPipe(); err != nil {
 		return err
 	}
 	out, err := helper.StdoutPipe()
