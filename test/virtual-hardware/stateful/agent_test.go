@@ -26,15 +26,33 @@ func TestIsChosen(t *testing.T) {
 		if !found {
 			t.Errorf("v4l2h%sdec is not among those that passed:\n%s", codec, said)
 		}
-		b := start(t, small(t, "libx"+codec), "v4l2h"+codec+"dec")
-		b.Telemetry("another second", func(m contract.Telemetry) bool { return m.ShownFrames > 0 })
-		for _, e := range b.Events() {
-			if strings.HasPrefix(e.Code, "decode.") {
-				t.Errorf("%s: %s", e.Code, e.Message)
-			}
-		}
-		b.Stop()
+		t.Run("H."+codec, func(t *testing.T) {
+			b := start(t, small(t, "libx"+codec), "v4l2h"+codec+"dec")
+			b.Telemetry("another second", func(m contract.Telemetry) bool { return m.ShownFrames > 0 })
+			allIsWell(t, b)
+		})
 	}
+}
+
+// allIsWell wants no event of a decoder.
+func allIsWell(t *testing.T, b *box.Box) {
+	t.Helper()
+	for _, e := range b.Events() {
+		if strings.HasPrefix(e.Code, "decode.") {
+			t.Errorf("%s: %s", e.Code, e.Message)
+		}
+	}
+}
+
+// The driver flags pictures that are damaged, as by frames that were lost. They are shown: half a picture is better than none.
+func TestDamagedPicturesAreShown(t *testing.T) {
+	b := start(t, small(t, "libx264"), "v4l2h264dec")
+	breakDriver(t, "picture 1 forever error")
+	for range 3 {
+		b.Decoding("v4l2h264dec")
+	}
+	struck(t)
+	allIsWell(t, b)
 }
 
 // A stream that leaves its colorimetry partly open is not negotiated. With one that is set it is, by the same decoder.
@@ -51,11 +69,12 @@ func TestColorimetryIsSet(t *testing.T) {
 	b.Decoding("v4l2h264dec")
 }
 
-// Pictures go on when the size of the stream changes.
-func TestSizeChanges(t *testing.T) {
+// changing is a clip that changes its size every second.
+func changing(t *testing.T) []byte {
+	t.Helper()
 	folder := t.TempDir()
 	raw, clip := filepath.Join(folder, "raw"), filepath.Join(folder, "clip.mkv")
-	if err := os.WriteFile(raw, twoSizes(t, "h264", "libx264", "-bf", "0"), 0o600); err != nil {
+	if err := os.WriteFile(raw, twoSizes(t, "0"), 0o600); err != nil { // ffmpeg cannot tell the times of B-frames in it
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("ffmpeg", "-v", "error", "-r", "30", "-f", "h264", "-i", raw, "-c", "copy", clip).CombinedOutput(); err != nil {
@@ -65,14 +84,65 @@ func TestSizeChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := start(t, file, "v4l2h264dec")
-	for range 6 { // the clip begins anew every two seconds
+	return file
+}
+
+// Pictures go on when the size of the stream changes.
+func TestSizeChanges(t *testing.T) {
+	b := start(t, changing(t), "v4l2h264dec")
+	for range 6 {
 		b.Decoding("v4l2h264dec")
 	}
-	for _, e := range b.Events() {
-		if strings.HasPrefix(e.Code, "decode.") {
-			t.Errorf("%s: %s", e.Code, e.Message)
+	allIsWell(t, b)
+}
+
+// A driver whose last buffer is late, or does not come, holds up a stream that changes its size.
+func TestFaultsWhileTheSizeChanges(t *testing.T) {
+	for _, c := range []struct{ name, rules, cause string }{
+		{"late LAST", "last 1 forever sleep 5000", "decode.hang"},
+		{"never a LAST", "last 1 forever skip", "decode.hang"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := start(t, changing(t), "v4l2h264dec")
+			breakDriver(t, c.rules)
+			fallsBack(t, b, "v4l2h264dec", "avdec_h264", c.cause)
+		})
+	}
+}
+
+// A driver that stops after some openings in one process works in the next one.
+func TestWearsOut(t *testing.T) {
+	state := probed(t)
+	breakDriver(t, "open 12 forever skip")
+	b := box.Start(t, box.Config{Clip: changing(t), Settings: settings, State: state})
+	b.Decoding("v4l2h264dec")
+	fallsBack(t, b, "v4l2h264dec", "avdec_h264", "decode.silent")
+}
+
+// A driver that says the wrong size is found out by the probe: its pictures are not those of the processor.
+func TestWrongSize(t *testing.T) {
+	breakDriver(t, "source 1 forever size")
+	_, said := probe(t)
+	for line := range strings.Lines(said) {
+		if strings.Contains(line, `"element":"v4l2h264dec"`) {
+			t.Log(line)
 		}
+	}
+	b := box.Start(t, box.Config{Clip: small(t, "libx264"), Settings: settings})
+	e := b.Event("decode.fallback")
+	detail(t, e, "element", "avdec_h264")
+	t.Log(e.Message, e.Detail)
+	b.Decoding("avdec_h264")
+}
+
+// A driver that does not say a change of size is believed by GStreamer.
+func TestNoColorimetry(t *testing.T) {
+	state := probed(t)
+	breakDriver(t, "format 1 forever colorimetry")
+	b := box.Start(t, box.Config{Clip: small(t, "libx264"), Settings: settings, State: state})
+	b.Telemetry("pictures", func(m contract.Telemetry) bool { return m.ShownFrames > 0 })
+	for _, e := range b.Events() {
+		t.Log(e.Code, e.Message, e.Detail)
 	}
 }
 
@@ -132,11 +202,10 @@ func TestFaultsWhileDecoding(t *testing.T) {
 		{"never a picture", "picture 1 forever skip", "decode.silent"},
 		{"frames are swallowed", "decode 1 forever skip", "decode.silent"},
 		{"no frame can be decoded", "decode 1 forever error", "decode.silent"},
-		{"pictures are broken", "picture 1 forever error", "decode.silent"},
-		{"stops after 40 frames", "decode 40 forever hang", "decode.silent"},
+		{"stops after 40 frames", "decode 40 forever hang", "decode.hang"},
 		{"EIO from dequeueing", "dqbuf 1 forever error", "decode.error"},
-		{"EIO from queueing", "qbuf 1 forever error", "decode.error"},
-		{"dequeueing hangs", "dqbuf 1 forever hang", "decode.silent"},
+		{"EIO from queueing", "qbuf 1 forever error", "decode.hang"},
+		{"dequeueing hangs", "dqbuf 1 forever hang", "decode.hang"},
 		{"EIO, and STREAMOFF hangs", "dqbuf 1 forever error\nstreamoff 1 forever hang", "decode.error"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
