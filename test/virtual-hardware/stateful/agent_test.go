@@ -96,24 +96,10 @@ func TestSizeChanges(t *testing.T) {
 	allIsWell(t, b)
 }
 
-// A driver whose last buffer is late, or does not come, holds up a stream that changes its size.
-func TestFaultsWhileTheSizeChanges(t *testing.T) {
-	for _, c := range []struct{ name, rules, cause string }{
-		{"late LAST", "last 1 forever sleep 5000", "decode.hang"},
-		{"never a LAST", "last 1 forever skip", "decode.hang"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := start(t, changing(t), "v4l2h264dec")
-			breakDriver(t, c.rules)
-			fallsBack(t, b, "v4l2h264dec", "avdec_h264", c.cause)
-		})
-	}
-}
-
 // A driver that stops after some openings in one process works in the next one.
 func TestWearsOut(t *testing.T) {
 	state := probed(t)
-	breakDriver(t, "open 12 forever skip")
+	breakDriver(t, "open 6 forever skip")
 	b := box.Start(t, box.Config{Clip: changing(t), Settings: settings, State: state})
 	b.Decoding("v4l2h264dec")
 	fallsBack(t, b, "v4l2h264dec", "avdec_h264", "decode.silent")
@@ -122,28 +108,12 @@ func TestWearsOut(t *testing.T) {
 // A driver that says the wrong size is found out by the probe: its pictures are not those of the processor.
 func TestWrongSize(t *testing.T) {
 	breakDriver(t, "source 1 forever size")
-	_, said := probe(t)
-	for line := range strings.Lines(said) {
-		if strings.Contains(line, `"element":"v4l2h264dec"`) {
-			t.Log(line)
-		}
-	}
 	b := box.Start(t, box.Config{Clip: small(t, "libx264"), Settings: settings})
 	e := b.Event("decode.fallback")
+	detail(t, e, "cause", "decode.differs")
+	detail(t, e, "replaced_element", "v4l2h264dec")
 	detail(t, e, "element", "avdec_h264")
-	t.Log(e.Message, e.Detail)
 	b.Decoding("avdec_h264")
-}
-
-// A driver that does not say a change of size is believed by GStreamer.
-func TestNoColorimetry(t *testing.T) {
-	state := probed(t)
-	breakDriver(t, "format 1 forever colorimetry")
-	b := box.Start(t, box.Config{Clip: small(t, "libx264"), Settings: settings, State: state})
-	b.Telemetry("pictures", func(m contract.Telemetry) bool { return m.ShownFrames > 0 })
-	for _, e := range b.Events() {
-		t.Log(e.Code, e.Message, e.Detail)
-	}
 }
 
 // Unplugged in mid-stream: the picture goes on in software. Plugged in again: the hardware has it back when its time of

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/box"
 )
@@ -108,6 +109,21 @@ func TestDriverTellsOfAChangeOfSize(t *testing.T) {
 	}
 }
 
+// Without the event GStreamer goes on with the old size.
+func TestDriverKeepsAChangeOfSizeToItself(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "clip")
+	if err := os.WriteFile(file, twoSizes(t, "0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	breakDriver(t, "source 2 forever skip")
+	got := run(t, "filesrc location="+file+" ! h264parse ! capssetter caps=video/x-h264,width=640,height=368 ! v4l2h264dec ! "+
+		"video/x-raw,format=I420")
+	if want := 60 * 640 * 368 * 3 / 2; len(got) != want {
+		t.Errorf("%d bytes of pictures, want %d", len(got), want)
+	}
+	struck(t)
+}
+
 // frames decodes with ffmpeg and gives a checksum of each picture.
 func frames(t *testing.T, file string, decoder ...string) string {
 	t.Helper()
@@ -124,6 +140,20 @@ func frames(t *testing.T, file string, decoder ...string) string {
 		}
 	}
 	return strings.Join(sums, "\n")
+}
+
+// A last buffer that is late holds up the end, and no picture is missing.
+func TestLateEnd(t *testing.T) {
+	file := save(t, box.Clip(t, "320x176", "30", "-c:v", "libx264", "-bf", "2"))
+	want := launch(t, file, "h264", "avdec_h264")
+	breakDriver(t, "last 1 forever sleep 2000")
+	began := time.Now()
+	if got := launch(t, file, "h264", "v4l2h264dec"); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of pictures, want %d", len(got), len(want))
+	}
+	if took := time.Since(began); took < 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }
 
 // ffmpeg is another client of the interface: it waits for the event before it sets up pictures, and drains.

@@ -46,8 +46,8 @@ enum call { CALL_OPEN, CALL_STREAMON, CALL_STREAMOFF, CALL_FORMAT, CALL_QBUF, CA
 static const char *const call_names[CALLS] = { "open", "streamon", "streamoff", "format", "qbuf", "dqbuf",
 					       "decode", "source", "picture", "last" };
 
-enum action { NOTHING, ERROR, SKIP, HANG, SLEEP, SIZE, COLORIMETRY, ACTIONS };
-static const char *const action_names[ACTIONS] = { "", "error", "skip", "hang", "sleep", "size", "colorimetry" };
+enum action { NOTHING, ERROR, SKIP, HANG, SLEEP, SIZE, ACTIONS };
+static const char *const action_names[ACTIONS] = { "", "error", "skip", "hang", "sleep", "size" };
 
 struct rule {
 	enum call call;
@@ -151,8 +151,6 @@ static bool fits(enum call c, enum action a)
 		return c != CALL_OPEN && c != CALL_SOURCE;
 	case SIZE:
 		return c == CALL_SOURCE;
-	case COLORIMETRY:
-		return c == CALL_FORMAT;
 	default:
 		return false;
 	}
@@ -730,21 +728,13 @@ static int get_output(struct file *file, void *priv, struct v4l2_format *f)
 static int get_capture(struct file *file, void *priv, struct v4l2_format *f)
 {
 	struct session *s = session_of(file);
-	struct rule r = strikes(CALL_FORMAT);
+	int error = suffer(CALL_FORMAT);
 
-	if (r.action == ERROR)
-		return -EIO;
-	if (r.action == HANG && hangs())
-		return -EINTR;
-	if (r.action == SLEEP)
-		schedule_timeout_killable(msecs_to_jiffies(r.milliseconds));
+	if (error)
+		return error;
 	if (vb2_is_streaming(v4l2_m2m_get_src_vq(s->fh.m2m_ctx)) && s->queued)
 		wait_event_killable_timeout(s->known_changed, s->known, msecs_to_jiffies(500));
 	fill(s, &f->fmt.pix_mp, &s->capture, false);
-	if (r.action == COLORIMETRY) {
-		f->fmt.pix_mp.colorspace = V4L2_COLORSPACE_DEFAULT;
-		f->fmt.pix_mp.xfer_func = V4L2_XFER_FUNC_DEFAULT;
-	}
 	return 0;
 }
 
