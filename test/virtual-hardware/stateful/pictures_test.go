@@ -30,7 +30,8 @@ func save(t *testing.T, clip []byte) string {
 // launch decodes a file with an element of GStreamer, and gives the pictures.
 func launch(t *testing.T, file, codec, element string) []byte {
 	t.Helper()
-	return run(t, "filesrc location="+file+" ! matroskademux ! "+codec+"parse ! "+element+" ! videoconvert ! video/x-raw,format=I420")
+	return run(t, "filesrc location="+file+" ! matroskademux ! "+codec+"parse ! "+element+
+		" ! videoconvert ! video/x-raw,format=I420")
 }
 
 // run gives what comes out of a pipeline.
@@ -48,8 +49,8 @@ func run(t *testing.T, pipeline string) []byte {
 	return b
 }
 
-// GStreamer decodes with the driver to the same pictures as with the processor. The size is one that needs no padding, because
-// filesink would write it.
+// GStreamer decodes with the driver to the same pictures as with the processor. The size is one that needs no padding,
+// because filesink would write it.
 func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
 	const size, bytesOfOne = "640x368", 640 * 368 * 3 / 2
 	for _, c := range []struct {
@@ -57,7 +58,10 @@ func TestPicturesAreThoseOfTheProcessor(t *testing.T) {
 		encoder     []string
 	}{
 		{"H.264", "h264", []string{"-c:v", "libx264", "-bf", "0"}},
-		{"H.264 with B-frames", "h264", []string{"-c:v", "libx264", "-bf", "3", "-x264-params", "b-pyramid=normal:open-gop=1"}},
+		{
+			"H.264 with B-frames", "h264",
+			[]string{"-c:v", "libx264", "-bf", "3", "-x264-params", "b-pyramid=normal:open-gop=1"},
+		},
 		{"H.264 baseline", "h264", []string{"-c:v", "libx264", "-profile:v", "baseline"}},
 		{"H.265", "h265", []string{"-c:v", "libx265", "-preset", "ultrafast", "-x265-params", x265 + "bframes=0"}},
 		{"H.265 with B-frames", "h265", []string{"-c:v", "libx265", "-preset", "fast", "-x265-params", x265 + "bframes=4"}},
@@ -79,8 +83,8 @@ func twoSizes(t *testing.T, bFrames string) []byte {
 	var whole []byte
 	for _, size := range []string{"640x368", "320x176"} {
 		half := filepath.Join(folder, size)
-		out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=30:size="+size, "-frames:v", "30", "-g", "30",
-			"-pix_fmt", "yuv420p", "-c:v", "libx264", "-bf", bFrames, "-f", "h264", half).CombinedOutput()
+		out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=30:size="+size,
+			"-frames:v", "30", "-g", "30", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-bf", bFrames, "-f", "h264", half).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -93,8 +97,8 @@ func twoSizes(t *testing.T, bFrames string) []byte {
 	return whole
 }
 
-// Told by nobody but the driver, GStreamer goes along with a change of size: the last picture of the old size has all before
-// it, and the first of the new one none missing. capssetter hides the change from it.
+// Told by nobody but the driver, GStreamer goes along with a change of size, and no picture is missing. capssetter hides
+// the change from it.
 func TestDriverTellsOfAChangeOfSize(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "clip")
 	if err := os.WriteFile(file, twoSizes(t, "2"), 0o600); err != nil {
@@ -116,8 +120,8 @@ func TestDriverKeepsAChangeOfSizeToItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	breakDriver(t, "source 2 forever skip")
-	got := run(t, "filesrc location="+file+" ! h264parse ! capssetter caps=video/x-h264,width=640,height=368 ! v4l2h264dec ! "+
-		"video/x-raw,format=I420")
+	got := run(t, "filesrc location="+file+" ! h264parse ! capssetter caps=video/x-h264,width=640,height=368 ! "+
+		"v4l2h264dec ! video/x-raw,format=I420")
 	if want := 60 * 640 * 368 * 3 / 2; len(got) != want {
 		t.Errorf("%d bytes of pictures, want %d", len(got), want)
 	}

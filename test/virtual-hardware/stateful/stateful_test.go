@@ -1,7 +1,8 @@
 //go:build hardware
 
-// Package stateful tests the stateful decoders of Video4Linux, the way of the Raspberry Pi 4, Qualcomm and Amlogic, with a
-// driver of our own: see README.md. It decodes for real, and does whatever a test's rules say, from that moment on.
+// Package stateful tests the stateful decoders of Video4Linux, the way of the Raspberry Pi 4, Qualcomm and Amlogic,
+// with a driver of our own: see README.md. It decodes for real, and does whatever a test's rules say, from that moment
+// on.
 package stateful
 
 import (
@@ -41,8 +42,8 @@ func TestMain(m *testing.M) {
 // helperInput is kept open as long as the helper is needed.
 var helperInput io.WriteCloser
 
-// startHelper builds and starts what decodes, and makes the first device. The helper ends with its standard input, and so
-// with this process.
+// startHelper builds and starts what decodes, and makes the first device. The helper ends with its standard input, and
+// so with this process.
 func startHelper() error {
 	folder := filepath.Join(os.Getenv("VIRTUAL_HARDWARE_OUT"), "stateful")
 	if out, err := exec.Command("make", "-s", "-C", "helper", "BUILD="+folder).CombinedOutput(); err != nil {
@@ -137,7 +138,8 @@ func node(t *testing.T, device string) string {
 
 var clips = map[string][]byte{}
 
-// small makes a clip that leaves most of the machine's time to others: the hardware is virtual, and decodes on the processor.
+// small makes a clip that leaves most of the machine's time to others: the hardware is virtual, and decodes on the
+// processor.
 func small(t *testing.T, encoder string) []byte {
 	t.Helper()
 	if clips[encoder] == nil {
