@@ -5,7 +5,7 @@
 // pictures of its own, and vicodec, a stateful one for a codec of its own (FWHT).
 //
 // What these drivers cannot show is in docs/hardware.md: visl proves choice, negotiation, order and
-// the way out of errors, not pixels; no test driver is stateful and takes H.264.
+// the way out of errors, not pixels; none of these is stateful and takes H.264, so the package stateful has one that is.
 package v4l2
 
 import (
