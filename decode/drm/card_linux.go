@@ -337,9 +337,16 @@ func (c *Card) Tests(p Plane, on Connector, format string, width, height int, th
 		name  string
 		value uint64
 	}{
-		{"FB_ID", uint64(b.ID)}, {"CRTC_ID", uint64(on.CRTC)},
-		{"CRTC_X", uint64(there.X)}, {"CRTC_Y", uint64(there.Y)}, {"CRTC_W", uint64(there.Width)}, {"CRTC_H", uint64(there.Height)},
-		{"SRC_X", 0}, {"SRC_Y", 0}, {"SRC_W", uint64(width) << 16}, {"SRC_H", uint64(height) << 16},
+		{"FB_ID", uint64(b.ID)},
+		{"CRTC_ID", uint64(on.CRTC)},
+		{"CRTC_X", uint64(there.X)},
+		{"CRTC_Y", uint64(there.Y)},
+		{"CRTC_W", uint64(there.Width)},
+		{"CRTC_H", uint64(there.Height)},
+		{"SRC_X", 0},
+		{"SRC_Y", 0},
+		{"SRC_W", uint64(width) << 16},
+		{"SRC_H", uint64(height) << 16},
 	}
 	var ids []uint32
 	var values []uint64

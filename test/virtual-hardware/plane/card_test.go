@@ -309,4 +309,3 @@ func write(t *testing.T, path, value string) {
 
 // reload has vkms make its card anew, with its parameters as they are now.
 func reload(t *testing.T) { write(t, "/sys/module/vkms/parameters/reload", "1") }
-

@@ -28,7 +28,7 @@ func (c *card) play(clip []byte, between string) *exec.Cmd {
 		c.t.Fatal(err)
 	}
 	pipeline := fmt.Sprintf("filesrc location=%s ! matroskademux ! h264parse ! v4l2slh264dec %s ! kmssink name=sink fd=3"+
-		" connector-id=%d plane-id=%d render-rectangle=<0,96,1024,563>", file, between, c.connector, c.overlays[0])
+		" connector-id=%d plane-id=%d render-rectangle=<0,96,960,528>", file, between, c.connector, c.overlays[0])
 	cmd := exec.Command("gst-launch-1.0", strings.Fields(pipeline)...)
 	cmd.ExtraFiles = []*os.File{c.file}
 	var said bytes.Buffer
@@ -107,7 +107,7 @@ func TestDecoderToPlane(t *testing.T) {
 			continue
 		}
 		seen[id] = true
-		to := image.Rect(0, 96, 1024, 96+563)
+		to := image.Rect(0, 96, 960, 96+528)
 		same(t, now.RGBA, composed(convert(p, colours{1, 0}), image.Rect(0, 0, p.width, p.height), to, 1))
 	}
 	if n := touched(t, cmd.Process.Pid); n != 0 {
