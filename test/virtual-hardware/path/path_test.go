@@ -24,10 +24,7 @@ import (
 	"github.com/edge-agent/edge-agent/test/virtual-hardware/scanout"
 )
 
-const card = "/dev/dri/card1"
-
-// mode is what vkms prefers.
-var mode = image.Pt(1024, 768)
+const card = "/dev/dri/card1" // in the mode that vkms prefers, 1024x768
 
 // config is a [display] with these settings and decoders.
 func config(display, order string) string {
