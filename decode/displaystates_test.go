@@ -95,6 +95,9 @@ func (s *displayRig) words(m Message) string {
 	case KindScreen:
 		err = m.Decode(&screen)
 		text = fmt.Sprintf("screen %d %v", screen.Number, screen.Display)
+		if p := screen.Display.Path; p != "" && p != plan.PathAuto {
+			text += " by " + string(p)
+		}
 		if screen.Unpaced {
 			text += " unpaced"
 		}

@@ -351,3 +351,19 @@ func FuzzAttempt(f *testing.F) {
 		checkLone(t, a, in)
 	})
 }
+
+// What a child says of a path is one that there is, and no more words than fit into what is published.
+func TestPathOfAChildIsWithinBounds(t *testing.T) {
+	s := Screened{Path: "\x1b[2J", Passed: make([]string, 1000)}
+	s.Passed[0] = strings.Repeat("é", mostText)
+	s.bound()
+	if s.Path != "" || len(s.Passed) != mostPassed || len(s.Passed[0]) > mostText+len("…")+len("\uFFFD") {
+		t.Errorf("%q, %d texts, the first of %d bytes", s.Path, len(s.Passed), len(s.Passed[0]))
+	}
+	for _, path := range plan.Paths {
+		s := Screened{Path: path}
+		if s.bound(); s.Path != path {
+			t.Errorf("%s became %q", path, s.Path)
+		}
+	}
+}
