@@ -287,6 +287,9 @@ func (a *attempt) take(m Message) error {
 		}
 		a.sentTo.status(s, m.Kind == KindDrained)
 		a.status(s)
+		if m.Kind == KindDrained {
+			a.progress.drained(s)
+		}
 	case KindFailure:
 		var f Failure
 		if err := m.decodeBounded(&f); err != nil {

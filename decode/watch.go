@@ -80,7 +80,15 @@ type progress struct {
 	trusting bool // do not mind pictures that stand still
 	software bool // a software decoder decodes
 	excused  bool // it is the stream of which no pictures come
+
+	cutOff  uint32 // number of the newest pipeline that was not let come to its end
+	barren  int    // pipelines in a row that came to their end without a picture
+	without uint64 // frames that went into these
 }
+
+// mostBarren is how many pipelines may come to their end without a picture. A stream that changes its size all the time begins a
+// new one each time, and none of them lives for as long as a decoder is waited for.
+const mostBarren = 2
 
 // hearing takes in that a message came, perhaps Hello.
 func (p *progress) hearing(now time.Time, hello bool) {
@@ -105,9 +113,23 @@ func (p *progress) open(software bool, now time.Time) uint32 {
 func (p *progress) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.cutOff = p.number
 	p.number++
 	p.opening = time.Time{}
 	p.fed, p.stuckFed = 0, 0
+}
+
+// drained takes in the last Status of a pipeline.
+func (p *progress) drained(s Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case s.Decoded > 0:
+		p.barren, p.without = 0, 0
+	case s.Fed > 0 && s.Number > p.cutOff:
+		p.barren++
+		p.without += s.Fed
+	}
 }
 
 // screenAsked takes in that a display was asked for. Until there is an answer the child may read nothing, which says
@@ -303,6 +325,9 @@ func (p *progress) checkPictures(now time.Time) error {
 	still := p.patience.Still
 	if p.software {
 		limit, still = limit*softwarePatience, still*softwarePatience
+	}
+	if p.barren >= mostBarren && p.without >= p.patience.Frames && !p.excused {
+		return failed(report.CodeSilent, "%d pipelines in a row ended without a picture of %d frames", p.barren, p.without)
 	}
 	switch {
 	case p.stuckFed < max(1, frames) || p.statuses < leastStatuses || now.Sub(p.stuck) <= limit:

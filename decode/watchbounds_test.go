@@ -299,3 +299,57 @@ func TestHangWhileLoading(t *testing.T) {
 		kit.Expect(t, name, failed, tc.want)
 	}
 }
+
+// A stream that changes its format all the time begins a pipeline each time. When none of them makes a picture the decoder is
+// at fault, although none was waited for long enough; those that were given up say nothing, and one picture is enough.
+func TestPipelinesThatEndWithoutAPicture(t *testing.T) {
+	tests := []struct {
+		name string
+		ends []string // of the pipelines: "barren", "cut", "empty", "fruitful"
+		code string
+	}{
+		{"one", []string{"barren"}, ""},
+		{"two", []string{"barren", "barren"}, report.CodeSilent},
+		{"two after one that was well", []string{"fruitful", "barren", "barren"}, report.CodeSilent},
+		{"one picture in between", []string{"barren", "fruitful", "barren"}, ""},
+		{"given up", []string{"cut", "cut", "cut"}, ""},
+		{"given up in between", []string{"barren", "cut", "barren"}, report.CodeSilent},
+		{"without frames", []string{"empty", "empty", "empty"}, ""},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWatched()
+			for _, end := range tc.ends {
+				number := w.piped(false, 0)
+				last := Status{Number: number}
+				switch end {
+				case "barren":
+					last.Fed = 5
+				case "cut":
+					last.Fed = 5
+					w.cut()
+				case "fruitful":
+					last.Fed, last.Decoded = 5, 1
+				}
+				w.drained(last)
+			}
+			w.piped(false, 0)
+			says := ""
+			if tc.code != "" {
+				says = "ended without a picture of 10 frames"
+			}
+			w.finds(t, "the next pipeline", ms, tc.code, says)
+		})
+	}
+}
+
+// What is known to be the stream's doing is no fault of the decoder.
+func TestPipelinesWithoutAPictureAreExcused(t *testing.T) {
+	w := newWatched()
+	for range 3 {
+		w.drained(Status{Number: w.piped(true, 0), Fed: 5})
+	}
+	w.piped(true, 0)
+	w.excuse()
+	w.finds(t, "the next pipeline", ms, "", "")
+}
