@@ -85,8 +85,8 @@ func Serve(ctx context.Context, conn io.ReadWriteCloser, unconfined []string) er
 	close(s.done)
 	all.Wait()
 	s.loading.Wait()
-	if s.show != nil {
-		_, stopping := s.show.close(report.Hidden, report.Hidden) // nobody listens any more
+	if show := s.takeShow(); show != nil {
+		_, stopping := show.close(report.Hidden, report.Hidden) // nobody listens any more
 		err = errors.Join(err, stopping)
 	}
 	if s.screen != nil {
@@ -438,17 +438,23 @@ func (s *server) cut() error {
 
 // close takes the pipeline down and says how far it came; see show.close.
 func (s *server) close(made, unmade report.Reason) error {
-	s.telling.Lock() // what others tell of it comes before
-	s.mu.Lock()
-	show := s.show
-	s.show = nil
-	s.mu.Unlock()
-	s.telling.Unlock()
-	last, err := show.close(made, unmade)
+	last, err := s.takeShow().close(made, unmade)
 	if err != nil {
 		return err
 	}
 	return s.out.JSON(decode.KindDrained, last)
+}
+
+// takeShow takes the pipeline away from those who tell of it, the screen's listener among them, which outlives it. What they tell
+// comes before.
+func (s *server) takeShow() *show {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	show := s.show
+	s.show = nil
+	return show
 }
 
 func (s *server) setSlate(text decode.Slate) {
