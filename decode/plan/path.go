@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,7 +98,7 @@ func choosePlane(rotate int, o Output) (Plane, string) {
 	case rank < len(video):
 		return best, ""
 	case len(reasons) == 0:
-		return Plane{}, fmt.Sprintf("%s has no overlay plane for this screen", o.Driver)
+		return Plane{}, fmt.Sprintf("%s has no overlay plane for this screen", cmp.Or(o.Driver, "the card"))
 	}
 	return Plane{}, strings.Join(reasons, ", ")
 }

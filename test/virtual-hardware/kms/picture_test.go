@@ -55,7 +55,7 @@ func TestSizes(t *testing.T) {
 		t.Logf("%s: %s after %v", tc.name, tc.size, screen.shows(pictures[i]).Sub(at))
 	}
 	b.Info("the display", func(i contract.Info) bool {
-		return len(i.Displays) == 1 && i.Displays[0] == contract.Display{Connector: connector, Sink: "kms", Width: mode.X, Height: mode.Y}
+		return len(i.Displays) == 1 && i.Displays[0] == contract.Display{Connector: connector, Sink: "kms", Width: mode.X, Height: mode.Y, Path: "copy"}
 	})
 	decodersWork(t, b)
 }
