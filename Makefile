@@ -44,7 +44,7 @@ test: setup-test lint ## Check the code and run every test
 test-hardware: setup-hardware build ## Test decoders and display on virtual hardware. ARGS="-run Unplug -v"
 	@test/virtual-hardware/run true; case $$? in \
 	0) $(MAKE) -s -C test/virtual-hardware/va/driver check BUILD=$(CURDIR)/bin/va-check && \
-		go test -count=1 -p 1 -tags hardware -exec '$(CURDIR)/test/virtual-hardware/run' $(ARGS) ./test/virtual-hardware/... ;; \
+		go test -count=1 -timeout 19m -p 1 -tags hardware -exec '$(CURDIR)/test/virtual-hardware/run' $(ARGS) ./test/virtual-hardware/... ;; \
 	77) echo "test-hardware: skipped" ;; \
 	*) exit 1 ;; \
 	esac
