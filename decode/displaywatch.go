@@ -338,7 +338,9 @@ func (r *Renderer) screened(s Screened) {
 		r.mu.Lock()
 		r.stats.Mode, r.stats.Path, r.stats.PathNotes = s.Mode, s.Path, s.Passed
 		r.mu.Unlock()
-		r.log.Info("the path of pictures to the screen", "path", s.Path, "display", now.String(), "passed_over", strings.Join(s.Passed, "; "))
+		if now.Sink == plan.KMS {
+			r.log.Info("the path of pictures to the screen", "path", s.Path, "display", now.String(), "passed_over", strings.Join(s.Passed, "; "))
+		}
 	}
 	if current && s.Failure == nil && now.Sink != plan.None {
 		d.mu.Lock()

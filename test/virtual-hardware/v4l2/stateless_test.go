@@ -194,7 +194,7 @@ func TestUnplugAndPlug(t *testing.T) {
 }
 
 // Two devices, each with an element of its own. When the first is gone, the second has its name: what was
-// found out about that name does not count, and because it is denied, software decodes for the time being.
+// found out about that name does not count, and what is denied is the first device: the second has the picture at once.
 func TestTwoStatelessDevices(t *testing.T) {
 	give(t, vicodecDevice, "vicodec", "visl")
 	first, second := node(t, vicodecDevice, ""), node(t, vislDevice, "")
@@ -206,7 +206,10 @@ func TestTwoStatelessDevices(t *testing.T) {
 	b.Decoding(name)
 	writeSys(t, filepath.Join(drivers, "visl", "unbind"), vicodecDevice)
 	t.Cleanup(func() { plug(t, "visl", vicodecDevice) })
-	fallsBack(t, b, name)
+	e := b.Event("decode.recovered")
+	detail(t, e, "failed_element", name)
+	detail(t, e, "element", name)
+	b.Decoding(name)
 	expectDevices(t, map[string]string{name: second})
 }
 
