@@ -13,6 +13,7 @@ import (
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/agent"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/failure"
 	"github.com/edge-agent/edge-agent/cmd/edge-agent/internal/web"
+	"github.com/edge-agent/edge-agent/decode/plan"
 	"github.com/edge-agent/edge-agent/mqtt/contract"
 )
 
@@ -41,7 +42,7 @@ func printAgent(w io.Writer, s web.Status, now time.Time) {
 	fmt.Fprintf(w, "mqtt      %s\n", brokerLine(s))
 	fmt.Fprintf(w, "clock     %s\n", s.Status.Clock)
 	for _, d := range s.Info.Displays {
-		fmt.Fprintf(w, "display   %s by %s, %dx%d%s\n", orNone(d.Connector), d.Sink, d.Width, d.Height, pathText(d.Path))
+		fmt.Fprintf(w, "display   %s by %s, %dx%d%s\n", orNone(d.Connector), d.Sink, d.Width, d.Height, pathText(d.Path, s.Info.PassedOver))
 	}
 	if len(s.Info.Displays) == 0 {
 		fmt.Fprintf(w, "display   none: %s\n", orNone(strings.Join(s.Info.PassedOver, "; ")))
@@ -111,10 +112,16 @@ func counted[N uint64 | int64](title string, by map[string]N) string {
 	return title + " " + strings.Join(parts, ", ")
 }
 
-// pathText is how pictures get to a display, as far as it is known.
-func pathText(path string) string {
+// pathText is how pictures get to a display, as far as it is known, and why they do not go over a plane.
+func pathText(path string, passedOver []string) string {
 	if path == "" {
 		return ""
 	}
-	return ", path " + path
+	text := ", path " + path
+	for _, why := range passedOver {
+		if strings.HasPrefix(why, string(plan.PathPlane)+": ") {
+			text += " (" + why + ")"
+		}
+	}
+	return text
 }
